@@ -1,0 +1,120 @@
+//! The command line: one file per command, one meaning per exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check_config;
+mod demo;
+mod doctor;
+mod init;
+mod log;
+mod policy;
+mod serve;
+
+/// A merge gate that can prove itself.
+#[derive(Parser)]
+#[command(name = "gatelog", version, about, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Play a whole story against a simulated GitHub: no account, no configuration.
+    Demo(demo::Args),
+    /// Receive webhooks, judge, record, report.
+    Serve(serve::Args),
+    /// Write a commented starter configuration and the policies.
+    Init(init::Args),
+    /// Read the configuration and say what it means, or what is wrong.
+    CheckConfig(check_config::Args),
+    /// Check a set-up: clock, key, App, permissions, policies, ledger.
+    Doctor(doctor::Args),
+    /// The ledger: verify, show, list.
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Policies: test, eval.
+    #[command(subcommand)]
+    Policy(policy::Command),
+}
+
+/// What a command ends with. The numbers are a promise to scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Ok = 0,
+    /// A policy failed or denied.
+    Failed = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// The ledger is damaged or was changed.
+    Integrity = 3,
+    /// Data is missing.
+    Incomplete = 4,
+    /// Could not run: I/O, network, ledger locked, port in use.
+    CouldNotRun = 5,
+}
+
+/// A failure that is told to the user in one or a few lines, and how the command then ends.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+    pub fn could_not_run(message: impl Into<String>) -> Self {
+        Self::new(Exit::CouldNotRun, message)
+    }
+}
+
+/// I/O errors while writing to standard output: a closed pipe ends a command quietly.
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        if e.kind() == std::io::ErrorKind::BrokenPipe {
+            return Self::new(Exit::Ok, String::new());
+        }
+        Self::could_not_run(e.to_string())
+    }
+}
+
+pub type CommandResult = Result<Exit, Failure>;
+
+/// Parses the arguments, runs the command, prints a failure, returns its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // `--help` and `--version` are no failures; a closed pipe is none either.
+            let _ = e.print();
+            let code = if e.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return ExitCode::from(code as u8);
+        }
+    };
+    let result = match cli.command {
+        Command::Demo(a) => demo::run(a),
+        Command::Serve(a) => serve::run(a),
+        Command::Init(a) => init::run(a),
+        Command::CheckConfig(a) => check_config::run(a),
+        Command::Doctor(a) => doctor::run(a),
+        Command::Log(c) => log::run(c),
+        Command::Policy(c) => policy::run(c),
+    };
+    let exit = result.unwrap_or_else(|f| {
+        if !f.message.is_empty() {
+            use std::io::Write as _;
+            let _ = writeln!(anstream::stderr(), "gatelog: {}", f.message);
+        }
+        f.exit
+    });
+    ExitCode::from(exit as u8)
+}

@@ -1,0 +1,348 @@
+//! What GitHub says, frozen: the document that policies read beside the event.
+//!
+//! Names are GitHub's REST names. A fact states what is, never what it means: that is the policy's
+//! to say. Neutral results of graph and set work (`update_merge`, `commits_since`, `owners`) are
+//! computed here once, because Rust does in microseconds what Rego does in milliseconds.
+//!
+//! An absent field means "not fetched, because no active control asked for it"; what was asked for
+//! and could not be had stands in [`Status::missing`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{Account, RefKind, Repository, Sha},
+    time::Time,
+};
+
+/// All facts of one judgement: the `input` of the policies without `event`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Facts {
+    /// When the facts were frozen; Rego's `time.now_ns` is pinned to it.
+    pub time: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// The ref this is about: the base of a pull request or merge group, the pushed branch or tag.
+    /// Parameters are chosen by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetRef>,
+    /// `pull_request`, `reviews`, `commits`, `files`, … of the pull request this is about.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Push>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_group: Option<MergeGroup>,
+    /// `org/slug` in lower case → team.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teams: BTreeMap<String, Team>,
+    /// Login of an organisation in lower case → ids of the reviewers who are members.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub organizations: BTreeMap<String, Vec<u64>>,
+    /// Rules of the base branch: shown, never decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_rules: Option<serde_json::Value>,
+    pub facts: Status,
+}
+
+/// Whether all that was asked for is here.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub complete: bool,
+    pub missing: Vec<Missing>,
+    pub fetched_at: Time,
+}
+
+/// A fact that was asked for and could not be had: the controls that need it are `error`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// A name of [`FACTS`].
+    pub fact: String,
+    /// Which one: a team, a pull request. `null`: the whole fact.
+    pub id: Option<String>,
+    pub reason: String,
+}
+
+/// The names that `custom.facts` and `needs` may use.
+pub const FACTS: &[(&str, &str)] = &[
+    ("pull_request", "the pull request itself: head, base, author, state, labels, retarget"),
+    ("reviews", "approvals, requested changes and dismissals, in the order of submission"),
+    ("commits", "commits of the pull request: people, parents, signature, update merges"),
+    ("files", "changed files"),
+    ("old_paths", "`files[].previous_filename` (REST, only when a file was renamed)"),
+    ("codeowners", "the CODEOWNERS file, `files[].owners`, and the teams that own changed files"),
+    ("permissions", "`reviews[].permission`: level on the base repository (beyond `can_push`)"),
+    ("team_members", "id `org/slug`: members of a team and whether it may write"),
+    ("organization_members", "id `org`: which reviewers are members"),
+    ("pushes", "who pushed the head, push by push"),
+    ("push_commits", "commits of a push: people, parents, signature"),
+    ("landed", "which pull requests a push merged, and whether they were allowed"),
+    ("merge_group", "the pull requests of a merge group, each with its own facts"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRef {
+    pub ref_kind: RefKind,
+    /// Without `refs/heads/` or `refs/tags/`.
+    pub name: String,
+}
+
+/// A pull request with everything the controls read of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Change {
+    pub pull_request: PullRequest,
+    /// In GitHub's order, which is the order of submission. Comments are left out.
+    pub reviews: Vec<Review>,
+    /// In GitHub's order; the order carries no meaning.
+    pub commits: Vec<Commit>,
+    pub files: Vec<File>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codeowners: Option<Codeowners>,
+    /// Who pushed the head, newest push first, as a chain followed from the head. Where it breaks,
+    /// one last push with `user: null` stands for all that came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushes: Option<Vec<PushedBy>>,
+    /// Other open pull requests with the same head.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_head: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PullRequest {
+    pub number: u64,
+    pub title: String,
+    /// `open` or `closed`.
+    pub state: String,
+    pub draft: bool,
+    pub merged: bool,
+    /// `null`: the account was deleted (a ghost).
+    pub user: Option<Account>,
+    pub head: Branch,
+    pub base: Branch,
+    pub labels: Vec<Label>,
+    /// How many commits and files GitHub counts.
+    pub commits: u64,
+    pub changed_files: u64,
+    pub created_at: Time,
+    pub updated_at: Time,
+    pub merged_by: Option<Account>,
+    pub merge_commit_sha: Option<Sha>,
+    /// The newest change of the base, by hand or by GitHub.
+    pub retarget: Option<Retarget>,
+    /// GitHub's own opinion (`APPROVED`, `REVIEW_REQUIRED` …): shown, never decided on.
+    pub review_decision: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Branch {
+    /// Name of the branch, without `refs/heads/`.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// Head: the commit judged. Base: the branch as it is now; `null` if the branch is gone.
+    pub sha: Option<Sha>,
+    /// `null`: the fork was deleted.
+    pub repo: Option<RepositoryId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryId {
+    pub id: u64,
+    pub full_name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Label {
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Retarget {
+    pub at: Time,
+    pub from: String,
+    pub to: String,
+    pub actor: Option<Account>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Review {
+    pub id: u64,
+    /// `APPROVED`, `CHANGES_REQUESTED` or `DISMISSED`.
+    pub state: String,
+    /// `null`: the account was deleted.
+    pub user: Option<Account>,
+    /// The commit reviewed; `null`: it vanished.
+    pub commit_id: Option<Sha>,
+    pub submitted_at: Time,
+    /// Has push access to the base repository now.
+    pub can_push: bool,
+    /// `admin`, `maintain`, `write`, `triage`, `read` or `none`; absent unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
+    /// Commits of the pull request that cannot be reached from the reviewed commit; `null`: the
+    /// reviewed commit is not in the pull request any more.
+    pub commits_since: Option<Vec<Sha>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    pub sha: Sha,
+    /// First line only.
+    pub message: String,
+    pub parents: Vec<Sha>,
+    pub author: Person,
+    pub committer: Person,
+    /// All authors that GitHub sees: the author and the co-authors of the trailers.
+    pub authors: Vec<Person>,
+    /// Made by GitHub's web interface or API; cannot be forged by a push.
+    pub committed_via_web: bool,
+    /// A clean "Update branch" merge of the base, as `docs/controls.md` defines it.
+    pub update_merge: bool,
+    pub verification: Verification,
+}
+
+/// A name in a commit. Both e-mail and account are claims of whoever made the commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    pub email: Option<String>,
+    /// `null`: no account has this e-mail.
+    pub user: Option<Account>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verification {
+    /// GraphQL's `isValid`.
+    pub verified: bool,
+    /// GraphQL's `state`: `VALID`, `UNSIGNED`, `UNKNOWN_KEY` …; `UNSIGNED` where there is no signature.
+    pub state: String,
+    /// Signed by GitHub for the person (web merges, edits).
+    pub signed_by_github: bool,
+    pub signer: Option<Account>,
+    /// GPG key id or SSH key fingerprint.
+    pub key_id: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct File {
+    pub filename: String,
+    /// Only with the fact `old_paths`; `null` there for a file that was not renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_filename: Option<String>,
+    /// `added`, `removed`, `modified`, `renamed`, `copied`, `changed`.
+    pub status: String,
+    pub additions: u64,
+    pub deletions: u64,
+    /// With the fact `codeowners`: one item for `filename` and, of a renamed file, one for the old
+    /// path. A path that nobody owns has no item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owners: Option<Vec<Owned>>,
+}
+
+/// The CODEOWNERS line that decides who owns a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    pub path: String,
+    pub line: u64,
+    /// People, by login; teams, by `org/slug` in lower case, whose members are in `teams`.
+    pub users: Vec<String>,
+    pub teams: Vec<String>,
+    /// The line cannot be used (bad syntax, an e-mail that no account has …) and why.
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Codeowners {
+    /// `.github/CODEOWNERS`, `CODEOWNERS` or `docs/CODEOWNERS`; `null`: there is no file.
+    pub path: Option<String>,
+    /// The commit of the base branch it was read at.
+    pub sha: Sha,
+    /// Bad lines, ours and GitHub's opinion, to show as warnings.
+    pub errors: Vec<CodeownersError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeownersError {
+    pub line: u64,
+    pub message: String,
+}
+
+/// One push to the head branch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PushedBy {
+    pub before: Option<Sha>,
+    pub after: Sha,
+    /// `null`: not known (a gap, a deploy key, a fork we cannot read).
+    pub user: Option<Account>,
+    pub forced: bool,
+    /// Commits of the pull request that this push brought.
+    pub commits: Vec<Sha>,
+    /// `ledger`, `activity` or `unknown`.
+    pub source: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Team {
+    pub id: u64,
+    /// Ids of active members, those of child teams included.
+    pub members: Vec<u64>,
+    /// The team has write, maintain or admin on the repository, itself or through a parent.
+    pub can_write: bool,
+}
+
+/// A change of a ref: `push`, `create` and `delete` events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Push {
+    /// In full: `refs/heads/main`.
+    #[serde(rename = "ref")]
+    pub full_ref: String,
+    pub ref_kind: RefKind,
+    /// Without `refs/heads/` or `refs/tags/`.
+    pub ref_name: String,
+    pub before: Option<Sha>,
+    pub after: Option<Sha>,
+    pub created: bool,
+    pub deleted: bool,
+    pub forced: bool,
+    /// `user`, `app`, `deploy_key` or `unknown`.
+    pub pusher_kind: String,
+    /// `null` for a deploy key: the sender is then the owner of the key, not who pushed.
+    pub pusher: Option<Account>,
+    /// With the fact `push_commits`: the commits the push brought.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commits: Option<Vec<Commit>>,
+    /// With the fact `landed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landed: Option<Landed>,
+}
+
+/// What a push is, as far as it can be proved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Landed {
+    /// `merge_group`, `merge`, `squash`, `rebase`: GitHub merged these pull requests, and our ledger
+    /// allowed them at these heads. `bypass`: GitHub merged one that was not allowed.
+    /// `direct`: anything else.
+    pub kind: String,
+    pub pull_requests: Vec<LandedPull>,
+    /// Why it is taken for a direct push or a bypass.
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LandedPull {
+    pub number: u64,
+    pub head: Sha,
+    pub allowed: bool,
+    /// Entry of the verdict that decided.
+    pub verdict: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MergeGroup {
+    pub head_sha: Sha,
+    pub head_ref: String,
+    pub base_sha: Option<Sha>,
+    pub base_ref: String,
+    /// The queue entry of this group and all before it, first in the queue first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<Vec<Change>>,
+}

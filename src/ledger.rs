@@ -1,0 +1,2 @@
+//! The ledger.
+pub mod entry;

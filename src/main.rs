@@ -1,0 +1,5 @@
+//! The `gatelog` command.
+
+fn main() -> std::process::ExitCode {
+    gatelog::cli::main()
+}
