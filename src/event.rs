@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::time::Time;
 
 mod parse;
+mod payload;
 mod table;
 
-pub use parse::{ParseError, parse};
-pub use table::{FanOut, Handling, Judge, handling};
+pub use parse::{ParseError, parse, parse_stored};
+pub use payload::json;
+pub use table::{FanOut, Handling, Judge, Lane, about, handling, is_look_again, lane};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
 #[derive(Clone)]
@@ -93,12 +95,27 @@ pub enum About {
     PullRequest(PullRequestRef),
     /// A push to, or the creation or deletion of, a branch or tag.
     Ref(RefChange),
-    Commit { sha: Sha },
-    MergeGroup { head: Sha, head_ref: String, base: Option<Sha>, base_ref: String, reason: Option<String> },
+    Commit {
+        sha: Sha,
+    },
+    /// The refs are without `refs/heads/`; `reason` is why a group was destroyed.
+    MergeGroup {
+        head: Sha,
+        head_ref: String,
+        base: Option<Sha>,
+        base_ref: String,
+        reason: Option<String>,
+    },
     /// A check run or suite of some app.
     Check(CheckRef),
-    Deployment { id: u64, sha: Option<Sha> },
-    WorkflowRun { id: u64, head: Option<Sha> },
+    Deployment {
+        id: u64,
+        sha: Option<Sha>,
+    },
+    WorkflowRun {
+        id: u64,
+        head: Option<Sha>,
+    },
     Organization,
     Nothing,
 }
@@ -132,6 +149,8 @@ pub struct RefChange {
     pub created: bool,
     pub deleted: bool,
     pub forced: bool,
+    /// A commit of the push changes a CODEOWNERS file, or the payload cannot rule it out.
+    pub touches_codeowners: bool,
 }
 
 #[derive(Clone, Debug)]
