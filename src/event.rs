@@ -73,6 +73,8 @@ pub enum Cause {
     Start,
     /// The base branch moved or its rules changed.
     Base,
+    /// A person asked for it on GitHub: always answered with a write.
+    Rerequested,
 }
 
 /// One thing that happened, as gatelog handles it.
