@@ -1,1 +1,4 @@
 //! github
+
+pub mod check_run;
+pub mod report;
