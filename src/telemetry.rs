@@ -8,7 +8,7 @@ use crate::config::{Log, LogFormat};
 
 mod metrics;
 
-pub use metrics::{Intake, Metrics, Stage, StoreCounts};
+pub use metrics::{Intake, Metrics, StoreCounts};
 
 /// The variable that overrides `[log] level`.
 pub const LEVEL_VARIABLE: &str = "GATELOG_LOG";
