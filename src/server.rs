@@ -7,7 +7,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use axum::{Router, routing};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{config::Secret, gate::Gate, telemetry::Metrics};
+use crate::{config::Secret, gate::Gate, github::Github, telemetry::Metrics};
 
 pub mod admin;
 mod connection;
@@ -18,21 +18,22 @@ mod webhook;
 use connection::{Limits, accept};
 
 /// How long connections may take to finish once gatelog stops.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every handler needs. A cheap clone.
 #[derive(Clone)]
 pub struct App {
     gate: Gate,
+    github: Github,
     metrics: Arc<Metrics>,
     intake: Arc<webhook::Intake>,
 }
 
 impl App {
-    /// `secrets`: any of them signs a delivery.
+    /// `github` is asked for its numbers only; any of `secrets` signs a delivery.
     #[must_use]
-    pub fn new(gate: Gate, metrics: Arc<Metrics>, secrets: Vec<Secret>) -> Self {
-        Self { gate, metrics, intake: Arc::new(webhook::Intake::new(secrets)) }
+    pub fn new(gate: Gate, github: Github, metrics: Arc<Metrics>, secrets: Vec<Secret>) -> Self {
+        Self { gate, github, metrics, intake: Arc::new(webhook::Intake::new(secrets)) }
     }
 }
 
@@ -44,7 +45,7 @@ pub struct Doors {
     pub admin: Option<admin::Socket>,
 }
 
-/// Serves until `stop` is ready, then stops accepting and finishes what is in hand, for at most 10 s.
+/// Serves until `stop` is ready, then stops accepting and finishes what is in hand, for at most 5 s.
 pub async fn serve(doors: Doors, app: App, stop: impl Future<Output = ()>) {
     let (stopping, stopped) = watch::channel(false);
     let public = accept(doors.public, public_routes(app.clone()), Limits::INTERNET, stopped.clone());

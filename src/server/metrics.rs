@@ -16,6 +16,13 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
         syncs: stats.syncs,
         bytes: stats.bytes,
     });
+    let usage = app.github.usage();
+    for call in &usage.calls {
+        app.metrics.github_calls(call.kind, call.status, call.count);
+    }
+    for left in &usage.remaining {
+        app.metrics.github_remaining(left.installation, left.resource, left.left);
+    }
     let waiting = ledger.unjudged();
     let oldest =
         waiting.first().and_then(|seq| ledger.entry(*seq).ok().flatten()).map(|stored| stored.entry.time);

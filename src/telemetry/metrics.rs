@@ -75,14 +75,14 @@ struct StageLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
-    kind: String,
+    kind: &'static str,
     status: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
-    installation: u64,
-    resource: String,
+    installation: String,
+    resource: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -189,16 +189,18 @@ impl Metrics {
         *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
     }
 
-    /// A call to GitHub ended. `kind` names the call (`pull`, `check_run`); `status` is the HTTP status,
-    /// or a word where there was none (`timeout`).
-    pub fn github_call(&self, kind: &str, status: &str) {
-        self.0.calls.get_or_create(&CallLabels { kind: kind.into(), status: status.into() }).inc();
+    /// Calls to GitHub so far. `kind` names the way (`rest_get`, `graphql`); no `status`: no answer.
+    pub fn github_calls(&self, kind: &'static str, status: Option<u16>, total: u64) {
+        let status = status.map_or_else(|| "none".to_owned(), |s| s.to_string());
+        self.0.calls.get_or_create(&CallLabels { kind, status }).inner().store(total, Ordering::Relaxed);
     }
 
-    /// GitHub said how many calls are left. `resource` is `core` or `graphql`.
-    pub fn github_remaining(&self, installation: u64, resource: &str, remaining: u64) {
-        let labels = LimitLabels { installation, resource: resource.into() };
-        self.0.remaining.get_or_create(&labels).set(i64::try_from(remaining).unwrap_or(i64::MAX));
+    /// Calls left until GitHub's limit. `resource` is `core` or `graphql`; no `installation`: the App
+    /// itself.
+    pub fn github_remaining(&self, installation: Option<u64>, resource: &'static str, left: u64) {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        let labels = LimitLabels { installation, resource };
+        self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
     /// A verdict was recorded.
@@ -311,8 +313,8 @@ mod tests {
         let m = Metrics::new();
         m.intake("push", Intake::Recorded);
         m.queue(2, Some("2026-11-24T15:00:00Z".parse().unwrap()));
-        m.github_call("pull", "200");
-        m.github_remaining(9, "graphql", 4999);
+        m.github_calls("rest_get", Some(200), 3);
+        m.github_remaining(Some(9), "graphql", 4999);
         m.decided(&verdict());
         m.alarm(true);
         m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
