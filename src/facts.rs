@@ -16,6 +16,12 @@ use crate::{
     time::Time,
 };
 
+pub mod codeowners;
+pub mod graph;
+pub mod landed;
+pub mod pushes;
+pub mod update_merge;
+
 /// All facts of one judgement: the `input` of the policies without `event`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
@@ -130,6 +136,9 @@ pub struct PullRequest {
     pub merge_commit_sha: Option<Sha>,
     /// The newest change of the base, by hand or by GitHub.
     pub retarget: Option<Retarget>,
+    /// The newest force push of the base branch while this was open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_force_pushed_at: Option<Time>,
     /// GitHub's own opinion (`APPROVED`, `REVIEW_REQUIRED` …): shown, never decided on.
     pub review_decision: Option<String>,
 }

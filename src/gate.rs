@@ -517,7 +517,7 @@ impl Gate {
         let waited = Time::now().since(item.received_at);
         let after = trouble.retry_after.unwrap_or_else(|| backoff(waited)).min(Duration::from_secs(300));
         tracing::warn!(retry_in_s = after.as_secs_f64(), "waiting for GitHub: {}", trouble.reason);
-        self.show_progress(item, &format!("Waiting for GitHub: {}", trouble.reason));
+        self.show_progress(item, Some(&trouble.reason));
         Later { after: after + jitter(after) }
     }
 }

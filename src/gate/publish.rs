@@ -16,8 +16,9 @@ use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
     event::{self, Cause, Judge as On, Sha, SubjectKind},
     github::{
-        RepoAt, Trouble, TroubleKind, check_run,
-        report::{self, Show, Shown, State},
+        RepoAt, Trouble, TroubleKind,
+        check_run::{self, Context, InTheWay, Rendered, State},
+        report::{self, Done, KnownRun, Show},
     },
     ledger::entry::{Kind, Ref, ReportData, ReportResult, Stored, VerdictData},
     time::Time,
@@ -40,6 +41,9 @@ struct Made {
     without_github: bool,
 }
 
+/// An event without verdict, and what it waits for if that is GitHub.
+type Waiting = (u64, Option<String>);
+
 /// What is under way for a target. It exists only while a task works on it.
 #[derive(Default)]
 struct Doing {
@@ -48,14 +52,13 @@ struct Doing {
     /// Write even if nothing changed: a person asked.
     force: bool,
     /// An event that has no verdict yet, and why.
-    progress: Option<(u64, String)>,
+    progress: Option<Waiting>,
 }
 
 /// A verdict as the ledger holds it.
 struct Recorded {
     seq: u64,
     leaf: crate::ledger::entry::Hash,
-    time: Time,
     number: Option<u64>,
     decision: Decision,
     subject: event::Subject,
@@ -108,12 +111,12 @@ impl Gate {
         let (gate, item) = (self.clone(), item.clone());
         tokio::spawn(async move {
             tokio::time::sleep(PROGRESS_AFTER).await;
-            gate.show_progress(&item, "Judging");
+            gate.show_progress(&item, None);
         });
     }
 
     /// Shows an event without verdict as in progress, with the reason.
-    pub(super) fn show_progress(&self, item: &Item, reason: &str) {
+    pub(super) fn show_progress(&self, item: &Item, reason: Option<&str>) {
         if !self.0.settings.publish || self.0.ledger.verdict_of(item.seq).is_some() {
             return;
         }
@@ -131,7 +134,7 @@ impl Gate {
         let (Some(sha), true) = (head, open) else { return };
         let target = Target { repository: repository.id, sha, check: self.0.settings.check_name.clone() };
         let at = RepoAt { installation, repository };
-        self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.to_owned())));
+        self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.map(str::to_owned))));
     }
 
     /// Makes sure that a task looks at the target after this.
@@ -156,7 +159,7 @@ impl Gate {
             let Some((force, progress)) = self.take_turn(&target) else { return };
             match self.publish_once(&target, &at, force, progress.clone(), ambiguous).await {
                 Ok(()) => ambiguous = false,
-                Err(trouble) if trouble.kind == TroubleKind::Gone => {
+                Err(trouble) if self.is_hopeless(&trouble, begun) => {
                     tracing::warn!(repo.name = at.repository.name.as_str(), "not shown: {}", trouble.reason);
                     self.withhold(&target).await;
                 }
@@ -182,8 +185,18 @@ impl Gate {
         }
     }
 
+    /// Nothing that is tried again would help: what is written for is not there, or GitHub has refused
+    /// it for as long as an outage is waited for.
+    fn is_hopeless(&self, trouble: &Trouble, begun: Time) -> bool {
+        match trouble.kind {
+            TroubleKind::Gone => true,
+            TroubleKind::Unexpected => Time::now().since(begun) > super::OUTAGE_PATIENCE,
+            _ => false,
+        }
+    }
+
     /// The next thing to do, or `None` when the target is as it should be.
-    fn take_turn(&self, target: &Target) -> Option<(bool, Option<(u64, String)>)> {
+    fn take_turn(&self, target: &Target) -> Option<(bool, Option<Waiting>)> {
         let mut targets = lock(&self.0.publisher.targets);
         let doing = targets.get_mut(target)?;
         if !doing.dirty {
@@ -194,7 +207,7 @@ impl Gate {
         Some((std::mem::take(&mut doing.force), doing.progress.take()))
     }
 
-    fn again_later(&self, target: &Target, force: bool, progress: Option<(u64, String)>) {
+    fn again_later(&self, target: &Target, force: bool, progress: Option<Waiting>) {
         if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
             doing.dirty = true;
             doing.force |= force;
@@ -209,13 +222,15 @@ impl Gate {
         target: &Target,
         at: &RepoAt,
         force: bool,
-        progress: Option<(u64, String)>,
+        progress: Option<Waiting>,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
         let shown = self.shown(target);
         let progress = progress.filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
         let step = match progress {
-            Some((seq, reason)) => self.progress_step(target, shown.as_ref(), seq, &reason, ambiguous)?,
+            Some((seq, reason)) => {
+                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)?
+            }
             None => self.verdict_step(target, at, shown.as_ref(), force, ambiguous)?,
         };
         match step {
@@ -230,12 +245,17 @@ impl Gate {
     fn progress_step(
         &self,
         target: &Target,
+        at: &RepoAt,
         shown: Option<&ReportData>,
-        seq: u64,
-        reason: &str,
+        (seq, reason): (u64, Option<&str>),
         ambiguous: bool,
     ) -> Result<Step, Trouble> {
-        let rendered = check_run::in_progress(reason);
+        let Some(stored) = self.stored(seq)? else { return Ok(Step::Nothing) };
+        let context = self.context(target, at, &stored, stored.entry.subject.id, None);
+        let rendered = match reason {
+            Some(reason) => check_run::waiting_for_github(reason, &context),
+            None => check_run::in_progress(&context),
+        };
         let blocks_as_it_is = shown.is_some_and(|s| match s.conclusion.as_deref() {
             Some("failure") => true,
             None => self.title_shown(target).as_ref() == Some(&rendered.title),
@@ -244,17 +264,16 @@ impl Gate {
         if blocks_as_it_is {
             return Ok(Step::Nothing);
         }
-        let Some(stored) = self.stored(seq)? else { return Ok(Step::Nothing) };
         let subject = stored.entry.subject.clone();
         let covers = vec![seq];
-        let show = self.show(target, State::InProgress, rendered, &stored, shown, ambiguous);
+        let show = self.show(target, rendered, &stored, shown, ambiguous);
         Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
     }
 
     fn verdict_step(
         &self,
         target: &Target,
-        _at: &RepoAt,
+        at: &RepoAt,
         shown: Option<&ReportData>,
         force: bool,
         ambiguous: bool,
@@ -266,11 +285,7 @@ impl Gate {
         if covered && !force {
             return Ok(Step::Nothing);
         }
-        let mut state = match worst.decision {
-            Decision::Allow => State::Success,
-            Decision::Deny | Decision::Error => State::Failure,
-            Decision::Pending | Decision::Superseded => State::InProgress,
-        };
+        let Some(mut state) = State::of(worst.decision) else { return Ok(Step::Nothing) };
         if state == State::Success {
             if self.any_unjudged(target) {
                 return Ok(Step::Nothing);
@@ -295,9 +310,9 @@ impl Gate {
             };
             return Ok(Step::AlreadyShown(data, worst.subject.clone()));
         }
-        let rendered = self.render(target, worst, &newest, &verdict);
+        let rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
         let look_first = ambiguous || !lock(&self.0.publisher.made).contains_key(&worst.seq);
-        let show = self.show(target, state, rendered, &stored, shown, look_first);
+        let show = self.show(target, rendered, &stored, shown, look_first);
         let without_github = newest.iter().any(|v| self.made_without_github(v.seq));
         Ok(Step::Write(Box::new(Write { show, covers, subject: worst.subject.clone(), without_github })))
     }
@@ -306,19 +321,19 @@ impl Gate {
         let begun = Time::now();
         let result = report::show(&self.0.github, at, &write.show).await;
         self.0.metrics.stage("report", Time::now().since(begun));
-        let Shown { check_run, result } = result?;
+        let shown = result?;
         let data = ReportData {
             target: target.clone(),
-            result: match result {
-                report::Outcome::Created => ReportResult::Created,
-                report::Outcome::Updated => ReportResult::Updated,
-                report::Outcome::Unchanged => ReportResult::Unchanged,
+            result: match shown.done {
+                Done::Created => ReportResult::Created,
+                Done::Updated => ReportResult::Updated,
+                Done::Unchanged => ReportResult::Unchanged,
             },
-            check_run: Some(check_run),
+            check_run: Some(shown.check_run),
             conclusion: write.show.state.conclusion().map(str::to_owned),
             covers: write.covers.clone(),
         };
-        self.record(write.subject, &data, Some(write.show.request())).await?;
+        self.record(write.subject, &data, Some(write.show.request().to_string().into_bytes())).await?;
         tracing::info!(
             repo.name = at.repository.name.as_str(),
             sha = target.sha.as_str(),
@@ -340,7 +355,7 @@ impl Gate {
     /// A success whose facts are old: if GitHub shows it already, say so; else gather again. Nothing
     /// is appended before GitHub has answered, so an outage adds no entries.
     async fn judge_again(&self, target: &Target, at: &RepoAt, stale: Vec<Recorded>) -> Result<(), Trouble> {
-        let runs = report::find_runs(&self.0.github, at, &target.check, &target.sha).await?;
+        let runs = report::find_runs(&self.0.github, at, &target.sha, &target.check).await?;
         let ours: Vec<String> = stale.iter().map(|v| self.external_id(v.seq, v.leaf)).collect();
         if stale.len() == 1
             && let Some(run) = runs.iter().find(|r| {
@@ -419,8 +434,8 @@ impl Gate {
             }
             let subject = stored.entry.subject.clone();
             let number = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
-            let (time, decision, leaf) = (stored.entry.time, data.decision, stored.leaf);
-            newest.insert(number, Recorded { seq, leaf, time, number, decision, subject });
+            let (decision, leaf) = (data.decision, stored.leaf);
+            newest.insert(number, Recorded { seq, leaf, number, decision, subject });
         }
         let pulls = lock(&self.0.pulls);
         let mut newest: Vec<_> = newest
@@ -477,34 +492,57 @@ impl Gate {
         worst_before.is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
     }
 
+    /// The page of a target. On a shared head it names the pull request in the way.
     fn render(
         &self,
         target: &Target,
+        at: &RepoAt,
         worst: &Recorded,
         newest: &[Recorded],
         verdict: &Verdict,
-    ) -> check_run::Rendered {
+        stored: &Stored,
+    ) -> Result<Rendered, Trouble> {
         if verdict.decision == Decision::Allow && self.alarmed() {
-            return check_run::in_progress(
-                "Withheld: a check run of this App is not in its ledger; an operator must look at it",
-            );
+            let why = "an operator must acknowledge a check run that is not in the ledger";
+            return Ok(check_run::waiting_for_github(why, &self.context(target, at, stored, worst.number, None)));
         }
+        let best = newest.iter().filter(|v| v.seq != worst.seq).min_by_key(|v| (v.decision, v.seq));
+        let Some(best) = best.filter(|b| b.decision < worst.decision) else {
+            return Ok(check_run::render(verdict, &self.context(target, at, stored, worst.number, None)));
+        };
+        let in_the_way = InTheWay {
+            number: worst.number.unwrap_or_default(),
+            decision: worst.decision,
+            reason: verdict.reason.clone(),
+            entry: worst.seq,
+        };
+        let own = self.verdict(best.seq)?;
+        let Some(stored) = self.stored(best.seq)? else { return Err(unreadable("an entry is gone")) };
+        Ok(check_run::render(&own, &self.context(target, at, &stored, best.number, Some(in_the_way))))
+    }
+
+    fn context(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        stored: &Stored,
+        pull_request: Option<u64>,
+        in_the_way: Option<InTheWay>,
+    ) -> Context {
         let head = self.0.ledger.head();
-        let others = newest.iter().filter(|v| v.number != worst.number).filter_map(|v| v.number).collect();
-        check_run::render(
-            verdict,
-            &check_run::Context {
-                entry: worst.seq,
-                leaf: worst.leaf.to_string(),
-                tree_size: head.size,
-                root: head.root.to_string(),
-                head: target.sha.clone(),
-                judged_at: worst.time,
-                draft: self.is_draft(worst.seq),
-                pull_request: worst.number,
-                shared_with: others,
-            },
-        )
+        Context {
+            check_name: target.check.clone(),
+            repository: at.repository.name.clone(),
+            head: target.sha.clone(),
+            pull_request,
+            draft: self.is_draft(stored.entry.seq),
+            judged_at: stored.entry.time,
+            entry: stored.entry.seq,
+            leaf: stored.leaf.to_string(),
+            tree_size: head.size,
+            root: head.root.to_string(),
+            in_the_way,
+        }
     }
 
     fn is_draft(&self, verdict: u64) -> bool {
@@ -516,22 +554,23 @@ impl Gate {
     fn show(
         &self,
         target: &Target,
-        state: State,
-        rendered: check_run::Rendered,
+        rendered: Rendered,
         stored: &Stored,
         shown: Option<&ReportData>,
         look_first: bool,
     ) -> Show {
+        let known = |s: &ReportData| Some(KnownRun { id: s.check_run?, completed: s.conclusion.is_some() });
         Show {
             name: target.check.clone(),
             sha: target.sha.clone(),
-            state,
+            state: rendered.state,
             title: rendered.title,
             summary: rendered.summary,
             text: rendered.text,
             external_id: self.external_id(stored.entry.seq, stored.leaf),
-            known_run: shown.and_then(|s| s.check_run),
+            known_run: shown.and_then(known),
             look_first: look_first || shown.is_none() && stored.entry.seq < self.0.started_at_seq(),
+            started_at: Some(stored.entry.time),
             details_url: None,
         }
     }
@@ -574,6 +613,6 @@ impl super::Inner {
 }
 
 fn unreadable(reason: &str) -> Trouble {
-    Trouble { reason: format!("the ledger: {reason}"), retry_after: None, kind: TroubleKind::Unexpected }
+    Trouble::new(TroubleKind::Unexpected, format!("the ledger: {reason}"))
 }
 
