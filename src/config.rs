@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
 mod secret;
 mod settings;
 
@@ -246,6 +248,18 @@ impl Config {
     }
 }
 
+/// What a log level means. Libraries speak up from `warn` on unless the level names them. `None`: the
+/// text is no level and no list of directives.
+#[must_use]
+pub fn log_filter(level: &str) -> Option<EnvFilter> {
+    if level.contains(['=', ',']) {
+        return EnvFilter::builder().parse(level).ok();
+    }
+    // `EnvFilter` alone would take an unknown word for the name of a module.
+    let level: LevelFilter = level.parse().ok()?;
+    EnvFilter::builder().parse(format!("warn,gatelog={level}")).ok()
+}
+
 fn is_loopback(url: &str) -> bool {
     let host = url.parse::<http::Uri>().ok().and_then(|u| u.host().map(str::to_owned)).unwrap_or_default();
     host == "localhost"
@@ -294,7 +308,7 @@ impl Reader<'_> {
 
     fn log(&self) -> Result<Log, ConfigError> {
         let level = self.text("log", "level")?;
-        if crate::telemetry::filter(&level).is_none() {
+        if log_filter(&level).is_none() {
             return Err(self.settings.wrong("log", "level", "is no level (error, warn, info, debug, trace)"));
         }
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];

@@ -1,38 +1,24 @@
 //! Logs for people and machines, and [`Metrics`] for Prometheus.
 
-use tracing_subscriber::{
-    EnvFilter, filter::LevelFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Log, LogFormat, log_filter};
 
 mod metrics;
 
-pub use metrics::{Intake, Metrics, Stage, StoreCounts};
+pub use metrics::{Intake, Metrics, StoreCounts};
 
 /// The variable that overrides `[log] level`.
 pub const LEVEL_VARIABLE: &str = "GATELOG_LOG";
-
-/// What a level means. Libraries speak up from `warn` on unless the level names them.
-/// `None`: the text is no level and no list of directives.
-#[must_use]
-pub fn filter(level: &str) -> Option<EnvFilter> {
-    if level.contains(['=', ',']) {
-        return EnvFilter::builder().parse(level).ok();
-    }
-    // `EnvFilter` alone would take an unknown word for the name of a module.
-    let level: LevelFilter = level.parse().ok()?;
-    EnvFilter::builder().parse(format!("warn,gatelog={level}")).ok()
-}
 
 /// Starts logging to standard error for the life of the process. A second call changes nothing.
 ///
 /// `level` is `GATELOG_LOG` where it is set; a wrong one there falls back to the configuration.
 pub fn start(log: &Log, variable: Option<&str>) {
     let variable = variable.filter(|v| !v.is_empty());
-    let chosen = variable.and_then(filter);
+    let chosen = variable.and_then(log_filter);
     let wrong = variable.is_some() && chosen.is_none();
-    let filter = chosen.or_else(|| filter(&log.level)).unwrap_or_default();
+    let filter = chosen.or_else(|| log_filter(&log.level)).unwrap_or_default();
     let registry = tracing_subscriber::registry().with(filter);
     let _ = match log.format {
         LogFormat::Text => {

@@ -12,6 +12,11 @@ pub struct Handling {
     pub drop_caches: bool,
 }
 
+impl Handling {
+    /// Judged on itself alone, touching nothing: also what an unreadable payload gets.
+    pub const BARE: Self = Self { judge: Judge::Bare, fan_out: FanOut::None, drop_caches: false };
+}
+
 /// On which facts the event is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judge {

@@ -20,7 +20,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::time::Time;
+use crate::{
+    time::Time,
+    verdict::{Outcome, Verdict},
+};
 
 /// Event names get a label of their own up to this many; the header that carries them is not signed.
 const MAX_EVENT_NAMES: usize = 150;
@@ -50,30 +53,6 @@ impl Intake {
     }
 }
 
-/// A part of a delivery's journey.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// From the delivery to the durable event entry.
-    Append,
-    /// Facts from GitHub.
-    Gather,
-    /// Policies.
-    Judge,
-    /// The check run.
-    Report,
-}
-
-impl Stage {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Append => "append",
-            Self::Gather => "gather",
-            Self::Judge => "judge",
-            Self::Report => "report",
-        }
-    }
-}
-
 /// What the store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCounts {
@@ -96,25 +75,37 @@ struct StageLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
-    kind: String,
+    kind: &'static str,
     status: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LimitLabels {
-    installation: u64,
-    resource: String,
+    installation: String,
+    resource: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControlLabels {
     control: String,
-    outcome: String,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerdictLabels {
-    decision: String,
+struct DecisionLabels {
+    decision: &'static str,
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Deny => "deny",
+        Outcome::Warn => "warn",
+        Outcome::Pending => "pending",
+        Outcome::Skip => "skip",
+        Outcome::Waived => "waived",
+        Outcome::Error => "error",
+    }
 }
 
 /// Counters and gauges of one process. Clones share them.
@@ -134,7 +125,8 @@ struct Inner {
     calls: Family<CallLabels, Counter>,
     remaining: Family<LimitLabels, Gauge>,
     controls: Family<ControlLabels, Counter>,
-    verdicts: Family<VerdictLabels, Counter>,
+    decisions: Family<DecisionLabels, Counter>,
+    alarm: Gauge,
     store_entries: Gauge,
     store_groups: Counter,
     store_syncs: Counter,
@@ -165,7 +157,8 @@ impl Metrics {
             calls: Family::default(),
             remaining: Family::default(),
             controls: Family::default(),
-            verdicts: Family::default(),
+            decisions: Family::default(),
+            alarm: Gauge::default(),
             store_entries: Gauge::default(),
             store_groups: Counter::default(),
             store_syncs: Counter::default(),
@@ -184,9 +177,10 @@ impl Metrics {
         }
     }
 
-    /// A stage of some event took so long.
-    pub fn stage(&self, stage: Stage, took: Duration) {
-        self.0.stages.get_or_create(&StageLabels { stage: stage.as_str() }).observe(took.as_secs_f64());
+    /// A stage of some event took so long: `append` (until the entry was durable), `gather` (facts from
+    /// GitHub), `judge` (policies), `report` (the check run).
+    pub fn stage(&self, stage: &'static str, took: Duration) {
+        self.0.stages.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
     }
 
     /// Events that wait for a verdict, and when the oldest of them was received.
@@ -195,27 +189,33 @@ impl Metrics {
         *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
     }
 
-    /// A call to GitHub ended. `kind` names the call (`pull`, `check_run`); `status` is the HTTP status,
-    /// or a word where there was none (`timeout`).
-    pub fn github_call(&self, kind: &str, status: &str) {
-        self.0.calls.get_or_create(&CallLabels { kind: kind.into(), status: status.into() }).inc();
+    /// Calls to GitHub so far. `kind` names the way (`rest_get`, `graphql`); no `status`: no answer.
+    pub fn github_calls(&self, kind: &'static str, status: Option<u16>, total: u64) {
+        let status = status.map_or_else(|| "none".to_owned(), |s| s.to_string());
+        self.0.calls.get_or_create(&CallLabels { kind, status }).inner().store(total, Ordering::Relaxed);
     }
 
-    /// GitHub said how many calls are left. `resource` is `core` or `graphql`.
-    pub fn github_remaining(&self, installation: u64, resource: &str, remaining: u64) {
-        let labels = LimitLabels { installation, resource: resource.into() };
-        self.0.remaining.get_or_create(&labels).set(i64::try_from(remaining).unwrap_or(i64::MAX));
-    }
-
-    /// What one control said of one event.
-    pub fn control(&self, control: &str, outcome: &str) {
-        let labels = ControlLabels { control: control.into(), outcome: outcome.into() };
-        self.0.controls.get_or_create(&labels).inc();
+    /// Calls left until GitHub's limit. `resource` is `core` or `graphql`; no `installation`: the App
+    /// itself.
+    pub fn github_remaining(&self, installation: Option<u64>, resource: &'static str, left: u64) {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        let labels = LimitLabels { installation, resource };
+        self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
     /// A verdict was recorded.
-    pub fn verdict(&self, decision: &str) {
-        self.0.verdicts.get_or_create(&VerdictLabels { decision: decision.into() }).inc();
+    pub fn decided(&self, verdict: &Verdict) {
+        let decision = verdict.decision.as_str();
+        self.0.decisions.get_or_create(&DecisionLabels { decision }).inc();
+        for control in &verdict.controls {
+            let labels = ControlLabels { control: control.id.clone(), outcome: outcome(control.outcome) };
+            self.0.controls.get_or_create(&labels).inc();
+        }
+    }
+
+    /// A check run of our App that the ledger does not have was seen, and nobody has acknowledged it.
+    pub fn alarm(&self, on: bool) {
+        self.0.alarm.set(i64::from(on));
     }
 
     /// Totals of the store, as it counts them itself.
@@ -245,11 +245,17 @@ impl Inner {
         r.register("rejected_signatures", "Deliveries without a good signature", self.rejected.clone());
         r.register_with_unit("stage", "Duration of each stage", Unit::Seconds, self.stages.clone());
         r.register("queue_depth", "Events without a verdict", self.queue_depth.clone());
-        r.register_with_unit("queue_age", "Age of the oldest of them", Unit::Seconds, self.queue_age.clone());
+        r.register_with_unit(
+            "queue_oldest",
+            "Age of the oldest of them",
+            Unit::Seconds,
+            self.queue_age.clone(),
+        );
         r.register("github_calls", "Calls to GitHub, by kind and status", self.calls.clone());
-        r.register("github_remaining", "Calls left until GitHub's limit", self.remaining.clone());
+        r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
         r.register("controls", "Outcomes of controls", self.controls.clone());
-        r.register("verdicts", "Verdicts, by decision", self.verdicts.clone());
+        r.register("decisions", "Verdicts, by decision", self.decisions.clone());
+        r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
         r.register("ledger_entries", "Entries in the ledger", self.store_entries.clone());
         r.register("store_groups", "Groups of entries written", self.store_groups.clone());
         r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
@@ -277,6 +283,29 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{Control, Decision};
+
+    fn verdict() -> Verdict {
+        let control = Control {
+            id: "CHG-02".into(),
+            package: "controls.required_reviews".into(),
+            title: "Reviews".into(),
+            severity: None,
+            outcome: Outcome::Deny,
+            evaluate_only: false,
+            findings: vec![],
+            skip_reason: None,
+        };
+        Verdict {
+            decision: Decision::Deny,
+            reason: String::new(),
+            controls: vec![control],
+            valid_until: None,
+            bundle: "sha256:0".into(),
+            engine: "none".into(),
+            rewriter: 1,
+        }
+    }
 
     #[test]
     fn the_text_prometheus_reads() {
@@ -284,10 +313,10 @@ mod tests {
         let m = Metrics::new();
         m.intake("push", Intake::Recorded);
         m.queue(2, Some("2026-11-24T15:00:00Z".parse().unwrap()));
-        m.github_call("pull", "200");
-        m.github_remaining(9, "graphql", 4999);
-        m.control("CHG-02", "deny");
-        m.verdict("deny");
+        m.github_calls("rest_get", Some(200), 3);
+        m.github_remaining(Some(9), "graphql", 4999);
+        m.decided(&verdict());
+        m.alarm(true);
         m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
         insta::assert_snapshot!(m.text(now));
     }
@@ -295,7 +324,7 @@ mod tests {
     #[test]
     fn stages_are_histograms() {
         let m = Metrics::new();
-        m.stage(Stage::Judge, Duration::from_millis(3));
+        m.stage("judge", Duration::from_millis(3));
         let text = m.text(Time::now());
         assert!(text.contains("gatelog_stage_seconds_count{stage=\"judge\"} 1"), "{text}");
     }
