@@ -93,12 +93,26 @@ pub enum About {
     PullRequest(PullRequestRef),
     /// A push to, or the creation or deletion of, a branch or tag.
     Ref(RefChange),
-    Commit { sha: Sha },
-    MergeGroup { head: Sha, head_ref: String, base: Option<Sha>, base_ref: String, reason: Option<String> },
+    Commit {
+        sha: Sha,
+    },
+    MergeGroup {
+        head: Sha,
+        head_ref: String,
+        base: Option<Sha>,
+        base_ref: String,
+        reason: Option<String>,
+    },
     /// A check run or suite of some app.
     Check(CheckRef),
-    Deployment { id: u64, sha: Option<Sha> },
-    WorkflowRun { id: u64, head: Option<Sha> },
+    Deployment {
+        id: u64,
+        sha: Option<Sha>,
+    },
+    WorkflowRun {
+        id: u64,
+        head: Option<Sha>,
+    },
     Organization,
     Nothing,
 }

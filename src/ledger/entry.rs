@@ -203,7 +203,8 @@ impl std::str::FromStr for Hash {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {
         let mut out = [0; 32];
-        hex::decode_to_slice(s, &mut out).map_err(|_| format!("`{}` is not 64 hex digits", s.escape_debug()))?;
+        hex::decode_to_slice(s, &mut out)
+            .map_err(|_| format!("`{}` is not 64 hex digits", s.escape_debug()))?;
         Ok(Self(out))
     }
 }
