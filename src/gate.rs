@@ -39,6 +39,7 @@ use crate::{
 mod attempts;
 mod drafts;
 mod known;
+mod landed;
 mod look;
 mod publish;
 mod pulls;

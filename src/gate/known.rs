@@ -62,7 +62,7 @@ impl Gate {
     }
 
     /// Pushes to a branch as our own deliveries tell them, followed back from its head.
-    pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<crate::github::KnownPush> {
+    pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<crate::facts::pushes::KnownPush> {
         let mut found = Vec::new();
         let mut at = Some(head.clone());
         while let Some(sha) = at.take() {
@@ -78,7 +78,8 @@ impl Gate {
                 found.push(push);
             }
         }
-        found.into_iter().map(|t| t.known).collect()
+        // Oldest first.
+        found.into_iter().rev().map(|t| t.known).collect()
     }
 
     fn pushes_that_made(&self, repository: u64, branch: &str, sha: &Sha) -> Vec<Told> {
@@ -123,6 +124,6 @@ impl Gate {
 }
 
 struct Told {
-    known: crate::github::KnownPush,
+    known: crate::facts::pushes::KnownPush,
     from_push: bool,
 }

@@ -89,13 +89,13 @@ impl Gate {
         let About::PullRequest(pull) = &event.about else { return Ok(()) };
         let floor = self.floor(at, pull, item, older);
         match gather::pull(&self.0.github, at, pull.number, &floor).await {
-            Ok((change, gaps)) => {
+            Ok(pulled) => {
                 facts.target = Some(TargetRef {
                     ref_kind: crate::event::RefKind::Branch,
-                    name: change.pull_request.base.name.clone(),
+                    name: pulled.change.pull_request.base.name.clone(),
                 });
-                facts.change = Some(change);
-                facts.facts.missing.extend(gaps);
+                facts.change = Some(pulled.change);
+                facts.facts.missing.extend(pulled.missing);
             }
             Err(t) if t.kind == TroubleKind::Gone => missing(facts, SubjectKind::PullRequest, &t.reason),
             Err(t) => return Err(t),
@@ -143,7 +143,7 @@ impl Gate {
         let needs = needs.into_iter().map(|n| (n.fact, n.id)).collect();
         let known = self.known(&facts);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
-        let mut facts = self.with_landed(at, done);
+        let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
         Ok(facts)

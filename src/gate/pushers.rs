@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     event::{Account, Event, Sha},
-    github::KnownPush,
+    facts::pushes::KnownPush,
 };
 
 /// `user`, `app`, `deploy_key` or `unknown`, and the account where it is known.
