@@ -41,6 +41,22 @@ pub enum ContentType {
     Form,
 }
 
+impl ContentType {
+    #[must_use]
+    pub fn media(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// The inverse of [`ContentType::media`].
+    #[must_use]
+    pub fn of_media(media: &str) -> Self {
+        if media == Self::Form.media() { Self::Form } else { Self::Json }
+    }
+}
+
 /// Where an event came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
