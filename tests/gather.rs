@@ -655,14 +655,15 @@ async fn teams() {
         ("team_members", "octo-org/child"),
         ("team_members", "octo-org/readers"),
         ("team_members", "octo-org/strangers"),
-        ("team_members", "octo-org/nobody"),
+        ("team_members", "Octo-Org/Nobody"),
         ("team_members", "nonsense"),
     ];
     let completed = s.complete(&needs).await;
     let facts = &completed.facts;
     assert_eq!(
         gone(&facts.facts.missing),
-        [("team_members", Some("nonsense")), ("team_members", Some("octo-org/nobody"))]
+        [("team_members", Some("nonsense")), ("team_members", Some("Octo-Org/Nobody"))],
+        "spelt as it was asked for"
     );
     let team = |name: &str| (facts.teams[name].members.len(), facts.teams[name].can_write);
     assert_eq!(team("octo-org/parent"), (2, true), "with the members of its child");
@@ -751,7 +752,9 @@ async fn organizations() {
     });
     s.github.drop_people_cache();
     let completed = s.complete(&needs).await;
-    assert_eq!(gone(&completed.facts.facts.missing), [("organization_members", Some("octo-org"))]);
+    assert_eq!(gone(&completed.facts.facts.missing), [("organization_members", Some("Octo-Org"))]);
+    let completed = s.complete(&[("organization_members", "nobody")]).await;
+    assert_eq!(gone(&completed.facts.facts.missing), [("organization_members", Some("nobody"))]);
 }
 
 #[tokio::test]
@@ -1016,7 +1019,7 @@ async fn merges_by_github_are_told_from_pushes() {
     let (landed, completed) = landed_by(&s, |w| w.push("bob", REPO, "main", &quick).unwrap().hooks).await;
     assert_eq!(landed, "direct");
     assert_eq!(completed.facts.push.unwrap().commits.unwrap().len(), 1);
-    assert_eq!(s.asked().len(), 1, "one call");
+    assert_eq!(s.asked().len(), 3, "its commits, its last one, and how the branch was moved");
 }
 
 #[tokio::test]
@@ -1070,8 +1073,8 @@ async fn a_long_push_is_read_in_calls_of_one_point() {
     assert_eq!(landed, "direct");
     assert_eq!(completed.facts.push.unwrap().commits.unwrap().len(), 100);
     let calls = s.asked().len() as u64;
-    assert_eq!(calls, 4, "the last commit, and the others by forty");
-    assert_eq!(s.github.usage().graphql_points - before, calls + 1, "with the pull request before");
+    assert_eq!(calls, 5, "the commits by 49, the last one, and how the branch was moved");
+    assert_eq!(s.github.usage().graphql_points - before, calls, "the pull request before, and one REST");
 }
 
 #[tokio::test]
