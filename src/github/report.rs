@@ -238,3 +238,6 @@ fn seconds(time: Time) -> String {
     let text = time.to_string();
     text.split_once('.').map_or_else(|| text.clone(), |(whole, _)| format!("{whole}Z"))
 }
+
+#[cfg(test)]
+mod tests;
