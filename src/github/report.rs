@@ -52,6 +52,19 @@ pub struct Show {
     pub details_url: Option<String>,
 }
 
+impl Show {
+    /// The body that creates it, as the ledger keeps it.
+    #[must_use]
+    pub fn request(&self) -> Value {
+        let mut body = content(self);
+        body["head_sha"] = json!(self.sha);
+        if let Some(started) = self.started_at {
+            body["started_at"] = json!(seconds(started));
+        }
+        body
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KnownRun {
     pub id: u64,
@@ -177,11 +190,7 @@ pub async fn find_runs(github: &Github, at: &RepoAt, sha: &Sha, name: &str) -> R
 }
 
 async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trouble> {
-    let mut body = content(show);
-    body["head_sha"] = json!(show.sha);
-    if let Some(started) = show.started_at {
-        body["started_at"] = json!(seconds(started));
-    }
+    let body = show.request();
     let path = at.path("/check-runs");
     let run: Run = github.post(at.installation, &path, &body).await?.expect(&[201])?.json()?;
     if !run.is_in(show.state) {
