@@ -17,9 +17,11 @@ use crate::event;
 
 mod auth;
 mod call;
+pub mod check_run;
 pub mod gather;
 pub mod graphql;
 mod limits;
+pub mod report;
 pub mod rest;
 mod setup;
 
@@ -50,6 +52,7 @@ pub struct Github {
 }
 
 struct Inner {
+    app_id: u64,
     transport: call::Transport,
     tokens: auth::Tokens,
     limits: limits::Limits,
@@ -66,6 +69,7 @@ impl Github {
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         Ok(Self {
             inner: Arc::new(Inner {
+                app_id: settings.app_id,
                 transport: setup::transport(settings)?,
                 tokens: auth::Tokens::default(),
                 limits: limits::Limits::default(),
@@ -73,6 +77,12 @@ impl Github {
                 shas: gather::ShaCaches::default(),
             }),
         })
+    }
+
+    /// The app whose check runs are ours.
+    #[must_use]
+    pub fn app_id(&self) -> u64 {
+        self.inner.app_id
     }
 
     /// Forgets teams, members and permissions: to be called when a `member`, `membership`, `team`,
