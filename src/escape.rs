@@ -2,7 +2,7 @@
 //!
 //! One function per place that text is shown in. All of them make invisible characters (controls,
 //! bidirectional overrides, zero-width characters) visible as `\u{..}`, because these are how a
-//! text looks like another one. All but [`terminal_lines`] give one line of bounded length.
+//! text looks like another one. All but [`terminal_block`] give one line of bounded length.
 
 /// Characters of the input that are shown; what is longer ends in `…`.
 ///
@@ -135,7 +135,7 @@ pub fn terminal_up_to(text: &str, max: usize) -> String {
 
 /// As lines on a terminal, unbounded: line breaks and tabs stay, all else is as in [`terminal`].
 #[must_use]
-pub fn terminal_lines(text: &str) -> String {
+pub fn terminal_block(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn lines_stay_in_a_block_on_a_terminal() {
-        assert_eq!(terminal_lines("a\n\tb\u{1b}[m"), "a\n\tb\\u{1b}[m");
+        assert_eq!(terminal_block("a\n\tb\u{1b}[m"), "a\n\tb\\u{1b}[m");
     }
 
     fn nothing_invisible(s: &str) -> bool {
@@ -275,7 +275,7 @@ mod tests {
             for out in [markdown(&s), markdown_code(&s), markdown_code_cell(&s), html(&s), terminal(&s)] {
                 prop_assert!(nothing_invisible(&out), "{out:?}");
             }
-            for out in [markdown_block(&s), terminal_lines(&s)] {
+            for out in [markdown_block(&s), terminal_block(&s)] {
                 prop_assert!(out.chars().all(|c| c == '\n' || c == '\t' || !is_invisible(c)), "{out:?}");
             }
         }
