@@ -47,6 +47,7 @@ mod pushers;
 mod start;
 
 use drafts::PullAddress;
+pub use start::{Running, load};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);

@@ -120,7 +120,7 @@ impl Report {
                 State::Unknown => (anstyle::AnsiColor::Yellow, "unknown"),
             };
             let style = colour.on_default();
-            let text = crate::escape::terminal_lines(&line.text).replace('\n', "\n                      ");
+            let text = crate::escape::terminal_block(&line.text).replace('\n', "\n                      ");
             // Writing into a `String` does not fail.
             let _ = writeln!(out, "{style}{word:<8}{style:#}  {:<10}  {text}", line.part);
         }
@@ -290,4 +290,10 @@ async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mu
         Err(_) if running => report.say("port", State::Good, format!("{address} is gatelog's own")),
         Err(e) => report.say("port", State::Wrong, e),
     }
+}
+
+/// What can be said without reading all of it: `gatelog log verify` does that.
+async fn verify(config: &Config, report: &mut Report) {
+    let dir = config.ledger.path.display();
+    report.say("ledger", State::Good, format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"));
 }

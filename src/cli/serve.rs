@@ -14,9 +14,10 @@ use crate::{
     config::{Config, Publish, Secrets},
     gate::{self, Gate, Running},
     github::{self, Github},
-    ledger::{Ledger, OpenError, OpenReport},
+    ledger::{Ledger, OpenReport},
     policy::Bundle,
     server::{self, App, Doors, admin},
+    store::embedded::OpenError,
     telemetry::{self, Metrics},
     time::Time,
 };
@@ -165,13 +166,13 @@ pub async fn load_policies(config: &Config) -> Result<Bundle, Failure> {
 
 async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
     let dir = config.ledger.path.clone();
-    let opened = on_thread(move || Ledger::open(&dir, Time::now())).await?;
+    let opened = on_thread(move || Ledger::open(&dir, Time::now)).await?;
     opened.map_err(|e| Failure::new(exit_of(&e), format!("the ledger {}: {e}", config.ledger.path.display())))
 }
 
 fn exit_of(e: &OpenError) -> Exit {
     match e {
-        OpenError::Damaged(_) => Exit::Integrity,
+        OpenError::Damaged { .. } => Exit::Integrity,
         _ => Exit::CouldNotRun,
     }
 }
