@@ -26,6 +26,8 @@ pub(super) struct Transport {
     pub(super) graph: Octocrab,
     pub(super) api_path: String,
     pub(super) graphql_path: String,
+    /// GitHub signs what it commits itself here.
+    pub(super) signs: bool,
     pub(super) timeout: Duration,
 }
 

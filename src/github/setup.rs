@@ -29,7 +29,9 @@ pub(super) fn transport(settings: &Settings) -> Result<Transport, SetupError> {
     // GraphQL lives outside `/api/v3` on Enterprise Server, and octocrab puts the base before every
     // path: a client of its own, with the bare host as its base.
     let graph = build(OctocrabBuilder::new(), &graphql.origin)?;
-    Ok(Transport { rest, graph, graphql_path: graphql.path, api_path: api.path, timeout: settings.timeout })
+    let signs = api.signs();
+    let (graphql_path, api_path) = (graphql.path, api.path);
+    Ok(Transport { rest, graph, graphql_path, api_path, signs, timeout: settings.timeout })
 }
 
 fn key_or_sentence<K, E: std::fmt::Display>(key: Result<K, E>) -> Result<K, SetupError> {
@@ -94,6 +96,14 @@ impl Address {
         format!("{}{}", self.origin, self.path)
     }
 
+    /// GitHub signs the commits it makes on github.com and ghe.com. An Enterprise Server may have been
+    /// told to; that cannot be seen from outside.
+    fn signs(&self) -> bool {
+        let host = self.origin.split_once("://").map_or("", |(_, host)| host).to_ascii_lowercase();
+        let host = host.split(':').next().unwrap_or_default();
+        host == "api.github.com" || host.ends_with(".ghe.com")
+    }
+
     /// Enterprise Server: `/api/v3` has `/api/graphql` beside it. Elsewhere it is below the base.
     fn graphql(&self) -> Self {
         let base = self.path.strip_suffix("/v3").filter(|p| p.ends_with("/api")).unwrap_or(&self.path);
@@ -117,6 +127,13 @@ mod tests {
         assert_eq!(graphql_of("https://git.example.com/api/v3/"), "https://git.example.com/api/graphql");
         assert_eq!(graphql_of("https://api.acme.ghe.com"), "https://api.acme.ghe.com/graphql");
         assert_eq!(graphql_of("http://127.0.0.1:4242"), "http://127.0.0.1:4242/graphql");
+    }
+
+    #[test]
+    fn only_github_itself_is_known_to_sign() {
+        let signs = |url: &str| Address::parse(url).unwrap().signs();
+        assert!(signs("https://api.github.com") && signs("https://API.acme.ghe.com:443/"));
+        assert!(!signs("https://git.example.com/api/v3") && !signs("https://ghe.com.evil.example/"));
     }
 
     #[test]
