@@ -139,7 +139,7 @@ impl<'a> Output<'a> {
             Format::Jsonl => writeln!(self.out, "{text}")?,
             Format::Table => {
                 if first && self.story.is_none() {
-                    writeln!(self.out, "{:>7}  {:19}  {:8}  {:28}  WHAT", "ENTRY", "TIME", "KIND", "ABOUT")?;
+                    writeln!(self.out, "{:>6}  {:19}  {:8}  {:28}  WHAT", "ENTRY", "TIME", "KIND", "ABOUT")?;
                 }
                 writeln!(self.out, "{text}")?;
             }
@@ -212,11 +212,11 @@ fn resolve(journal: &Path, wanted: &str) -> Result<BTreeSet<u64>, Failure> {
 fn row(item: &Item, names: &BTreeMap<u64, String>) -> Result<String, Failure> {
     let time = clock(item.link.time);
     let Some(entry) = &item.entry else {
-        return Ok(format!("{:>7}  {time}  {:8}  {:28}  written by a newer gatelog", item.seq, "?", ""));
+        return Ok(format!("{:>6}  {time}  {:8}  {:28}  written by a newer gatelog", item.seq, "?", ""));
     };
     let about = padded(&about(entry, names), 28);
     let kind = safe(entry.kind.as_str());
-    Ok(format!("{:>7}  {time}  {kind:8}  {about}  {}", item.seq, what(item, entry)?))
+    Ok(format!("{:>6}  {time}  {kind:8}  {about}  {}", item.seq, what(item, entry)?))
 }
 
 /// `2026-11-24 15:04:05`, UTC.

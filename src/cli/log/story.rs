@@ -20,11 +20,13 @@ pub struct Story {
     number: u64,
     begun: bool,
     last: Option<Time>,
+    /// What the verdict before found.
+    found: Vec<String>,
 }
 
 impl Story {
     pub fn new(number: u64) -> Self {
-        Self { number, begun: false, last: None }
+        Self { number, begun: false, last: None, found: vec![] }
     }
 
     /// The lines of one entry, in the order of the ledger; the first has the heading before it.
@@ -37,11 +39,31 @@ impl Story {
         let Some(entry) = &item.entry else { return Ok(String::new()) };
         let lines = match entry.kind {
             Kind::Event => vec![event(entry, payload)],
-            Kind::Verdict => verdict(entry, item.json("verdict")?),
+            Kind::Verdict => self.verdict(entry, item.json("verdict")?),
             Kind::Report => vec![format!("shown: {}", report(entry))],
             _ => vec![safe(entry.kind.as_str())],
         };
         Ok(self.heading(entry, names) + &self.laid_out(item, &lines))
+    }
+
+    fn verdict(&mut self, entry: &Entry, body: Option<Value>) -> Vec<String> {
+        let Some(data) = data::<VerdictData>(entry) else { return vec!["verdict".into()] };
+        let style = colour(data.decision);
+        let decision = format!("{style}{}{style:#}", data.decision.as_str());
+        if let Some(newer) = data.superseded_by {
+            return vec![format!("{decision}: judged together with event {newer}")];
+        }
+        let Some(verdict) = body.and_then(|v| serde_json::from_value::<Verdict>(v).ok()) else {
+            return vec![format!("{decision} (its reasons are not there)")];
+        };
+        let reason = format!("{decision}: {}", safe(&verdict.reason));
+        let loud = |c: &&Control| c.outcome != Outcome::Pass && c.outcome != Outcome::Skip;
+        let found: Vec<String> = verdict.controls.iter().filter(loud).flat_map(findings).collect();
+        if !found.is_empty() && found == self.found {
+            return vec![reason + " (nothing new)"];
+        }
+        self.found.clone_from(&found);
+        [vec![reason], found].concat()
     }
 
     fn heading(&mut self, entry: &Entry, names: &BTreeMap<u64, String>) -> String {
@@ -84,25 +106,6 @@ fn event(entry: &Entry, payload: Option<&Value>) -> String {
 
 fn flag(flag: &Flag) -> String {
     format!("  [{}]", word(flag))
-}
-
-fn verdict(entry: &Entry, body: Option<Value>) -> Vec<String> {
-    let Some(data) = data::<VerdictData>(entry) else { return vec!["verdict".into()] };
-    let style = colour(data.decision);
-    let decision = format!("{style}{}{style:#}", data.decision.as_str());
-    if let Some(newer) = data.superseded_by {
-        return vec![format!("{decision}: judged together with event {newer}")];
-    }
-    let Some(verdict) = body.and_then(|v| serde_json::from_value::<Verdict>(v).ok()) else {
-        return vec![format!("{decision} (its reasons are not there)")];
-    };
-    let mut lines = vec![format!("{decision}: {}", safe(&verdict.reason))];
-    for control in
-        verdict.controls.iter().filter(|c| c.outcome != Outcome::Pass && c.outcome != Outcome::Skip)
-    {
-        lines.extend(findings(control));
-    }
-    lines
 }
 
 fn findings(control: &Control) -> Vec<String> {
