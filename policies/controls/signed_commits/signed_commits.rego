@@ -252,6 +252,7 @@ signer_is_author(commit) if {
 key_allowed(_) if is_null(settings.allowed_key_ids)
 
 key_allowed(commit) if {
+	is_array(settings.allowed_key_ids)
 	is_string(commit.verification.key_id)
 	key := key_form(commit.verification.key_id)
 	some allowed in settings.allowed_key_ids
