@@ -97,7 +97,7 @@ error contains {"msg": msg, "who": "whoever maintains the policies", "fix": "cor
 
 error contains {"msg": msg, "who": "whoever runs gatelog", "fix": look_again} if {
 	scope.configured
-	some msg in changes.trouble(scope.facts_read) | scope.unread
+	some msg in (changes.trouble(scope.facts_read) | scope.unread)
 }
 
 look_again := "ask for another look: re-run this check; if it stays, the log of gatelog says why"

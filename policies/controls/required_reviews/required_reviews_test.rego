@@ -213,6 +213,14 @@ test_finding_says_who_and_how if {
 	}}
 }
 
+test_who_where_nobody_is_known if {
+	nobody := f.commit("c1", f.alice, {"author": f.person(null), "committer": f.person(null), "authors": []})
+	document := f.pull({"pull_request": {"user": null}, "commits": [nobody], "pushes": [f.push(null, null, "c1", ["c1"])]})
+	found := control.deny with input as document with data.params as usual
+	some finding in found
+	finding.who == "anyone with write permission"
+}
+
 # --- Opinions
 
 # "the last one holds"

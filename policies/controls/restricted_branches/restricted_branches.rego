@@ -159,7 +159,7 @@ unread contains sprintf("%s: who pushed is not known", [refs.shown]) if {
 	not allows_nobody(refs.rules[i].allow)
 }
 
-allows_nobody(allow) if count(allow.users) + count(allow.teams) + count(allow.apps) == 0
+allows_nobody(allow) if (count(allow.users) + count(allow.teams)) + count(allow.apps) == 0
 
 # GitHub merged pull requests that our ledger had allowed at these heads.
 merged_as_allowed if {

@@ -61,13 +61,11 @@ ignored[i] := {id: reason |
 }
 
 # [name, reason] of every approval that does not count towards the number.
-ignored_names[i] := ({[people.mention(held[id].user), reason] | some id, reason in ignored[i]} |
-	{[people.mention(review.user), "not among the approvers"] | some review in valid[i]; not is_approver(review.user)}) |
-	{["a deleted account", "no permission"] |
-		some review in judged[i].reviews
-		is_null(review.user)
-		upper(review.state) == "APPROVED"
-	} if {
+ignored_names[i] := ({[people.mention(held[id].user), reason] | some id, reason in ignored[i]} | {[people.mention(review.user), "not among the approvers"] | some review in valid[i]; not is_approver(review.user)}) | {["a deleted account", "no permission"] |
+	some review in judged[i].reviews
+	is_null(review.user)
+	upper(review.state) == "APPROVED"
+} if {
 	some i, held in opinions
 }
 
@@ -293,7 +291,7 @@ except_text(names) := sprintf(" except %s", [people.list(sort(names))]) if {
 
 # Those whose approval cannot count, or counts already.
 excluded[i] := {people.mention(account) |
-	some account in contributors[i] | {change.pull_request.user}
+	some account in (contributors[i] | {change.pull_request.user})
 	people.is_person(account)
 	cannot_approve(i, account)
 } | {people.mention(review.user) | some review in counting[i]} if {
