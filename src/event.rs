@@ -17,7 +17,7 @@ mod payload;
 mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
-pub use payload::json;
+pub use payload::{json, payload_json};
 pub use table::{FanOut, Handling, Judge, Lane, about, handling, is_look_again, lane};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
@@ -42,6 +42,7 @@ pub enum ContentType {
 }
 
 impl ContentType {
+    /// The media type, as HTTP and the ledger write it.
     #[must_use]
     pub fn media(self) -> &'static str {
         match self {
@@ -50,7 +51,7 @@ impl ContentType {
         }
     }
 
-    /// The inverse of [`ContentType::media`].
+    /// The other way round; what is no form is taken for JSON.
     #[must_use]
     pub fn of_media(media: &str) -> Self {
         if media == Self::Form.media() { Self::Form } else { Self::Json }
