@@ -198,17 +198,9 @@ impl Gate {
         let stored = self.0.ledger.entry(seq).ok()??;
         let data: EventData = serde_json::from_value(stored.entry.data.clone()).ok()?;
         let media = stored.entry.bodies.get("payload").map(|b| b.media.clone()).unwrap_or_default();
-        let delivery = Delivery {
-            guid: guid(&stored.entry.key).unwrap_or_default(),
-            name: data.name,
-            content: if media == "application/json" { ContentType::Json } else { ContentType::Form },
-            body: self.0.ledger.body(seq, "payload").ok()??,
-            received_at: stored.entry.time,
-        };
-        let mut event = event::parse(&delivery).ok()?;
-        event.source = data.source;
-        event.cause = data.cause;
-        Some(event)
+        let body = self.0.ledger.body(seq, "payload").ok()??;
+        let content = ContentType::of_media(&media);
+        event::parse_stored(&data.name, data.source, data.cause, content, &body).ok()
     }
 
     /// Asks GitHub for the open pull requests of every repository we know, and looks again at those

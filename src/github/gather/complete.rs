@@ -64,13 +64,12 @@ pub async fn complete(
         let mut holes = Holes::of_pull(&mut missing);
         owning.push(finish_change(github, at, change, &wanted, known, &mut holes, &mut teams).await?);
     }
-    for change in facts.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten() {
+    for change in facts.entries_mut() {
         let mut holes = Holes::of_entry(&mut missing, change.pull_request.number);
         owning.push(finish_change(github, at, change, &wanted, known, &mut holes, &mut teams).await?);
     }
     let no_team = add_teams(github, at, &mut facts, &wanted, &teams, &people, &mut missing).await?;
-    let entries = facts.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten();
-    for (change, owning) in facts.change.iter_mut().chain(entries).zip(&owning) {
+    for (change, owning) in facts.changes_mut().into_iter().zip(&owning) {
         if let Some(owning) = owning {
             owning.apply(change, &no_team);
         }
