@@ -52,12 +52,31 @@ impl Writer<'_> {
 
     fn path(&mut self) -> String {
         let known = [
-            "input.s", "input.n", "input.b", "input.nul", "input.xs", "input.ss", "input.o", "input.o.a",
-            "input.o.b.c", "input.users[0].login", "input.users[1].id", "input.xs[1]",
+            "input.s",
+            "input.n",
+            "input.b",
+            "input.nul",
+            "input.xs",
+            "input.ss",
+            "input.o",
+            "input.o.a",
+            "input.o.b.c",
+            "input.users[0].login",
+            "input.users[1].id",
+            "input.xs[1]",
         ];
         let unknown = [
-            "input.missing", "input.o.zz", "input.users[7].login", "input.users[1].email", "input.s.x",
-            "input.xs[9]", "data.nothing", "maybe", "obj.q", "input.o[input.zz]", "input.o[input.s]",
+            "input.missing",
+            "input.o.zz",
+            "input.users[7].login",
+            "input.users[1].email",
+            "input.s.x",
+            "input.xs[9]",
+            "data.nothing",
+            "maybe",
+            "obj.q",
+            "input.o[input.zz]",
+            "input.o[input.s]",
         ];
         match self.chance.below(7) {
             0..3 => self.chance.pick(&known).to_owned(),
@@ -73,7 +92,10 @@ impl Writer<'_> {
     fn term(&mut self, depth: usize) -> String {
         if depth == 0 || self.chance.one_in(3) {
             return match self.chance.below(4) {
-                0 => self.chance.pick(&["1", "3", "\"abc\"", "\"ann\"", "true", "false", "null", "`a`", "[]", "{}"]).to_owned(),
+                0 => self
+                    .chance
+                    .pick(&["1", "3", "\"abc\"", "\"ann\"", "true", "false", "null", "`a`", "[]", "{}"])
+                    .to_owned(),
                 _ => self.path(),
             };
         }
@@ -126,12 +148,25 @@ impl Writer<'_> {
             5 => format!("{} != {}", self.term(d), self.term(d)),
             6 => format!("{} > {}", self.term(d), self.term(d)),
             7 => format!("count({}) > {}", self.path(), self.chance.below(4)),
-            8 => format!("startswith({}, {})", self.path(), self.chance.pick(&["\"a\"", "input.s", "input.zz"])),
+            8 => format!(
+                "startswith({}, {})",
+                self.path(),
+                self.chance.pick(&["\"a\"", "input.s", "input.zz"])
+            ),
             9 => format!("{} = {}", self.path(), self.term(d)),
             10 => self.path(),
             11 => format!("is_string({})", self.term(d)),
-            12 => format!("{} & {} == set()", self.chance.pick(&["set", "{1, 2}"]), self.chance.pick(&["set", "{3}", "maybe"])),
-            13 => format!("{}[{}] == {}", self.chance.pick(&["input.xs", "input.o", "set"]), self.term(0), self.term(0)),
+            12 => format!(
+                "{} & {} == set()",
+                self.chance.pick(&["set", "{1, 2}"]),
+                self.chance.pick(&["set", "{3}", "maybe"])
+            ),
+            13 => format!(
+                "{}[{}] == {}",
+                self.chance.pick(&["input.xs", "input.o", "set"]),
+                self.term(0),
+                self.term(0)
+            ),
             14 => format!("f({}) == {}", self.term(d), self.term(d)),
             _ => self.term(d),
         }
@@ -173,7 +208,8 @@ impl Writer<'_> {
                 format!("{v} := {t}")
             }
             7 => {
-                let coll = self.chance.pick(&["input.xs", "input.ss", "input.o", "input.users", "set"]).to_owned();
+                let coll =
+                    self.chance.pick(&["input.xs", "input.ss", "input.o", "input.users", "set"]).to_owned();
                 let v = self.fresh();
                 self.vars.push(v.clone());
                 format!("some {v} in {coll}")
@@ -186,8 +222,14 @@ impl Writer<'_> {
         let lines = 1 + self.chance.below(3);
         let body: Vec<String> = (0..lines).map(|_| self.statement(2)).collect();
         match self.chance.below(6) {
-            0 => format!("r if {}", { self.vars.clear(); self.statement(2) }),
-            1 => format!("r := 1 if {{\n\t{}\n}} else := 2 if {}", body.join("\n\t"), { self.vars.clear(); self.statement(1) }),
+            0 => format!("r if {}", {
+                self.vars.clear();
+                self.statement(2)
+            }),
+            1 => format!("r := 1 if {{\n\t{}\n}} else := 2 if {}", body.join("\n\t"), {
+                self.vars.clear();
+                self.statement(1)
+            }),
             2 => {
                 let v = self.vars.last().cloned().unwrap_or_else(|| "1".to_owned());
                 format!("r contains {v} if {{ {} }}", body.join("; "))
@@ -232,7 +274,8 @@ fn generated_rules_mean_the_same() {
         }
     });
     assert!(files.len() * 10 > all * 9, "refused {} of {all}: {reasons:?}", all - files.len());
-    let rules: Vec<String> = files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
+    let rules: Vec<String> =
+        files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
     let ours = evaluate(files.clone(), &inputs(), &rules).unwrap_or_else(|e| panic!("{e}"));
     let dir = folder(&files);
     let (mut wrong, mut errors) = (Vec::new(), 0);
@@ -245,7 +288,8 @@ fn generated_rules_mean_the_same() {
                 Ok(None) if theirs.is_none() => {}
                 Ok(Some(o)) if theirs.is_some_and(|t| same(o, t)) => {}
                 Ok(o) => {
-                    let text = files[&format!("{}.rego", rule.split('.').nth(1).unwrap())].replace(HELPERS, "");
+                    let text =
+                        files[&format!("{}.rego", rule.split('.').nth(1).unwrap())].replace(HELPERS, "");
                     wrong.push(format!("{text}input {input}\nOPA {theirs:?}\nours {o:?}\n"));
                 }
             }

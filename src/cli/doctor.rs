@@ -301,5 +301,9 @@ async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mu
 /// What can be said without reading all of it: `gatelog log verify` does that.
 async fn verify(config: &Config, report: &mut Report) {
     let dir = config.ledger.path.display();
-    report.say("ledger", State::Good, format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"));
+    report.say(
+        "ledger",
+        State::Good,
+        format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"),
+    );
 }
