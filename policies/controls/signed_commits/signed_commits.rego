@@ -251,6 +251,7 @@ key_allowed(_) if is_null(settings.allowed_key_ids)
 key_allowed(commit) if {
 	is_string(commit.verification.key_id)
 	key := key_form(commit.verification.key_id)
+	is_array(settings.allowed_key_ids)
 	some allowed in settings.allowed_key_ids
 	key_form(allowed) == key
 }
