@@ -3,12 +3,14 @@
 //! An error of ours is fine where OPA has an answer (a control that errors blocks), another answer
 //! never is.
 
+mod common;
 mod opa_support;
 
 use std::collections::BTreeMap;
 
+use common::foreign::{Tool, foreign};
 use gatelog::policy::testing::evaluate;
-use opa_support::{Chance, cases, drop_refused, eval, folder, opa, same};
+use opa_support::{Chance, cases, drop_refused, eval, folder, same};
 use serde_json::{Value, json};
 
 // --- generated rules
@@ -249,7 +251,7 @@ fn inputs() -> Vec<Value> {
 
 #[test]
 fn generated_rules_mean_the_same() {
-    let Some(opa) = opa("generated rules against OPA") else { return };
+    let Some(opa) = foreign(Tool::Opa) else { return };
     let mut chance = Chance::new(1);
     let mut files = BTreeMap::new();
     for i in 0..cases(900) {
