@@ -107,6 +107,15 @@ impl Outcome {
     }
 }
 
+impl Verdict {
+    /// RFC 8785 canonical JSON: what the ledger keeps, and what a replay must give again.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings, whole numbers and booleans only: nothing that canonical JSON cannot write.
+        serde_json_canonicalizer::to_vec(self).unwrap_or_default()
+    }
+}
+
 impl Decision {
     #[must_use]
     pub fn as_str(self) -> &'static str {

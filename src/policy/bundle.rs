@@ -1,0 +1,184 @@
+//! Bundles: a folder of Rego and data, as the author wrote it, checked and ready to judge.
+
+use std::{collections::BTreeMap, fmt, path::Path};
+
+use regorus::unstable::{Module, Ref};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    admission, ast,
+    data::{self, Merged},
+    engine::Template,
+    error::LoadError,
+    folder,
+    metadata::{self, ControlMeta},
+    names::Names,
+    on_big_stack, rewrite,
+};
+
+/// Rules of which a control must have one; without any it could say nothing.
+const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
+
+/// Policies that can judge. Cheap to share, never changed.
+pub struct Bundle {
+    files: BTreeMap<String, String>,
+    digest: String,
+    controls: Vec<ControlMeta>,
+    template: Template,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bundle").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+impl Bundle {
+    /// Reads a folder: `*.rego` without `*_test.rego`, and data files (`*.yaml`, `*.yml`, `*.json`).
+    ///
+    /// # Errors
+    /// The first thing that keeps the bundle from being used, with its place. A bundle without
+    /// controls is refused: it would allow everything.
+    pub fn load(dir: &Path) -> Result<Self, LoadError> {
+        let mut files = folder::read(dir)?;
+        files.retain(|path, _| !is_test(path));
+        Self::from_files(files)
+    }
+
+    /// The same from [`Bundle::archive`].
+    ///
+    /// # Errors
+    /// As [`Bundle::load`]; an archive that is damaged or too large.
+    pub fn from_archive(archive: &[u8]) -> Result<Self, LoadError> {
+        Self::from_files(folder::unpack(archive)?)
+    }
+
+    fn from_files(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
+        on_big_stack(move || {
+            let checked = Checked::new(files)?;
+            let names = Names::new(&checked.modules);
+            let controls = checked.controls(&names)?;
+            if controls.is_empty() {
+                return Err(LoadError::new("policies", "there is no control: no package `controls.<name>`")
+                    .help("a gate without controls would allow everything"));
+            }
+            let template = Template::new(&checked, &controls, &names)?;
+            Ok(Self { digest: digest(&checked.files), files: checked.files, controls, template })
+        })
+        .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
+    }
+
+    /// `sha256:` and hex over the author's text. The order of files does not matter; tests do not count.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// In the order of their ids.
+    #[must_use]
+    pub fn controls(&self) -> &[ControlMeta] {
+        &self.controls
+    }
+
+    /// The author's text as bytes that [`Bundle::from_archive`] reads; the same files give the same bytes.
+    #[must_use]
+    pub fn archive(&self) -> Vec<u8> {
+        folder::pack(&self.files)
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+}
+
+/// Files of tests are not loaded for serving.
+pub(crate) fn is_test(path: &str) -> bool {
+    path.ends_with("_test.rego")
+}
+
+/// SHA-256 over the archive, whose order is that of the paths.
+fn digest(files: &BTreeMap<String, String>) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(folder::pack(files))))
+}
+
+/// Files that were admitted, parsed and checked, and their texts rewritten to OPA's meaning.
+pub(crate) struct Checked {
+    pub files: BTreeMap<String, String>,
+    /// As the author wrote them, in the order of the paths.
+    pub modules: Vec<Ref<Module>>,
+    /// Path → what the engine is given.
+    pub rewritten: BTreeMap<String, String>,
+    pub data: serde_json::Value,
+}
+
+impl Checked {
+    pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
+        let mut modules = Vec::new();
+        let mut merged = Merged::default();
+        for (path, text) in &files {
+            if path.ends_with(".rego") {
+                admission::admit(path, text)?;
+                let module = ast::parse(path, text)?;
+                admission::admit_module(&module)?;
+                modules.push(module);
+            } else {
+                merged.add(path, data::parse(path, text)?)?;
+            }
+        }
+        let names = Names::new(&modules);
+        names.check_calls()?;
+        names.check_depth()?;
+        names.check_data(merged.root())?;
+        let mut rewritten = BTreeMap::new();
+        for module in &modules {
+            let path = module.package.span.source.file().clone();
+            let text = rewrite::rewrite(module, &names)?;
+            rewritten.insert(path, text);
+        }
+        Ok(Self { files, modules, rewritten, data: merged.into_value() })
+    }
+
+    /// The controls of the bundle, in the order of their ids.
+    pub(crate) fn controls(&self, names: &Names<'_>) -> Result<Vec<ControlMeta>, LoadError> {
+        let mut found: BTreeMap<String, (ControlMeta, bool)> = BTreeMap::new();
+        for module in &self.modules {
+            let package = ast::package(module);
+            let [first, name] = package.as_slice() else { continue };
+            if first != "controls" || is_test(module.package.span.source.file()) {
+                continue;
+            }
+            if !ast::is_identifier(name) {
+                return Err(LoadError::span(&module.package.span, "a control's name must be an identifier"));
+            }
+            let (path, text) = (module.package.span.source.file(), module.package.span.source.contents());
+            let annotations = metadata::read(path, text)?;
+            let said = annotations.is_some();
+            let meta = ControlMeta::new(
+                ast::dotted(&package),
+                path.clone(),
+                annotations.map(|a| a.0).unwrap_or_default(),
+            );
+            match found.get(&meta.package) {
+                Some((_, true)) if said => {
+                    return Err(LoadError::span(&module.package.span, "the package has METADATA twice"));
+                }
+                Some(_) if !said => {}
+                _ => {
+                    found.insert(meta.package.clone(), (meta, said));
+                }
+            }
+            if !SAYING.iter().any(|rule| names.declares(&package, rule)) {
+                return Err(LoadError::span(&module.package.span, "this control can say nothing")
+                    .help(format!("it needs one of the rules {}", SAYING.join(", "))));
+            }
+        }
+        let mut controls: Vec<ControlMeta> = found.into_values().map(|(meta, _)| meta).collect();
+        controls.sort_by(|a, b| (&a.id, &a.package).cmp(&(&b.id, &b.package)));
+        match controls.windows(2).find(|w| w[0].id == w[1].id) {
+            Some(w) => {
+                Err(LoadError::new(&w[1].path, format!("`{}` has the id `{}` too", w[0].package, w[0].id)))
+            }
+            None => Ok(controls),
+        }
+    }
+}

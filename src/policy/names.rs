@@ -1,0 +1,404 @@
+//! Which rules there are, what each name means, who uses whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
+
+use super::{
+    ast::{self, Visit},
+    builtins,
+    error::LoadError,
+};
+
+/// Rules on the longest path of calls. Fits in 64 MiB of stack several times over.
+const MAX_DEPTH: usize = 1000;
+/// Nodes of syntax trees on that path, one inside the other.
+const MAX_WEIGHT: usize = 10_000;
+
+type Path = Vec<String>;
+
+/// The rules of a bundle by their full path (`data`, package, name).
+pub(crate) struct Names<'a> {
+    rules: BTreeMap<Path, Vec<(&'a Module, &'a Rule)>>,
+}
+
+impl<'a> Names<'a> {
+    pub(crate) fn new(modules: &'a [Ref<Module>]) -> Self {
+        let mut rules: BTreeMap<Path, Vec<_>> = BTreeMap::new();
+        for module in modules {
+            for rule in &module.policy {
+                rules.entry(rule_path(module, rule)).or_default().push((module.as_ref(), rule.as_ref()));
+            }
+        }
+        Self { rules }
+    }
+
+    /// Is there a rule at exactly `data.<package>.<name>`?
+    pub(crate) fn declares(&self, package: &[String], name: &str) -> bool {
+        self.rules.contains_key(&full(package, &[name.to_owned()]))
+    }
+
+    /// Rules at, above or below a path: what a reference to it may evaluate.
+    fn touched<'s, 'p>(&'s self, path: &'p [String]) -> impl Iterator<Item = &'s Path> + use<'s, 'p, 'a> {
+        let above = (2..path.len()).filter_map(|n| self.rules.get_key_value(&path[..n]).map(|(k, _)| k));
+        let below =
+            self.rules.range(path.to_vec()..).map(|(k, _)| k).take_while(move |k| k.starts_with(path));
+        above.chain(below)
+    }
+
+    /// The name may be a rule or import of this module: its value may be undefined.
+    pub(crate) fn may_be_undefined(&self, module: &Module, name: &str) -> bool {
+        if imports(module).contains_key(name) {
+            return true;
+        }
+        let path = full(&ast::package(module), &[name.to_owned()]);
+        let mut found = self.touched(&path).peekable();
+        found.peek().is_some() && !self.always_defined(&path)
+    }
+
+    /// The expression has a value whatever the input is.
+    pub(crate) fn has_value(&self, module: &Module, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. }
+            | Expr::ArrayCompr { .. }
+            | Expr::SetCompr { .. }
+            | Expr::ObjectCompr { .. } => true,
+            Expr::Var { span, .. } => !self.may_be_undefined(module, span.text()),
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+                ast::children(expr).into_iter().all(|c| self.has_value(module, c))
+            }
+            _ => false,
+        }
+    }
+
+    /// The expression names a function, ours or the engine's (`with f as g`).
+    pub(crate) fn is_function(&self, module: &Module, expr: &Expr) -> bool {
+        let Some((path, true)) = ast::path(expr) else { return false };
+        let name = path.join(".");
+        let full = match (path.first(), imports(module).get(&path[0])) {
+            (_, Some(import)) => import.iter().chain(&path[1..]).cloned().collect(),
+            (Some(first), None) if first == "data" => path,
+            _ => full(&ast::package(module), &path),
+        };
+        match self.rules.get(&full) {
+            Some(rules) => rules.iter().any(|(_, r)| ast::arity(r).is_some()),
+            None => !matches!(builtins::known(&name), builtins::Known::No(_)),
+        }
+    }
+
+    /// Nothing but literals and local variables: evaluating it evaluates no rule.
+    pub(crate) fn is_plain(&self, module: &Module, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
+            Expr::Var { span, .. } => {
+                let path = full(&ast::package(module), &[span.text().to_owned()]);
+                self.touched(&path).next().is_none() && self.has_value(module, expr)
+            }
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+                ast::children(expr).into_iter().all(|c| self.is_plain(module, c))
+            }
+            _ => self.has_value(module, expr),
+        }
+    }
+
+    /// Sets, and rules with a default, have a value whatever happens.
+    fn always_defined(&self, path: &[String]) -> bool {
+        self.rules.get(path).is_some_and(|rules| {
+            rules.iter().any(|(_, r)| {
+                matches!(r, Rule::Default { .. } | Rule::Spec { head: RuleHead::Set { .. }, .. })
+                    || is_partial(r)
+            })
+        })
+    }
+
+    /// Refuses unknown and forbidden functions, wrong numbers of arguments, and functions mocked in a
+    /// way that regorus does not see.
+    pub(crate) fn check_calls(&self) -> Result<(), LoadError> {
+        for (module, rule) in self.rules.values().flatten() {
+            let mut check = Calls { names: self, module, imports: imports(module), error: None };
+            ast::walk_rule(rule, &mut check);
+            if let Some(e) = check.error {
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses recursion and chains that are too deep.
+    pub(crate) fn check_depth(&self) -> Result<(), LoadError> {
+        let graph = self.graph();
+        let mut done: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
+        for start in self.rules.keys() {
+            self.measure(start, &graph, &mut done)?;
+        }
+        Ok(())
+    }
+
+    fn graph(&self) -> BTreeMap<&Path, (BTreeSet<&Path>, usize)> {
+        self.rules
+            .iter()
+            .map(|(path, rules)| {
+                let mut uses = BTreeSet::new();
+                let mut weight = 0;
+                for (module, rule) in rules {
+                    let mut seen = Uses {
+                        names: self,
+                        package: ast::package(module),
+                        imports: imports(module),
+                        locals: locals(rule),
+                        out: vec![],
+                    };
+                    ast::walk_rule(rule, &mut seen);
+                    for target in &seen.out {
+                        uses.extend(self.touched(target));
+                    }
+                    weight = weight.max(ast::depth(rule));
+                }
+                (path, (uses, weight))
+            })
+            .collect()
+    }
+
+    /// Depth-first with a stack of its own: the chains it looks for would overflow the real one.
+    fn measure<'g>(
+        &self,
+        start: &'g Path,
+        graph: &BTreeMap<&'g Path, (BTreeSet<&'g Path>, usize)>,
+        done: &mut BTreeMap<&'g Path, (usize, usize)>,
+    ) -> Result<(), LoadError> {
+        let mut stack = vec![(start, 0)];
+        while let Some((node, next)) = stack.last().copied() {
+            let Some((uses, weight)) = graph.get(node).filter(|_| !done.contains_key(node)) else {
+                stack.pop();
+                continue;
+            };
+            if let Some(target) = uses.iter().nth(next) {
+                if let Some(from) = stack.iter().position(|(n, _)| n == target) {
+                    return Err(self.recursion(&stack[from..]));
+                }
+                if let Some(top) = stack.last_mut() {
+                    top.1 += 1;
+                }
+                stack.push((target, 0));
+                continue;
+            }
+            let below =
+                uses.iter().filter_map(|u| done.get(*u)).fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
+            let (rules, nodes) = (below.0 + 1, below.1 + weight);
+            if rules > MAX_DEPTH || nodes > MAX_WEIGHT {
+                let e = self.at_head(node, "rules that use each other in too long a chain");
+                return Err(e.help(format!("at most {MAX_DEPTH} rules deep: shorten the chain")));
+            }
+            done.insert(node, (rules, nodes));
+            stack.pop();
+        }
+        Ok(())
+    }
+
+    fn recursion(&self, cycle: &[(&Path, usize)]) -> LoadError {
+        let mut names: Vec<String> = cycle.iter().take(8).map(|(p, _)| ast::dotted(&p[1..])).collect();
+        names.extend(cycle.first().map(|(p, _)| ast::dotted(&p[1..])));
+        let e = match cycle.first() {
+            Some((first, _)) => self.at_head(first, format!("recursion: {}", names.join(" → "))),
+            None => LoadError::new("", "recursion"),
+        };
+        e.help("Rego has no recursion; OPA refuses it too")
+    }
+
+    fn at_head(&self, path: &Path, message: impl Into<String>) -> LoadError {
+        match self.rules.get(path).and_then(|r| r.first()) {
+            Some((_, rule)) => LoadError::span(ast::head(rule).span(), message),
+            None => LoadError::new("", message),
+        }
+    }
+
+    /// Refuses rules that stand where data stands; OPA refuses them too.
+    pub(crate) fn check_data(
+        &self,
+        data: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<(), LoadError> {
+        for path in self.rules.keys() {
+            let mut here = Some(data);
+            for (i, part) in path[1..].iter().enumerate() {
+                match here.and_then(|m| m.get(part)) {
+                    None => break,
+                    Some(serde_json::Value::Object(inner)) if i + 2 < path.len() => here = Some(inner),
+                    Some(_) => {
+                        let name = ast::dotted(path);
+                        return Err(
+                            self.at_head(path, format!("the rule stands where a data file has `{name}`"))
+                        );
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn full(package: &[String], rest: &[String]) -> Path {
+    std::iter::once("data".to_owned()).chain(package.iter().cloned()).chain(rest.iter().cloned()).collect()
+}
+
+fn rule_path(module: &Module, rule: &Rule) -> Path {
+    let (head, _) = ast::path(ast::head(rule)).unwrap_or_default();
+    full(&ast::package(module), &head)
+}
+
+/// `a[k] := v`: an object that grows, defined even when empty.
+fn is_partial(rule: &Rule) -> bool {
+    matches!(rule, Rule::Spec { head: RuleHead::Compr { refr, .. }, .. }
+        if ast::path(refr).is_none_or(|(_, whole)| !whole))
+}
+
+/// Alias → path, for imports of `data` and `input`.
+pub(crate) fn imports(module: &Module) -> BTreeMap<String, Path> {
+    let one = |i: &regorus::unstable::Import| {
+        let (path, _) = ast::path(&i.refr)?;
+        let alias = i.r#as.as_ref().map(|s| s.text().to_owned()).or_else(|| path.last().cloned())?;
+        matches!(path.first().map(String::as_str), Some("data" | "input")).then_some((alias, path))
+    };
+    module.imports.iter().filter_map(one).collect()
+}
+
+/// Every variable that a rule declares anywhere.
+pub(crate) fn locals(rule: &Rule) -> BTreeSet<String> {
+    struct Locals(BTreeSet<String>);
+    impl Locals {
+        fn pattern(&mut self, expr: &Ref<Expr>) {
+            if let Expr::Var { span, .. } = expr.as_ref() {
+                self.0.insert(span.text().to_owned());
+            }
+            if matches!(expr.as_ref(), Expr::Array { .. } | Expr::Object { .. }) {
+                ast::children(expr).into_iter().for_each(|c| self.pattern(c));
+            }
+        }
+    }
+    impl Visit for Locals {
+        fn statement(&mut self, stmt: &LiteralStmt) {
+            match &stmt.literal {
+                Literal::SomeVars { vars, .. } => self.0.extend(vars.iter().map(|v| v.text().to_owned())),
+                Literal::SomeIn { key, value, .. } => key.iter().chain([value]).for_each(|e| self.pattern(e)),
+                Literal::Every { key, value, .. } => {
+                    self.0.extend(key.iter().chain([value]).map(|v| v.text().to_owned()));
+                }
+                Literal::Expr { .. } | Literal::NotExpr { .. } => {}
+            }
+        }
+        fn expr(&mut self, expr: &Ref<Expr>) {
+            if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr.as_ref() {
+                self.pattern(lhs);
+            }
+        }
+    }
+    let mut out = Locals(BTreeSet::new());
+    if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } | Rule::Default { args, .. } = rule {
+        args.iter().for_each(|a| out.pattern(a));
+    }
+    ast::walk_rule(rule, &mut out);
+    out.0
+}
+
+/// Collects the full paths that a rule refers to.
+struct Uses<'s, 'a> {
+    names: &'s Names<'a>,
+    package: Path,
+    imports: BTreeMap<String, Path>,
+    locals: BTreeSet<String>,
+    out: Vec<Path>,
+}
+
+impl Uses<'_, '_> {
+    fn refer(&mut self, expr: &Expr, is_call: bool) {
+        let Some((path, _)) = ast::path(expr) else { return };
+        let Some(first) = path.first() else { return };
+        if first == "data" {
+            self.out.push(path);
+        } else if !is_call && self.locals.contains(first) {
+        } else if let Some(import) = self.imports.get(first) {
+            self.out.push(import.iter().chain(&path[1..]).cloned().collect());
+        } else {
+            let own = full(&self.package, &path);
+            if self.names.touched(&own).next().is_some() {
+                self.out.push(own);
+            }
+        }
+    }
+}
+
+impl Visit for Uses<'_, '_> {
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        match expr.as_ref() {
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.refer(expr, false),
+            Expr::Call { fcn, .. } => self.refer(fcn, true),
+            _ => {}
+        }
+    }
+}
+
+struct Calls<'s, 'a> {
+    names: &'s Names<'a>,
+    module: &'a Module,
+    imports: BTreeMap<String, Path>,
+    error: Option<LoadError>,
+}
+
+impl Calls<'_, '_> {
+    fn check(&self, fcn: &Expr, given: usize) -> Result<(), LoadError> {
+        let Some((path, true)) = ast::path(fcn) else {
+            return Err(LoadError::span(fcn.span(), "a call needs a plain name"));
+        };
+        let name = path.join(".");
+        let first = path.first().map(String::as_str).unwrap_or_default();
+        let own = full(&ast::package(self.module), &path);
+        let target = match self.imports.get(first) {
+            Some(import) => Some(import.iter().chain(&path[1..]).cloned().collect()),
+            None if first == "data" => Some(path.clone()),
+            None => self.names.rules.contains_key(&own).then_some(own),
+        };
+        let expected = match target {
+            Some(target) => {
+                self.names.rules.get(&target).and_then(|r| r.iter().find_map(|(_, r)| ast::arity(r)))
+            }
+            None => match builtins::known(&name) {
+                builtins::Known::Yes(arity) => arity.or(Some(given)),
+                builtins::Known::Forbidden(why) => {
+                    return Err(LoadError::span(fcn.span(), format!("`{name}` is not allowed: {why}")));
+                }
+                builtins::Known::No(help) => {
+                    let e = LoadError::span(fcn.span(), format!("there is no function `{name}`"));
+                    return Err(match help {
+                        Some(help) => e.help(help),
+                        None => e,
+                    });
+                }
+            },
+        };
+        match expected {
+            None => Err(LoadError::span(fcn.span(), format!("there is no function `{name}`"))),
+            Some(n) if n == given => Ok(()),
+            // The one relation: `walk(x, [path, value])` iterates, in both engines.
+            Some(1) if given == 2 && name == "walk" => Ok(()),
+            Some(n) => {
+                let e = LoadError::span(fcn.span(), format!("`{name}` takes {n} arguments, not {given}"));
+                Err(if given == n + 1 {
+                    e.help(format!("write `x := {name}(…)` for its result"))
+                } else {
+                    e
+                })
+            }
+        }
+    }
+}
+
+impl Visit for Calls<'_, '_> {
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        if let (Expr::Call { fcn, params, .. }, None) = (expr.as_ref(), &self.error) {
+            self.error = self.check(fcn, params.len()).err();
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! Rewriting to OPA's meaning where regorus has another, before the engine reads the text.
+//!
+//! * **`not` over an undefined argument.** OPA evaluates arguments outside of `not`, so that the
+//!   body is undefined with them; regorus makes `not f(<undefined>)` true, and a gate would open.
+//!   `not f(x.y)` becomes `__n0 := x.y; not f(__n0)`, on the same line.
+//! * **Values of `with`** that use rules spoil regorus' cache of those rules: the statement then sees
+//!   what they were outside. They are taken out in the same way.
+//! * **Variables of `every`** count as unbound inside, so `not s[v]` never holds there and `k = 1`
+//!   always does. `every k, v in c { … }` gets `__e0 := k; __e1 := v;` and uses those.
+//!
+//! * **A clause of an `else` chain whose value is undefined.** OPA goes on to the next clause; regorus
+//!   stops, and the whole rule is undefined. `f := x[0] if { a } else := …` becomes
+//!   `f := __v0 if { a; __v0 := x[0] } else := …`.
+//!
+//! The digest of a bundle is of the author's text; a verdict also names [`REWRITER`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
+
+use regorus::unstable::{
+    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead,
+    Source, Span, Token, TokenKind,
+};
+
+use super::{
+    ast::{self, Visit},
+    error::LoadError,
+    names::Names,
+};
+
+/// Version of the rewriting. Another version may judge the same bundle differently.
+pub const REWRITER: u32 = 1;
+
+/// Passes over `not`s, each one level deeper; brackets nest 14 deep at most.
+const MAX_PASSES: usize = 32;
+
+/// The text that means to regorus what the author's text means to OPA.
+///
+/// # Errors
+/// A variable of `every` that is declared again inside it.
+pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>) -> Result<String, LoadError> {
+    let path = module.package.span.source.file();
+    let mut text = match rewrite_else(module, names) {
+        Some(text) => rewrite_every(ast::parse(path, &text)?.as_ref())?,
+        None => rewrite_every(module)?,
+    };
+    let mut fresh = Fresh::new(&text, "__n");
+    for _ in 0..MAX_PASSES {
+        let parsed = ast::parse(path, &text)?;
+        match rewrite_not(&parsed, names, &mut fresh) {
+            Some(next) => text = next,
+            None => return Ok(text),
+        }
+    }
+    Err(LoadError::new(path, "`not` nested too deeply"))
+}
+
+/// Names that do not occur in a file.
+struct Fresh {
+    prefix: String,
+    next: usize,
+}
+
+impl Fresh {
+    fn new(text: &str, prefix: &str) -> Self {
+        let mut prefix = prefix.to_owned();
+        while text.contains(&prefix) {
+            prefix.push('_');
+        }
+        Self { prefix, next: 0 }
+    }
+
+    fn name(&mut self) -> String {
+        self.next += 1;
+        format!("{}{}", self.prefix, self.next - 1)
+    }
+}
+
+/// Replacements in a text: byte ranges that do not overlap. At one place they keep their order.
+#[derive(Default)]
+struct Edits(Vec<(usize, usize, String)>);
+
+impl Edits {
+    fn apply(mut self, text: &str) -> String {
+        self.0.sort_by_key(|e| (e.0, e.1));
+        let mut out = String::with_capacity(text.len() * 2);
+        let mut done = 0;
+        for (start, end, new) in self.0 {
+            out.push_str(text.get(done..start).unwrap_or_default());
+            out.push_str(&new);
+            done = end;
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        out
+    }
+}
+
+// --- else
+
+/// Takes the values of `else` chains into their bodies. `None`: nothing to change.
+fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
+    let source = &module.package.span.source;
+    let text = source.contents();
+    let brackets = Brackets::new(source);
+    let (mut fresh, mut edits) = (Fresh::new(text, "__v"), Edits::default());
+    for rule in &module.policy {
+        let Rule::Spec { head, bodies, .. } = rule.as_ref() else { continue };
+        // After the last clause nothing follows: undefined is undefined.
+        let Some((_, others)) = bodies.split_last() else { continue };
+        for (at, body) in others.iter().enumerate().filter(|_| bodies.iter().any(|b| b.is_else)) {
+            let assign = if at == 0 { head_value(head) } else { body.assign.as_ref() };
+            if let Some(assign) = assign.filter(|a| !names.has_value(module, &a.value)) {
+                take_into_body(text, &brackets, &assign.value, &body.query, &fresh.name(), &mut edits);
+            }
+        }
+    }
+    (!edits.0.is_empty()).then(|| edits.apply(text))
+}
+
+fn head_value(head: &RuleHead) -> Option<&RuleAssign> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+        RuleHead::Set { .. } => None,
+    }
+}
+
+fn take_into_body(
+    text: &str,
+    brackets: &Brackets,
+    value: &Expr,
+    query: &Query,
+    name: &str,
+    edits: &mut Edits,
+) {
+    let Some(last) = query.stmts.last() else { return };
+    let (start, end) = brackets.extent(value);
+    let bind = format!("{name} := ({})", text.get(start..end).unwrap_or_default());
+    let (open, done) = (query.span.start as usize, statement_end(last));
+    edits.0.push((start, end, name.to_owned()));
+    let close = brackets.close.get(&open).filter(|_| query.span.text().starts_with('{'));
+    match close.map(|close| close - 1) {
+        // On a line of its own no `;` may stand before it.
+        Some(close) if text.get(done..close).is_some_and(|t| t.contains('\n')) => {
+            edits.0.push((close, close, format!("{bind} ")));
+        }
+        Some(close) => edits.0.push((close, close, format!("; {bind} "))),
+        None => {
+            edits.0.push((open, open, "{ ".to_owned()));
+            edits.0.push((done, done, format!("; {bind} }}")));
+        }
+    }
+}
+
+// --- every
+
+fn rewrite_every(module: &Module) -> Result<String, LoadError> {
+    let text = module.package.span.source.contents();
+    let mut everys = Everys { edits: Edits::default(), fresh: Fresh::new(text, "__e"), error: None };
+    ast::walk_module(module, &mut everys);
+    match everys.error {
+        Some(e) => Err(e),
+        None => Ok(everys.edits.apply(text)),
+    }
+}
+
+struct Everys {
+    edits: Edits,
+    fresh: Fresh,
+    error: Option<LoadError>,
+}
+
+impl Visit for Everys {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        if let Literal::Every { key, value, query, .. } = &stmt.literal {
+            let vars = key.iter().chain([value]).filter(|v| v.text() != "_");
+            if let Err(e) = one_every(vars, query, &mut self.edits, &mut self.fresh) {
+                self.error.get_or_insert(e);
+            }
+        }
+    }
+}
+
+fn one_every<'s>(
+    vars: impl Iterator<Item = &'s Span>,
+    query: &Query,
+    edits: &mut Edits,
+    fresh: &mut Fresh,
+) -> Result<(), LoadError> {
+    let mut bind = String::new();
+    for var in vars {
+        let mut uses = Occurrences { name: var.text(), found: vec![], declared: None };
+        ast::walk_query(query, &mut uses);
+        if let Some(at) = uses.declared {
+            let message = format!("`{}` is declared again inside `every`", var.text());
+            return Err(LoadError::span(&at, message).help("give one of them another name"));
+        }
+        let name = fresh.name();
+        bind.push_str(&format!(" {name} := {};", var.text()));
+        for span in uses.found {
+            edits.0.push((span.start as usize, span.end as usize, name.clone()));
+        }
+    }
+    let inside = query.span.start as usize + 1;
+    edits.0.push((inside, inside, bind));
+    Ok(())
+}
+
+/// Where a variable stands, and whether it is declared anew.
+struct Occurrences<'n> {
+    name: &'n str,
+    found: Vec<Span>,
+    declared: Option<Span>,
+}
+
+impl Occurrences<'_> {
+    fn declares(&mut self, expr: &Ref<Expr>) {
+        match expr.as_ref() {
+            Expr::Var { span, .. } if span.text() == self.name => self.declared = Some(span.clone()),
+            Expr::Array { .. } | Expr::Object { .. } => {
+                ast::children(expr).into_iter().for_each(|c| self.declares(c));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Visit for Occurrences<'_> {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        let spans: Vec<&Span> = match &stmt.literal {
+            Literal::SomeVars { vars, .. } => vars.iter().collect(),
+            Literal::Every { key, value, .. } => key.iter().chain([value]).collect(),
+            Literal::SomeIn { key, value, .. } => {
+                key.iter().chain([value]).for_each(|e| self.declares(e));
+                vec![]
+            }
+            Literal::Expr { .. } | Literal::NotExpr { .. } => vec![],
+        };
+        if let Some(again) = spans.into_iter().find(|s| s.text() == self.name) {
+            self.declared = Some(again.clone());
+        }
+    }
+
+    fn expr(&mut self, expr: &Ref<Expr>) {
+        if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr.as_ref() {
+            self.declares(lhs);
+        }
+        if let Expr::Var { span, .. } = ast::root(expr)
+            && span.text() == self.name
+        {
+            self.found.push(span.clone());
+        }
+    }
+}
+
+// --- not
+
+/// One pass: every `not` that is not inside another that was changed. `None`: nothing to change.
+fn rewrite_not(module: &Module, names: &Names<'_>, fresh: &mut Fresh) -> Option<String> {
+    let text = module.package.span.source.contents();
+    let mut pass = Pass {
+        module,
+        names,
+        fresh,
+        text,
+        bare: bare_bodies(module),
+        brackets: Brackets::new(&module.package.span.source),
+        edits: Edits::default(),
+        done: 0,
+    };
+    ast::walk_module(module, &mut pass);
+    (!pass.edits.0.is_empty()).then(|| pass.edits.apply(text))
+}
+
+struct Pass<'p, 'n> {
+    module: &'p Module,
+    names: &'p Names<'n>,
+    fresh: &'p mut Fresh,
+    text: &'p str,
+    brackets: Brackets,
+    /// Starts of statements that are a whole body without braces.
+    bare: BTreeSet<u32>,
+    edits: Edits,
+    /// End of the last changed statement: what lies before it waits for the next pass.
+    done: usize,
+}
+
+impl Visit for Pass<'_, '_> {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        let negated = match &stmt.literal {
+            Literal::NotExpr { expr, .. } => Some(expr),
+            _ if stmt.with_mods.is_empty() => return,
+            _ => None,
+        };
+        let (start, end) = (stmt.span.start as usize, statement_end(stmt));
+        if start < self.done {
+            return;
+        }
+        let mut before = String::new();
+        let mut edits = Vec::new();
+        // Values of `with` first: they are evaluated outside of it.
+        let mut withs = String::new();
+        for with in &stmt.with_mods {
+            let (value_start, value_end) = self.brackets.extent(&with.r#as);
+            let head = self.text.get(with.span.start as usize..value_start).unwrap_or_default();
+            if self.names.is_plain(self.module, &with.r#as) || self.names.is_function(self.module, &with.r#as)
+            {
+                withs.push_str(&format!(" {head}{}", self.slice(value_start, value_end)));
+                continue;
+            }
+            let name = self.lift(&with.r#as, "", &mut before, &mut edits);
+            withs.push_str(&format!(" {head}{name}"));
+        }
+        for part in negated.map(|e| self.lifted(e)).unwrap_or_default() {
+            self.lift(part, &withs, &mut before, &mut edits);
+        }
+        if edits.is_empty() {
+            return;
+        }
+        let (open, close) = if self.bare.contains(&stmt.span.start) { ("{ ", " }") } else { ("", "") };
+        self.edits.0.push((start, start, format!("{open}{before}")));
+        self.edits.0.append(&mut edits);
+        self.edits.0.push((end, end, close.to_owned()));
+        self.done = end;
+    }
+}
+
+impl Pass<'_, '_> {
+    fn slice(&self, start: usize, end: usize) -> &str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    fn has_value(&self, expr: &Ref<Expr>) -> bool {
+        self.names.has_value(self.module, expr)
+    }
+
+    /// Gives an expression a name, in a statement before the `not`.
+    fn lift(
+        &mut self,
+        expr: &Ref<Expr>,
+        withs: &str,
+        before: &mut String,
+        edits: &mut Vec<(usize, usize, String)>,
+    ) -> String {
+        let (start, end) = self.brackets.extent(expr);
+        let name = self.fresh.name();
+        before.push_str(&format!("{name} := ({}){withs}; ", self.slice(start, end)));
+        edits.push((start, end, name.clone()));
+        name
+    }
+
+    /// The parts of a negated expression that OPA evaluates outside of `not`.
+    fn lifted<'e>(&self, expr: &'e Ref<Expr>) -> Vec<&'e Ref<Expr>> {
+        let parts: Vec<&Ref<Expr>> = match expr.as_ref() {
+            Expr::Call { params, .. } => params.iter().collect(),
+            // `==` and `=` unify: a bare reference stays inside, its indexes do not.
+            Expr::BoolExpr { op: BoolOp::Eq, lhs, rhs, .. } | Expr::AssignExpr { lhs, rhs, .. } => [lhs, rhs]
+                .into_iter()
+                .flat_map(|side| if is_reference(side) { ast::children(side) } else { vec![side] })
+                .collect(),
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => vec![expr],
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => vec![],
+            _ => ast::children(expr),
+        };
+        parts.into_iter().filter(|p| !self.has_value(p)).collect()
+    }
+}
+
+fn is_reference(expr: &Expr) -> bool {
+    matches!(expr, Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. })
+}
+
+/// Starts of statements that are a rule's whole body without braces: `r if not f(x.y)`.
+fn bare_bodies(module: &Module) -> BTreeSet<u32> {
+    let mut out = BTreeSet::new();
+    for rule in &module.policy {
+        let Rule::Spec { bodies, .. } = rule.as_ref() else { continue };
+        for body in bodies {
+            if let [stmt] = body.query.stmts.as_slice()
+                && !body.query.span.text().starts_with('{')
+            {
+                out.insert(stmt.span.start);
+            }
+        }
+    }
+    out
+}
+
+/// Pairs of brackets in a text, by the lexer's tokens: byte of the opening one → byte after the
+/// closing one, and back.
+#[derive(Default)]
+struct Brackets {
+    close: BTreeMap<usize, usize>,
+    open: BTreeMap<usize, usize>,
+}
+
+impl Brackets {
+    fn new(source: &Source) -> Self {
+        let mut lexer = Lexer::new(source);
+        lexer.set_max_col(NonZeroU32::MAX);
+        let (mut out, mut stack) = (Self::default(), Vec::new());
+        while let Ok(Token(kind, span)) = lexer.next_token() {
+            match (kind, span.text()) {
+                (TokenKind::Eof, _) => break,
+                (TokenKind::String | TokenKind::RawString, _) => {}
+                (_, "[" | "{" | "(" | "set(") => stack.push(span.start as usize),
+                (_, "]" | "}" | ")") => {
+                    if let Some(start) = stack.pop() {
+                        out.close.insert(start, span.end as usize);
+                        out.open.insert(span.end as usize, start);
+                    }
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+
+    /// Byte range of an expression. regorus' spans are not that: a string's lacks the quotes, and so
+    /// does that of whatever begins or ends with one; an object's begins at its last key; that of
+    /// `set()` ends after the next token.
+    fn extent(&self, expr: &Expr) -> (usize, usize) {
+        let span = expr.span();
+        let (start, end) = (span.start as usize, span.end as usize);
+        match expr {
+            Expr::Object { .. } => (self.open.get(&end).copied().unwrap_or(start), end),
+            Expr::Set { items, .. } if items.is_empty() => {
+                (start, self.close.get(&start).copied().unwrap_or(end))
+            }
+            _ => {
+                let left = edge(expr, true).is_some_and(|s| s.start == span.start);
+                let right = edge(expr, false).is_some_and(|s| s.end == span.end);
+                (start - usize::from(left), end + usize::from(right))
+            }
+        }
+    }
+}
+
+fn statement_end(stmt: &LiteralStmt) -> usize {
+    let last = match (stmt.with_mods.last(), &stmt.literal) {
+        (Some(with), _) => Some(&with.r#as),
+        (None, Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }) => Some(expr),
+        _ => None,
+    };
+    let string = last.and_then(|e| edge(e, false)).is_some_and(|s| s.end == stmt.span.end);
+    stmt.span.end as usize + usize::from(string)
+}
+
+/// The string at the left or right edge of an expression, if a string stands there.
+fn edge(expr: &Expr, left: bool) -> Option<&Span> {
+    match expr {
+        Expr::String { span, .. } | Expr::RawString { span, .. } => Some(span),
+        Expr::BinExpr { lhs, rhs, .. }
+        | Expr::BoolExpr { lhs, rhs, .. }
+        | Expr::ArithExpr { lhs, rhs, .. }
+        | Expr::AssignExpr { lhs, rhs, .. } => edge(if left { lhs } else { rhs }, left),
+        Expr::UnaryExpr { expr, .. } if !left => edge(expr, left),
+        Expr::Membership { key, value, collection, .. } => match (left, key) {
+            (true, Some(key)) => edge(key, left),
+            (true, None) => edge(value, left),
+            (false, _) => edge(collection, left),
+        },
+        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } if left => edge(refr, left),
+        _ => None,
+    }
+}
