@@ -44,7 +44,8 @@ pub fn json(content: ContentType, body: &[u8]) -> Result<Cow<'_, [u8]>, ParseErr
 pub fn payload_json(media: &str, body: &[u8]) -> Result<serde_json::Value, ParseError> {
     let json = json(ContentType::of_media(media), body)?;
     check(&json)?;
-    serde_json::from_slice(&json).map_err(|e| ParseError::new(format!("the payload is not readable JSON: {e}")))
+    serde_json::from_slice(&json)
+        .map_err(|e| ParseError::new(format!("the payload is not readable JSON: {e}")))
 }
 
 /// Walks the whole document: JSON in UTF-8, an object, nested at most [`MAX_DEPTH`] levels, numbers
