@@ -17,9 +17,11 @@ use crate::event;
 
 mod auth;
 mod call;
+pub mod check_run;
 pub mod gather;
 pub mod graphql;
 mod limits;
+pub mod report;
 pub mod rest;
 mod setup;
 

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     net::SocketAddr,
+    path::Path,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use super::{CommandResult, ConfigArg, Exit, serve};
 use crate::{
     config::Config,
     github::{Trouble, rest::Response},
+    ledger::verify::{self, VerifyError},
     server::{self, admin},
     time::Time,
 };
@@ -59,6 +61,9 @@ const MAX_SKEW: Duration = Duration::from_secs(30);
 
 /// Shorter ones can be guessed from one recorded delivery.
 const SHORT_SECRET: usize = 16;
+
+/// Bytes of a journal that are verified in about a second.
+const QUICK: u64 = 256 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -281,7 +286,7 @@ async fn ledger(config: &Config, report: &mut Report) -> bool {
         }
     };
     match dir.join("journal").symlink_metadata() {
-        Ok(_) => verify(config, report).await,
+        Ok(_) => verify_journal(dir, report).await,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             report.say("ledger", State::Good, format!("{} will be made", dir.display()));
         }
@@ -298,14 +303,31 @@ async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mu
     }
 }
 
-/// What can be said without reading all of it: `gatelog log verify` does that.
-async fn verify(config: &Config, report: &mut Report) {
-    let dir = config.ledger.path.display();
-    report.say(
-        "ledger",
-        State::Good,
-        format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"),
-    );
+/// Verifies the journal, unless it is so large that it takes long.
+async fn verify_journal(dir: &Path, report: &mut Report) {
+    let (journal, shown) = (dir.join("journal"), dir.display());
+    let looked = tokio::task::spawn_blocking(move || match size(&journal) {
+        Ok(bytes) if bytes > QUICK => Ok(None),
+        Ok(_) => verify::verify(&journal).map(Some),
+        Err(e) => Err(VerifyError::CannotRead(e.to_string())),
+    });
+    let (state, text) = match looked.await {
+        Ok(Ok(Some(found))) => (State::Good, format!("{shown}: {} entries, all verified", found.entries)),
+        Ok(Ok(None)) => {
+            let how = format!("`gatelog log verify --ledger {shown}` takes its time");
+            (State::Note, format!("{shown} is large and was not verified: {how}"))
+        }
+        Ok(Err(VerifyError::Failed { at, what })) => {
+            (State::Wrong, format!("{shown} is damaged at entry {at}: {what}"))
+        }
+        Ok(Err(VerifyError::CannotRead(why))) => (State::Unknown, format!("{shown}: {why}")),
+        Err(e) => (State::Unknown, format!("{shown}: {e}")),
+    };
+    report.say("ledger", state, text);
+}
+
+fn size(dir: &Path) -> io::Result<u64> {
+    std::fs::read_dir(dir)?.map(|file| Ok(file?.metadata()?.len())).sum()
 }
 
 #[cfg(test)]

@@ -192,7 +192,10 @@ pub async fn find_runs(github: &Github, at: &RepoAt, sha: &Sha, name: &str) -> R
 async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trouble> {
     let body = show.request();
     let path = at.path("/check-runs");
-    let run: Run = github.post(at.installation, &path, &body).await?.expect(&[201])?.json()?;
+    die_at("report.create.before");
+    let answer = github.post(at.installation, &path, &body).await;
+    die_at("report.create.after");
+    let run: Run = answer?.expect(&[201])?.json()?;
     if !run.is_in(show.state) {
         return Err(mismatch(&run, show.state));
     }
@@ -201,7 +204,10 @@ async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trou
 
 async fn update_or_create(github: &Github, at: &RepoAt, show: &Show, id: u64) -> Result<Shown, Trouble> {
     let path = at.path(&format!("/check-runs/{id}"));
-    let answer = github.patch(at.installation, &path, &content(show)).await?;
+    die_at("report.update.before");
+    let answer = github.patch(at.installation, &path, &content(show)).await;
+    die_at("report.update.after");
+    let answer = answer?;
     // GitHub deletes old runs of a commit with very many; the repository itself is still there.
     if answer.status.as_u16() == 404 {
         return create(github, at, show).await;
@@ -212,6 +218,13 @@ async fn update_or_create(github: &Github, at: &RepoAt, show: &Show, id: u64) ->
         return create(github, at, show).await;
     }
     Ok(Shown { check_run: id, done: Done::Updated })
+}
+
+/// Where tests end the process as a power cut would, before and after GitHub was told. Without the
+/// feature `failpoints`: nothing.
+fn die_at(name: &'static str) {
+    fail::fail_point!(name, |_| std::process::abort());
+    let _ = name;
 }
 
 fn mismatch(run: &Run, state: State) -> Trouble {
@@ -247,3 +260,6 @@ fn seconds(time: Time) -> String {
     let text = time.to_string();
     text.split_once('.').map_or_else(|| text.clone(), |(whole, _)| format!("{whole}Z"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -277,7 +277,11 @@ fn check_actions(actions: &[Value]) -> Result<(), Reply> {
         for (field, limit) in ACTION_TEXT {
             match action.get(field).and_then(Value::as_str) {
                 None => {
-                    return Err(invalid(&format!("\"{field}\" wasn't supplied."), "actions", "missing_field"));
+                    return Err(invalid(
+                        &format!("\"{field}\" wasn't supplied."),
+                        "actions",
+                        "missing_field",
+                    ));
                 }
                 Some(t) if t.chars().count() > limit => {
                     return Err(invalid(
