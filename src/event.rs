@@ -17,7 +17,7 @@ mod payload;
 mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
-pub use payload::json;
+pub use payload::{json, payload_json};
 pub use table::{FanOut, Handling, Judge, Lane, about, handling, is_look_again, lane};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
@@ -39,6 +39,23 @@ pub enum ContentType {
     Json,
     /// `application/x-www-form-urlencoded` with one field, `payload`
     Form,
+}
+
+impl ContentType {
+    /// The media type, as HTTP and the ledger write it.
+    #[must_use]
+    pub fn media(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// The other way round; what is no form is taken for JSON.
+    #[must_use]
+    pub fn of_media(media: &str) -> Self {
+        if media == Self::Form.media() { Self::Form } else { Self::Json }
+    }
 }
 
 /// Where an event came from.

@@ -52,6 +52,19 @@ pub struct Facts {
     pub facts: Status,
 }
 
+impl Facts {
+    /// The pull requests of a merge group, first in the queue first.
+    pub fn entries_mut(&mut self) -> Vec<&mut Change> {
+        self.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten().collect()
+    }
+
+    /// Every pull request that is judged: the one this is about, or those of the merge group.
+    pub fn changes_mut(&mut self) -> Vec<&mut Change> {
+        let entries = self.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten();
+        self.change.iter_mut().chain(entries).collect()
+    }
+}
+
 /// Whether all that was asked for is here.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {

@@ -47,6 +47,7 @@ mod pushers;
 mod start;
 
 use drafts::PullAddress;
+pub use start::{Running, load};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
@@ -197,7 +198,7 @@ impl Gate {
         let looked = if attempt.is_hopeless() {
             self.look_at_nothing(item, "judging this event ended the process 3 times")
         } else {
-            match self.look(item, older, handling, &bundle).await {
+            match self.look(item, older, handling, bundle.clone()).await {
                 Ok(looked) => looked,
                 Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
                     return Err(self.wait_for_github(item, &trouble));
@@ -207,9 +208,10 @@ impl Gate {
         };
         self.0.metrics.stage("gather", Time::now().since(begun));
         let judging = Time::now();
-        let verdict = match looked.verdict {
-            Some(verdict) => verdict,
-            None => self.0.judge.judge(bundle.clone(), looked.input.clone()).await,
+        let verdict = match (&looked.verdict, &looked.input) {
+            (Some(verdict), _) => verdict.clone(),
+            (None, Some(input)) => self.0.judge.judge(bundle.clone(), input.clone()).await,
+            (None, None) => self.no_verdict("there is nothing to judge"),
         };
         self.0.metrics.stage("judge", Time::now().since(judging));
         let target = self.target(handling, &looked.subject, looked.open, &verdict);
@@ -219,12 +221,12 @@ impl Gate {
             group.push(drafts::superseded(old.seq, subject, item.seq, bundle.digest()));
         }
         let place = group.len();
-        let facts = looked.input.facts_body();
+        let facts = looked.input.as_ref().map(|input| input.facts_body());
         group.push(drafts::verdict(
             Ref::Seq(item.seq),
             looked.subject.clone(),
             &verdict,
-            Some(facts),
+            facts,
             target.clone(),
         ));
         let again = self.fan_outs(item, older);
@@ -311,7 +313,7 @@ impl Gate {
         if let Some(why) = self.0.fatal.borrow().as_ref() {
             return Err(why.clone());
         }
-        self.0.ledger.writable()
+        self.0.ledger.failure().map_or(Ok(()), Err)
     }
 
     /// The group that a delivery becomes, and whether it is of our own App and needs no judging.
@@ -364,7 +366,8 @@ impl Gate {
     /// The ledger cannot be written.
     pub async fn acknowledge(&self) -> Result<u64, ReceiveError> {
         let data = serde_json::json!({"acknowledged": true, "actor": "local operator"});
-        let receipts = self.0.ledger.append(vec![drafts::service(data)]).await.map_err(|e| self.refused(e))?;
+        let receipts =
+            self.0.ledger.append(vec![drafts::service(data)]).await.map_err(|e| self.refused(e))?;
         self.0.alarm.store(false, Ordering::SeqCst);
         self.0.metrics.alarm(false);
         self.look_again_at_all(Cause::Stale).await;
@@ -378,7 +381,7 @@ impl Gate {
                 lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
             }
             if event::handling(event).drop_caches {
-                self.0.github.drop_people_cache(event.organization, event.repository.as_ref().map(|r| r.id));
+                self.0.github.drop_people_cache();
             }
         }
         self.watch_progress(&item);
@@ -403,7 +406,7 @@ impl Gate {
             AppendError::Full => ReceiveError::StoreFull,
             other => {
                 let why = other.to_string();
-                if other.is_fatal() {
+                if matches!(other, AppendError::Fatal(_)) {
                     self.0.fatal.send_replace(Some(why.clone()));
                 }
                 ReceiveError::StoreDown(why)
@@ -426,7 +429,9 @@ impl Gate {
             On::Ref if some_control_applied(verdict) => format!("{}/push", settings.check_name),
             _ => return None,
         };
-        let (true, Some(repository), Some(sha)) = (settings.publish, subject.repository, subject.head.clone()) else {
+        let (true, Some(repository), Some(sha)) =
+            (settings.publish, subject.repository, subject.head.clone())
+        else {
             return None;
         };
         Some(Target { repository, sha, check })
@@ -505,7 +510,13 @@ impl Gate {
     }
 
     /// Asks for another look at a pull request, once per `key`.
-    async fn look_again(&self, at: &PullAddress, cause: Cause, refs: Vec<Ref>, key: String) -> Result<(), Later> {
+    async fn look_again(
+        &self,
+        at: &PullAddress,
+        cause: Cause,
+        refs: Vec<Ref>,
+        key: String,
+    ) -> Result<(), Later> {
         let receipts = self.append(vec![drafts::look_again(at, cause, refs, key)]).await?;
         for receipt in receipts {
             self.enqueue_again(at, cause, receipt);
@@ -526,9 +537,7 @@ impl Gate {
 /// The pull request whose green an event can take away.
 fn pull_key(event: &Event) -> Option<(u64, u64)> {
     match (&event.repository, &event.about) {
-        (Some(repository), About::PullRequest(pull))
-            if event::handling(event).judge == On::PullRequest =>
-        {
+        (Some(repository), About::PullRequest(pull)) if event::handling(event).judge == On::PullRequest => {
             Some((repository.id, pull.number))
         }
         _ => None,

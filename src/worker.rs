@@ -44,14 +44,15 @@ impl Key {
 
 /// Judges what comes through `work` until `stop` turns true or the channel closes, then finishes
 /// what is in hand. What it leaves is in the ledger and is found again at the next start.
-pub async fn run(gate: Gate, mut work: mpsc::UnboundedReceiver<Item>, mut stop: watch::Receiver<bool>) {
+pub async fn run(gate: Gate, mut work: mpsc::UnboundedReceiver<Item>, stop: watch::Receiver<bool>) {
+    let mut stopping = stop.clone();
     let lanes = Lanes::default();
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stopping| *stopping) => break,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
             Some(_) = running.join_next(), if !running.is_empty() => {}
             item = work.recv() => {
                 let Some(item) = item else { break };
@@ -77,7 +78,13 @@ fn enqueue(lanes: &Lanes, item: Item) -> Option<Key> {
     Some(key)
 }
 
-async fn run_lane(gate: Gate, key: Key, lanes: Lanes, slots: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
+async fn run_lane(
+    gate: Gate,
+    key: Key,
+    lanes: Lanes,
+    slots: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut waiting = VecDeque::new();
     loop {
         {

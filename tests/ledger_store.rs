@@ -1,109 +1,22 @@
 //! The ledger on its embedded store: what is acknowledged is there after any end of the process.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use gatelog::{
-    event::{Subject, SubjectKind},
     ledger::{
-        AppendError, Ledger, OpenReport,
-        entry::{Body, Draft, Flag, Key, Kind, Receipt, Ref, ReportData, ReportResult, VerdictData},
+        AppendError, Ledger,
+        entry::{Draft, Flag, Key, Kind, Ref},
     },
     store::{
         embedded::OpenError,
         journal::{Sizes, segments},
     },
     time::Time,
-    verdict::{Decision, Target},
+    verdict::Decision,
 };
 
-const SHA: &str = "00112233445566778899aabbccddeeff00112233";
-
-fn subject() -> Subject {
-    Subject {
-        kind: SubjectKind::PullRequest,
-        installation: Some(1),
-        organization: Some(2),
-        repository: Some(3),
-        id: Some(4),
-        head: Some(SHA.parse().unwrap()),
-        base: None,
-        ref_kind: None,
-    }
-}
-
-fn delivery(guid: &str, body: &str) -> Draft {
-    Draft {
-        kind: Kind::Event,
-        subject: subject(),
-        key: Key::Delivery { guid: guid.into() },
-        refs: vec![],
-        bodies: vec![("payload".into(), Body { bytes: body.to_owned().into(), media: "application/json" })],
-        data: serde_json::json!({"name": "push", "action": null, "source": "github", "cause": null, "flags": []}),
-    }
-}
-
-fn target() -> Target {
-    Target { repository: 3, sha: SHA.parse().unwrap(), check: "gatelog".into() }
-}
-
-fn verdict(event: Ref, decision: Decision) -> Draft {
-    let data = VerdictData {
-        decision,
-        bundle: "sha256:00".into(),
-        engine: "regorus".into(),
-        rewriter: 1,
-        valid_until: None,
-        target: Some(target()),
-        superseded_by: None,
-    };
-    Draft {
-        kind: Kind::Verdict,
-        key: Key::Verdict(event),
-        refs: vec![event],
-        bodies: vec![("verdict".into(), Body { bytes: "{}".into(), media: "application/json" })],
-        data: serde_json::to_value(data).unwrap(),
-        ..delivery("", "")
-    }
-}
-
-fn report(covers: &[u64]) -> Draft {
-    let data = ReportData {
-        target: target(),
-        result: ReportResult::Created,
-        check_run: Some(9),
-        conclusion: None,
-        covers: covers.to_vec(),
-    };
-    Draft {
-        kind: Kind::Report,
-        key: Key::Own("report"),
-        refs: covers.iter().copied().map(Ref::Seq).collect(),
-        bodies: vec![],
-        data: serde_json::to_value(data).unwrap(),
-        ..delivery("", "")
-    }
-}
-
-fn open(dir: &Path) -> (Ledger, OpenReport) {
-    Ledger::open(dir, Time::now).unwrap()
-}
-
-async fn one(ledger: &Ledger, draft: Draft) -> Receipt {
-    ledger.append(vec![draft]).await.unwrap()[0]
-}
-
-struct Dir(tempfile::TempDir);
-impl Dir {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-    fn path(&self) -> PathBuf {
-        self.0.path().join("data")
-    }
-}
+mod ledger_util;
+use ledger_util::*;
 
 #[tokio::test]
 async fn a_new_ledger_begins_with_itself() {

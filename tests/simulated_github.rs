@@ -449,7 +449,12 @@ async fn the_commits_of_a_push_know_their_pull_request() {
     assert_eq!(pull["mergeCommit"]["oid"], merged);
     assert_eq!(pull["mergedBy"]["login"], "carol");
     assert_eq!(pull["state"], "MERGED");
-    assert_eq!(c1["associatedPullRequests"]["nodes"][0]["number"], number);
+    assert_eq!(c1["oid"], head);
+    // Of the commits of a merged pull request as well as of the merge itself.
+    let swapped = json!({"owner": "octo-org", "repo": "payments", "c0": head, "c1": merged});
+    let answer = a.graphql(PUSH, swapped).await;
+    let pull = &answer["data"]["repository"]["c0"]["associatedPullRequests"]["nodes"][0];
+    assert_eq!(pull["number"], number);
     assert_eq!(a.graphql(PUSH, ask(&"1".repeat(40))).await["data"]["repository"]["c0"], Value::Null);
 }
 

@@ -66,7 +66,10 @@ problems(change, facts) := {"the pull request could not be read"} if {
 	why := check.why
 }
 
-is_change(change) if is_object(object.get(change, "pull_request", null))
+is_change(change) if {
+	is_object(change)
+	is_object(object.get(change, "pull_request", null))
+}
 
 default target_name := ""
 

@@ -49,6 +49,10 @@ test_other_repository if {
 	params.effective("x").list == ["a", "b"] with input as there with data.params as overlay
 }
 
+test_no_repository if {
+	params.effective("x").list == ["a", "b"] with input as object.remove(on("main"), ["repository"]) with data.params as overlay
+}
+
 # "tags get no branch overlay"
 test_tag_gets_no_branches if {
 	tag := object.union(f.around, {"target": {"ref_kind": "tag", "name": "release/1"}})
@@ -164,7 +168,7 @@ test_branch_not_known if {
 
 # The shipped file, or yours: every repository it names has usable parameters.
 test_data_yaml_can_be_used if {
-	found := {fault | some name in object.keys(params.repositories) | {"any/other"}; some fault in faults_of(name)}
+	found := {fault | some name in (object.keys(params.repositories) | {"any/other"}); some fault in faults_of(name)}
 	found == set()
 }
 

@@ -120,7 +120,7 @@ impl Report {
                 State::Unknown => (anstyle::AnsiColor::Yellow, "unknown"),
             };
             let style = colour.on_default();
-            let text = crate::escape::terminal_lines(&line.text).replace('\n', "\n                      ");
+            let text = crate::escape::terminal_block(&line.text).replace('\n', "\n                      ");
             // Writing into a `String` does not fail.
             let _ = writeln!(out, "{style}{word:<8}{style:#}  {:<10}  {text}", line.part);
         }
@@ -142,7 +142,9 @@ async fn examine(config: &Config) -> Report {
     secrets_and_app(config, &mut report).await;
     policies(config, &mut report).await;
     let running = ledger(config, &mut report).await;
-    for (key, address) in [("listen", config.server.listen), ("internal_listen", config.server.internal_listen)] {
+    for (key, address) in
+        [("listen", config.server.listen), ("internal_listen", config.server.internal_listen)]
+    {
         port(key, address, running, &mut report).await;
     }
     report
@@ -158,7 +160,8 @@ async fn secrets_and_app(config: &Config, report: &mut Report) {
     }
     match secrets.webhook.iter().map(|s| s.expose().len()).min() {
         Some(length) if length < SHORT_SECRET => {
-            let text = format!("a webhook secret has {length} bytes; `openssl rand -hex 32` makes a good one");
+            let text =
+                format!("a webhook secret has {length} bytes; `openssl rand -hex 32` makes a good one");
             report.say("secrets", State::Note, text);
         }
         _ => report.say("secrets", State::Good, "private key and webhook secrets can be read"),
@@ -192,7 +195,8 @@ fn app(config: &Config, asked: Result<Response, Trouble>, now: Time, report: &mu
             return report.say("github", State::Wrong, format!("{}\n{hint}", trouble.reason));
         }
     };
-    let text = format!("{} accepts the key of App {} ({})", config.github.api_url, config.github.app_id, app.name);
+    let text =
+        format!("{} accepts the key of App {} ({})", config.github.api_url, config.github.app_id, app.name);
     report.say("github", State::Good, text);
     clock(response.header("date"), now, report);
     permissions(&app.permissions, report);
@@ -219,7 +223,8 @@ fn permissions(granted: &BTreeMap<String, String>, report: &mut Report) {
     };
     let missing = PERMISSIONS.iter().filter(|(name, level)| !enough(name, level));
     let (optional, needed): (Vec<_>, Vec<_>) = missing.partition(|(name, _)| OPTIONAL.contains(name));
-    let list = |p: &[&(&str, &str)]| p.iter().map(|(n, l)| format!("{n}: {l}")).collect::<Vec<_>>().join(", ");
+    let list =
+        |p: &[&(&str, &str)]| p.iter().map(|(n, l)| format!("{n}: {l}")).collect::<Vec<_>>().join(", ");
     if needed.is_empty() {
         report.say("app", State::Good, "has the permissions it needs");
     } else {
@@ -264,7 +269,8 @@ async fn ledger(config: &Config, report: &mut Report) -> bool {
     let running = match admin::call(dir, Method::GET, "/status").await {
         Ok((StatusCode::OK, body)) => {
             let status: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-            let text = format!("gatelog {} runs, process {}", status["version"], status["pid"]).replace('"', "");
+            let text =
+                format!("gatelog {} runs, process {}", status["version"], status["pid"]).replace('"', "");
             report.say("running", State::Good, text);
             true
         }
@@ -275,7 +281,7 @@ async fn ledger(config: &Config, report: &mut Report) -> bool {
         }
     };
     match dir.join("journal").symlink_metadata() {
-        Ok(_) => verify(config, report).await,
+        Ok(_) => report.say("ledger", State::Good, format!("{} is there", dir.display())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             report.say("ledger", State::Good, format!("{} will be made", dir.display()));
         }
@@ -290,4 +296,14 @@ async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mu
         Err(_) if running => report.say("port", State::Good, format!("{address} is gatelog's own")),
         Err(e) => report.say("port", State::Wrong, e),
     }
+}
+
+/// What can be said without reading all of it: `gatelog log verify` does that.
+async fn verify(config: &Config, report: &mut Report) {
+    let dir = config.ledger.path.display();
+    report.say(
+        "ledger",
+        State::Good,
+        format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"),
+    );
 }

@@ -14,9 +14,10 @@ use crate::{
     config::{Config, Publish, Secrets},
     gate::{self, Gate, Running},
     github::{self, Github},
-    ledger::{Ledger, OpenError, OpenReport},
+    ledger::{Ledger, OpenReport},
     policy::Bundle,
     server::{self, App, Doors, admin},
+    store::embedded::OpenError,
     telemetry::{self, Metrics},
     time::Time,
 };
@@ -79,7 +80,8 @@ struct Stop {
 
 impl Stop {
     fn install() -> Result<Self, Failure> {
-        let on = |kind| signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")));
+        let on =
+            |kind| signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")));
         Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
@@ -160,18 +162,20 @@ pub fn connect(config: &Config, secrets: &Secrets) -> Result<Github, Failure> {
 pub async fn load_policies(config: &Config) -> Result<Bundle, Failure> {
     let dir = config.policies.path.clone();
     let loaded = on_thread(move || gate::load(&dir)).await?;
-    loaded.map_err(|e| Failure::usage(format!("the policies in {} do not load\n{e}", config.policies.path.display())))
+    loaded.map_err(|e| {
+        Failure::usage(format!("the policies in {} do not load\n{e}", config.policies.path.display()))
+    })
 }
 
 async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
     let dir = config.ledger.path.clone();
-    let opened = on_thread(move || Ledger::open(&dir, Time::now())).await?;
+    let opened = on_thread(move || Ledger::open(&dir, Time::now)).await?;
     opened.map_err(|e| Failure::new(exit_of(&e), format!("the ledger {}: {e}", config.ledger.path.display())))
 }
 
 fn exit_of(e: &OpenError) -> Exit {
     match e {
-        OpenError::Damaged(_) => Exit::Integrity,
+        OpenError::Damaged { .. } => Exit::Integrity,
         _ => Exit::CouldNotRun,
     }
 }
@@ -186,7 +190,10 @@ fn admin_socket(config: &Config) -> Option<admin::Socket> {
         Ok(socket) => Some(socket),
         Err(e) => {
             let path = config.ledger.path.join(admin::NAME);
-            tracing::warn!("no admin socket, local commands cannot reach this process: {}: {e}", path.display());
+            tracing::warn!(
+                "no admin socket, local commands cannot reach this process: {}: {e}",
+                path.display()
+            );
             None
         }
     }
@@ -206,7 +213,8 @@ fn settings(config: &Config) -> gate::Settings {
 fn announce(doors: &Doors) -> Result<(), Failure> {
     let (public, internal) = (doors.public.local_addr()?, doors.internal.local_addr()?);
     let mut out = std::io::stdout().lock();
-    let said = writeln!(out, "listening on http://{public} (metrics on http://{internal})").and_then(|()| out.flush());
+    let said = writeln!(out, "listening on http://{public} (metrics on http://{internal})")
+        .and_then(|()| out.flush());
     match said {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
         _ => Ok(()),

@@ -37,6 +37,17 @@ pub fn json(content: ContentType, body: &[u8]) -> Result<Cow<'_, [u8]>, ParseErr
     }
 }
 
+/// The payload that the ledger kept, as a document: `media` is the body's media type.
+///
+/// # Errors
+/// As [`super::parse`], for the payload's shape as JSON.
+pub fn payload_json(media: &str, body: &[u8]) -> Result<serde_json::Value, ParseError> {
+    let json = json(ContentType::of_media(media), body)?;
+    check(&json)?;
+    serde_json::from_slice(&json)
+        .map_err(|e| ParseError::new(format!("the payload is not readable JSON: {e}")))
+}
+
 /// Walks the whole document: JSON in UTF-8, an object, nested at most [`MAX_DEPTH`] levels, numbers
 /// in range, without the one key that serde_json gives a meaning of its own.
 pub(super) fn check(json: &[u8]) -> Result<(), ParseError> {

@@ -457,6 +457,33 @@ mod tests {
         assert!(gone.teams.is_empty());
     }
 
+    fn plainly(pattern: &[Segment], path: &[&str]) -> bool {
+        match (pattern.split_first(), path.split_first()) {
+            (None, None) => true,
+            (None, Some(_)) => false,
+            (Some((Segment::Any, rest)), first) => {
+                plainly(rest, path) || first.is_some_and(|(_, below)| plainly(pattern, below))
+            }
+            (Some((Segment::Name(name), rest)), Some((first, below))) => {
+                let chars: Vec<char> = first.chars().collect();
+                plainly_named(name, &chars) && plainly(rest, below)
+            }
+            (Some(_), None) => false,
+        }
+    }
+
+    fn plainly_named(pattern: &[Glyph], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some((Glyph::Many, rest)), first) => {
+                plainly_named(rest, text) || first.is_some_and(|(_, more)| plainly_named(pattern, more))
+            }
+            (Some((Glyph::One, rest)), Some((_, more))) => plainly_named(rest, more),
+            (Some((Glyph::Char(c), rest)), Some((d, more))) => c == d && plainly_named(rest, more),
+            _ => false,
+        }
+    }
+
     #[test]
     fn many_stars_do_not_take_for_ever() {
         let pattern = "a*".repeat(200);
@@ -477,6 +504,18 @@ mod tests {
             prop_assert!(hits(&anchored, &below));
             let expected = other == path || other.starts_with(&format!("{path}/"));
             prop_assert_eq!(hits(&anchored, &other), expected);
+        }
+
+        /// The fast matcher says what the obvious one says.
+        #[test]
+        fn matching_is_what_the_stars_say(
+            pattern in "/?((a|b|\\*|\\?|a\\*b|\\*\\*)/){0,4}(a|b|\\*|ab|\\*\\*)/?",
+            path in "(a|b|ab|aab)(/(a|b|ab|aab)){0,4}",
+        ) {
+            let parsed = Pattern::parse(&pattern);
+            prop_assume!(parsed.bad.is_none());
+            let segments: Vec<&str> = path.split('/').collect();
+            prop_assert_eq!(parsed.matches(&segments), plainly(&parsed.segments, &segments));
         }
 
         #[test]

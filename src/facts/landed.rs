@@ -106,8 +106,8 @@ fn direct(why: impl Into<String>) -> Landed {
     Landed { kind: "direct".to_owned(), pull_requests: Vec::new(), reason: Some(why.into()) }
 }
 
-/// Only a branch that went on from one commit to another can be a merge.
-fn moved(push: &Push) -> Result<(&Sha, &Sha), &'static str> {
+/// Only a branch that went on from one commit to another can be a merge. `Err`: why it is none.
+pub fn moved(push: &Push) -> Result<(&Sha, &Sha), &'static str> {
     if push.ref_kind != RefKind::Branch {
         return Err("a tag is not merged into");
     }

@@ -4,10 +4,8 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::{
-    event::{About, Cause, ContentType, Delivery, Event, Repository, Source, Subject, SubjectKind},
-    ledger::entry::{
-        Body, Draft, EventData, Flag, Key, Kind, Ref, ReportData, VerdictData,
-    },
+    event::{About, Cause, Delivery, Event, Repository, Source, Subject, SubjectKind},
+    ledger::entry::{Body, Draft, EventData, Flag, Key, Kind, Ref, ReportData, VerdictData},
     policy::{ENGINE, REWRITER},
     verdict::{Decision, Target, Verdict},
 };
@@ -41,10 +39,7 @@ pub(super) fn delivery(delivery: &Delivery, event: Option<&Event>, flags: Vec<Fl
         cause: None,
         flags,
     };
-    let media = match delivery.content {
-        ContentType::Json => "application/json",
-        ContentType::Form => "application/x-www-form-urlencoded",
-    };
+    let media = delivery.content.media();
     Draft {
         kind: Kind::Event,
         subject: event.map_or(NOTHING, Event::subject),
@@ -113,11 +108,18 @@ pub(super) fn verdict(
         target,
         superseded_by: None,
     };
-    let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.canonical()))];
+    let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.to_bytes()))];
     if let Some(facts) = facts {
         bodies.push(("facts".to_owned(), json_bytes(facts)));
     }
-    Draft { kind: Kind::Verdict, subject, key: Key::Verdict(event), refs: vec![event], bodies, data: json!(data) }
+    Draft {
+        kind: Kind::Verdict,
+        subject,
+        key: Key::Verdict(event),
+        refs: vec![event],
+        bodies,
+        data: json!(data),
+    }
 }
 
 /// The verdict of an event that was judged together with a newer one of the same pull request.
@@ -155,7 +157,14 @@ pub(super) fn report(subject: Subject, data: &ReportData, request: Option<Vec<u8
 
 /// Started, stopped, acknowledged: what happened to the service itself.
 pub(super) fn service(data: serde_json::Value) -> Draft {
-    Draft { kind: Kind::Service, subject: NOTHING, key: Key::Own("service"), refs: vec![], bodies: vec![], data }
+    Draft {
+        kind: Kind::Service,
+        subject: NOTHING,
+        key: Key::Own("service"),
+        refs: vec![],
+        bodies: vec![],
+        data,
+    }
 }
 
 /// A bundle became active.

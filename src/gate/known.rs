@@ -7,8 +7,11 @@ use serde_json::Value;
 use super::{Gate, Item, lock};
 use crate::{
     event::{self, About, PullRequestRef, Sha},
-    facts::Facts,
-    github::{Floor, RepoAt},
+    facts::{Facts, pushes::KnownPush},
+    github::{
+        RepoAt,
+        gather::{Floor, Known, KnownPull},
+    },
     ledger::entry::{EventData, Flag, Kind},
 };
 
@@ -26,7 +29,10 @@ impl Gate {
         let media = stored.entry.bodies.get("payload").map_or("", |b| b.media.as_str());
         let body = self.0.ledger.body(seq, "payload").map_err(|e| e.to_string())?;
         let body = body.ok_or_else(|| format!("the payload of entry {seq} was erased"))?;
-        event::payload_json(media, &body).map_err(|e| format!("the payload of entry {seq}: {e}"))
+        let json = event::json(event::ContentType::of_media(media), &body);
+        let unreadable = |e: String| format!("the payload of entry {seq}: {e}");
+        serde_json::from_slice(&json.map_err(|e| unreadable(e.to_string()))?)
+            .map_err(|e| unreadable(e.to_string()))
     }
 
     /// What the payloads have stated of a pull request, below which the API must not fall.
@@ -62,7 +68,7 @@ impl Gate {
     }
 
     /// Pushes to a branch as our own deliveries tell them, followed back from its head.
-    pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<crate::facts::pushes::KnownPush> {
+    pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<KnownPush> {
         let mut found = Vec::new();
         let mut at = Some(head.clone());
         while let Some(sha) = at.take() {
@@ -105,25 +111,30 @@ impl Gate {
     }
 
     /// What the ledger adds to the facts of every pull request that is judged.
-    pub(super) fn known(&self, facts: &Facts) -> std::collections::BTreeMap<u64, crate::github::Known> {
+    pub(super) fn known(&self, facts: &Facts, payload: &Value) -> Known {
         let base = facts.repository.as_ref().map(|r| r.id);
         let entries = facts.merge_group.iter().filter_map(|g| g.entries.as_ref()).flatten();
-        let mut all = std::collections::BTreeMap::new();
+        let mut all = Known { pushed: pushed(payload), ..Known::default() };
         for change in facts.change.iter().chain(entries) {
             let pull = &change.pull_request;
-            let mut known = crate::github::Known::default();
+            let mut known = KnownPull::default();
             if let (Some(head), Some(repo)) = (&pull.head.sha, &pull.head.repo) {
                 known.pushes = self.pushes_to(repo.id, &pull.head.name, head);
                 let on_head = base.map(|b| lock(&self.0.pulls).on_head(b, head)).unwrap_or_default();
                 known.shared_heads = on_head.into_iter().filter(|n| *n != pull.number).collect();
             }
-            all.insert(pull.number, known);
+            all.pulls.insert(pull.number, known);
         }
         all
     }
 }
 
+/// Ids of the commits that a `push` lists (GitHub lists at most 2,048).
+fn pushed(payload: &Value) -> Option<Vec<Sha>> {
+    payload["commits"].as_array()?.iter().map(|c| c["id"].as_str()?.parse().ok()).collect()
+}
+
 struct Told {
-    known: crate::facts::pushes::KnownPush,
+    known: KnownPush,
     from_push: bool,
 }

@@ -82,7 +82,12 @@ impl Gate {
                 base_ref: group["base_ref"].as_str()?.to_owned(),
                 allowed: data.decision == Decision::Allow,
                 verdict: seq,
-                pulls: group["entries"].as_array().into_iter().flatten().filter_map(number_and_head).collect(),
+                pulls: group["entries"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(number_and_head)
+                    .collect(),
             })
         })
     }

@@ -16,7 +16,8 @@ use crate::{
 
 /// What a judgement starts from.
 pub(super) struct Looked {
-    pub input: Arc<Input>,
+    /// `None` only where no policy is asked.
+    pub input: Option<Arc<Input>>,
     /// The event's subject with the head and base that were read.
     pub subject: Subject,
     pub at: Option<RepoAt>,
@@ -38,12 +39,15 @@ impl Gate {
         item: &Item,
         older: &[Item],
         handling: Handling,
-        bundle: &Arc<Bundle>,
+        bundle: Arc<Bundle>,
     ) -> Result<Looked, Trouble> {
         let Some(event) = item.event.as_deref() else {
             return Ok(self.look_at_nothing(item, "the payload could not be read"));
         };
-        let payload = self.payload(item)?;
+        let payload = match self.payload_of(item.seq) {
+            Ok(payload) => payload,
+            Err(e) => return Ok(self.look_at_nothing(item, &e)),
+        };
         let about = self.about(item, handling);
         let at = repo_at(event);
         let mut facts = bare(event);
@@ -58,20 +62,29 @@ impl Gate {
         }
         if about == SubjectKind::Ref {
             let push = push_of(event, &payload);
-            facts.target = push.as_ref().map(|p| TargetRef { ref_kind: p.ref_kind, name: p.ref_name.clone() });
+            facts.target =
+                push.as_ref().map(|p| TargetRef { ref_kind: p.ref_kind, name: p.ref_name.clone() });
             facts.push = push;
         }
         let header = header(item, event);
         if let Some(at) = &at {
-            facts = self.complete(at, about, header.clone(), &payload, facts, bundle).await?;
+            let early = match Input::new(about, header.clone(), payload.clone(), &facts) {
+                Ok(early) => Arc::new(early),
+                Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
+            };
+            facts = self.complete(at, early, &payload, facts, bundle).await?;
         }
         facts.time = Time::now();
+        let input = match Input::new(about, header, payload, &facts) {
+            Ok(input) => Arc::new(input),
+            Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
+        };
         Ok(Looked {
             subject: subject_of(event, about, &facts),
             open: facts.change.as_ref().map(|c| c.pull_request.state == "open"),
             base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
             frozen_at: facts.time,
-            input: Arc::new(Input::new(about, header, payload, &facts)),
+            input: Some(input),
             at,
             without_github: false,
             verdict: None,
@@ -115,9 +128,9 @@ impl Gate {
             entries: None,
         };
         match gather::merge_group(&self.0.github, at, &group).await {
-            Ok((group, gaps)) => {
-                facts.merge_group = Some(group);
-                facts.facts.missing.extend(gaps);
+            Ok(grouped) => {
+                facts.merge_group = Some(grouped.group);
+                facts.facts.missing.extend(grouped.missing);
             }
             Err(t) if t.kind == TroubleKind::Gone => {
                 facts.merge_group = Some(group);
@@ -132,16 +145,14 @@ impl Gate {
     async fn complete(
         &self,
         at: &RepoAt,
-        about: SubjectKind,
-        header: EventHeader,
+        early: Arc<Input>,
         payload: &Value,
         facts: Facts,
-        bundle: &Arc<Bundle>,
+        bundle: Arc<Bundle>,
     ) -> Result<Facts, Trouble> {
-        let early = Arc::new(Input::new(about, header, payload.clone(), &facts));
-        let needs = self.0.judge.needs(bundle.clone(), early).await;
+        let needs = self.0.judge.needs(bundle, early).await;
         let needs = needs.into_iter().map(|n| (n.fact, n.id)).collect();
-        let known = self.known(&facts);
+        let known = self.known(&facts, payload);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         facts.facts.complete = facts.facts.missing.is_empty();
@@ -156,6 +167,9 @@ impl Gate {
         let reason = format!("GitHub could not be asked: {}", trouble.reason);
         let mut looked = self.look_empty(item, about, Some(&reason));
         looked.without_github = true;
+        if looked.input.is_none() {
+            return self.look_at_nothing(item, &reason);
+        }
         looked
     }
 
@@ -163,7 +177,12 @@ impl Gate {
     pub(super) fn look_at_nothing(&self, item: &Item, reason: &str) -> Looked {
         let handling = item.event.as_deref().map_or(Handling::BARE, crate::event::handling);
         let mut looked = self.look_empty(item, self.about(item, handling), None);
-        looked.verdict = Some(Verdict {
+        looked.verdict = Some(self.no_verdict(reason));
+        looked
+    }
+
+    pub(super) fn no_verdict(&self, reason: &str) -> Verdict {
+        Verdict {
             decision: Decision::Error,
             reason: format!("Cannot decide: {reason}"),
             controls: vec![],
@@ -171,8 +190,7 @@ impl Gate {
             bundle: self.bundle().digest().to_owned(),
             engine: ENGINE.to_owned(),
             rewriter: REWRITER,
-        });
-        looked
+        }
     }
 
     fn look_empty(&self, item: &Item, about: SubjectKind, gone: Option<&str>) -> Looked {
@@ -182,11 +200,13 @@ impl Gate {
             missing(&mut facts, about, reason);
         }
         let header = event.map_or_else(|| unreadable_header(item), |e| header(item, e));
-        let payload = event.and_then(|_| self.payload(item).ok()).unwrap_or(Value::Null);
+        let payload = event.and_then(|_| self.payload_of(item.seq).ok()).unwrap_or(Value::Null);
         let subject = event.map_or(super::drafts::NOTHING, |e| subject_of(e, about, &facts));
         let at = event.and_then(repo_at);
         let known_head = match (&at, subject.kind, subject.id) {
-            (Some(at), SubjectKind::PullRequest, Some(n)) => super::lock(&self.0.pulls).head(at.repository.id, n),
+            (Some(at), SubjectKind::PullRequest, Some(n)) => {
+                super::lock(&self.0.pulls).head(at.repository.id, n)
+            }
             _ => None,
         };
         let open = match (&at, subject.kind, subject.id) {
@@ -196,7 +216,7 @@ impl Gate {
             _ => None,
         };
         Looked {
-            input: Arc::new(Input::new(about, header, payload, &facts)),
+            input: Input::new(about, header, payload, &facts).ok().map(Arc::new),
             subject: Subject { head: subject.head.clone().or(known_head), ..subject },
             at,
             open,
@@ -217,14 +237,6 @@ impl Gate {
             On::MergeGroup => SubjectKind::MergeGroup,
             On::Bare => SubjectKind::None,
         }
-    }
-
-    fn payload(&self, item: &Item) -> Result<Value, Trouble> {
-        self.payload_of(item.seq).map_err(|reason| Trouble {
-            reason,
-            retry_after: None,
-            kind: TroubleKind::Unexpected,
-        })
     }
 }
 
@@ -340,4 +352,3 @@ fn push_of(event: &Event, payload: &Value) -> Option<Push> {
         landed: None,
     })
 }
-

@@ -6,11 +6,7 @@
 //! newest verdict of its subject, with no later event of that subject unjudged, on facts younger than
 //! [`FRESH`], by the process that judged: otherwise it gathers again.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
@@ -20,7 +16,10 @@ use crate::{
         check_run::{self, Context, InTheWay, Rendered, State},
         report::{self, Done, KnownRun, Show},
     },
-    ledger::entry::{Kind, Ref, ReportData, ReportResult, Stored, VerdictData},
+    ledger::{
+        Stored,
+        entry::{Kind, Ref, ReportData, ReportResult, VerdictData},
+    },
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
@@ -46,7 +45,7 @@ type Waiting = (u64, Option<String>);
 
 /// What is under way for a target. It exists only while a task works on it.
 #[derive(Default)]
-struct Doing {
+pub(super) struct Doing {
     /// Something changed since the task last looked.
     dirty: bool,
     /// Write even if nothing changed: a person asked.
@@ -122,10 +121,13 @@ impl Gate {
         }
         let Some(event) = item.event.as_deref() else { return };
         let subject = event.subject();
-        let (Some(repository), Some(installation)) = (event.repository.clone(), event.installation) else { return };
-        let head = subject.head.clone().or_else(|| {
-            subject.id.and_then(|number| lock(&self.0.pulls).head(repository.id, number))
-        });
+        let (Some(repository), Some(installation)) = (event.repository.clone(), event.installation) else {
+            return;
+        };
+        let head = subject
+            .head
+            .clone()
+            .or_else(|| subject.id.and_then(|number| lock(&self.0.pulls).head(repository.id, number)));
         let open = match (subject.kind, subject.id) {
             (SubjectKind::PullRequest, Some(n)) => lock(&self.0.pulls).is_open(repository.id, n),
             (SubjectKind::MergeGroup, _) => true,
@@ -488,8 +490,10 @@ impl Gate {
         if shown.conclusion.as_deref() != state.conclusion() {
             return false;
         }
-        let worst_before = shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
-        worst_before.is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
+        let worst_before =
+            shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
+        worst_before
+            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
     }
 
     /// The page of a target. On a shared head it names the pull request in the way.
@@ -504,7 +508,10 @@ impl Gate {
     ) -> Result<Rendered, Trouble> {
         if verdict.decision == Decision::Allow && self.alarmed() {
             let why = "an operator must acknowledge a check run that is not in the ledger";
-            return Ok(check_run::waiting_for_github(why, &self.context(target, at, stored, worst.number, None)));
+            return Ok(check_run::waiting_for_github(
+                why,
+                &self.context(target, at, stored, worst.number, None),
+            ));
         }
         let best = newest.iter().filter(|v| v.seq != worst.seq).min_by_key(|v| (v.decision, v.seq));
         let Some(best) = best.filter(|b| b.decision < worst.decision) else {
@@ -615,4 +622,3 @@ impl super::Inner {
 fn unreadable(reason: &str) -> Trouble {
     Trouble::new(TroubleKind::Unexpected, format!("the ledger: {reason}"))
 }
-

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64, atomic::Ordering},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -20,11 +20,11 @@ use super::{
     pulls::{Known, Pulls},
 };
 use crate::{
-    event::{self, Cause, ContentType, Delivery, Event, Source, SubjectKind},
+    event::{self, Cause, ContentType, Event, Source, SubjectKind},
     github::{Github, RepoAt, Trouble, gather},
     ledger::{
-        Ledger, OpenReport,
-        entry::{EventData, Flag, Kind, Ref, Stored, VerdictData},
+        Ledger, OpenReport, Stored,
+        entry::{EventData, Flag, Kind, Ref, VerdictData},
     },
     policy::{Bundle, ENGINE, Judge, LoadError, REWRITER},
     telemetry::Metrics,
@@ -91,7 +91,8 @@ impl Gate {
             "event": "started",
             "version": env!("CARGO_PKG_VERSION"),
             "rebuilt": opened.rebuilt,
-            "torn_bytes": opened.torn_bytes,
+            "torn_bytes": opened.torn.as_ref().map(|t| t.bytes),
+            "unclean": opened.unclean,
         });
         let mut group = vec![drafts::service(started)];
         if changed {
@@ -107,7 +108,7 @@ impl Gate {
             settings,
             ledger,
             github,
-            judge: Judge::new(threads),
+            judge: Judge::new(threads)?,
             bundle: RwLock::new(Arc::new(bundle)),
             metrics,
             work,
@@ -198,17 +199,8 @@ impl Gate {
         let stored = self.0.ledger.entry(seq).ok()??;
         let data: EventData = serde_json::from_value(stored.entry.data.clone()).ok()?;
         let media = stored.entry.bodies.get("payload").map(|b| b.media.clone()).unwrap_or_default();
-        let delivery = Delivery {
-            guid: guid(&stored.entry.key).unwrap_or_default(),
-            name: data.name,
-            content: if media == "application/json" { ContentType::Json } else { ContentType::Form },
-            body: self.0.ledger.body(seq, "payload").ok()??,
-            received_at: stored.entry.time,
-        };
-        let mut event = event::parse(&delivery).ok()?;
-        event.source = data.source;
-        event.cause = data.cause;
-        Some(event)
+        let body = self.0.ledger.body(seq, "payload").ok()??;
+        event::parse_stored(&data.name, data.source, data.cause, ContentType::of_media(&media), &body).ok()
     }
 
     /// Asks GitHub for the open pull requests of every repository we know, and looks again at those
@@ -221,7 +213,12 @@ impl Gate {
                 Ok(pulls) => {
                     for pull in pulls {
                         let id = at.repository.id;
-                        lock(&self.0.pulls).open(id, pull.number, Some(pull.head.clone()), Some(pull.base_ref));
+                        lock(&self.0.pulls).open(
+                            id,
+                            pull.number,
+                            Some(pull.head.clone()),
+                            Some(pull.base_ref),
+                        );
                         if cause == Cause::Bundle || !self.has_answer(id, pull.number, &pull.head) {
                             let address = address(&known, pull.number);
                             let key = format!("start:{service}:{id}:{}", pull.number);
@@ -243,7 +240,7 @@ impl Gate {
         let mut waited = Duration::from_secs(1);
         loop {
             match gather::open_pulls(&self.0.github, at).await {
-                Err(t) if t.may_pass() && waited < Duration::from_secs(600) => {
+                Err(t) if t.passes() && waited < Duration::from_secs(600) => {
                     tokio::time::sleep(t.retry_after.unwrap_or(waited)).await;
                     waited *= 2;
                 }
@@ -384,7 +381,9 @@ fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::R
     let Some(seq) = policy else { return Ok(false) };
     let Some(stored) = ledger.entry(seq)? else { return Ok(false) };
     let data = &stored.entry.data;
-    Ok(data["bundle"] == json!(bundle.digest()) && data["engine"] == json!(ENGINE) && data["rewriter"] == json!(REWRITER))
+    Ok(data["bundle"] == json!(bundle.digest())
+        && data["engine"] == json!(ENGINE)
+        && data["rewriter"] == json!(REWRITER))
 }
 
 fn flags(stored: &Stored) -> Vec<Flag> {
@@ -405,4 +404,3 @@ fn address(known: &Known, number: u64) -> PullAddress {
         number,
     }
 }
-

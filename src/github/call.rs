@@ -1,6 +1,9 @@
 //! One call: held back by limits, authorized, timed, tried once more where that is harmless.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
@@ -64,6 +67,7 @@ pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// Path and query, from `/`.
     pub(super) path: &'a str,
+    name: &'a str,
     body: Option<Bytes>,
     accept: &'static str,
     /// For the metrics: `rest_get`, `graphql`, `token` …
@@ -78,12 +82,13 @@ impl<'a> Call<'a> {
             Method::PATCH => "rest_patch",
             _ => "rest",
         };
-        Self { who, door: Door::Rest, method, path, body: None, accept: ACCEPT, kind }
+        Self { who, door: Door::Rest, method, path, name: path, body: None, accept: ACCEPT, kind }
     }
 
-    pub(super) fn graphql(who: As, path: &'a str, body: Vec<u8>) -> Self {
+    /// `name`: of the operation, for messages.
+    pub(super) fn graphql(who: As, path: &'a str, name: &'a str, body: Vec<u8>) -> Self {
         let (method, body) = (Method::POST, Some(body.into()));
-        Self { who, door: Door::GraphQl, method, path, body, accept: ACCEPT, kind: "graphql" }
+        Self { who, door: Door::GraphQl, method, path, name, body, accept: ACCEPT, kind: "graphql" }
     }
 
     pub(super) fn body(mut self, body: Vec<u8>) -> Self {
@@ -116,8 +121,8 @@ impl<'a> Call<'a> {
     /// For messages: `GET /repos/o/r/pulls/1/files`.
     pub(super) fn what(&self) -> String {
         match self.door {
-            Door::Rest => format!("{} {}", self.method, self.path),
-            Door::GraphQl => "the GraphQL query".to_owned(),
+            Door::Rest => format!("{} {}", self.method, self.name),
+            Door::GraphQl => format!("GraphQL {}", self.name),
         }
     }
 
@@ -157,7 +162,7 @@ impl Github {
     /// One exchange with GitHub, whatever the status, within the time limit.
     pub(super) async fn attempt(&self, call: &Call<'_>, auth: Authorization) -> Result<Response, Trouble> {
         let _turn = self.inner.limits.turn().await;
-        let limit = self.inner.transport.timeout;
+        let (limit, began) = (self.inner.transport.timeout, Instant::now());
         let told = match tokio::time::timeout(limit, self.exchange(call, auth)).await {
             Ok(told) => told,
             Err(_) => Err(call.trouble(
@@ -165,7 +170,10 @@ impl Github {
                 format_args!("GitHub did not answer within {} s", limit.as_secs_f32()),
             )),
         };
-        self.inner.limits.count(call.kind, told.as_ref().ok().map(|r| r.status));
+        let status = told.as_ref().ok().map(|r| r.status);
+        self.inner.limits.count(call.kind, status);
+        let (what, duration_ms) = (call.what(), began.elapsed().as_millis());
+        tracing::debug!(github.call = call.kind, status = status.map(|s| s.as_u16()), duration_ms, "{what}");
         told
     }
 

@@ -127,7 +127,7 @@ impl Github {
     pub async fn graphql(&self, installation: u64, query: &str, variables: Value) -> Result<Answer, Trouble> {
         let who = As::Installation(installation);
         let body = serde_json::json!({ "query": query, "variables": variables }).to_string();
-        let call = Call::graphql(who, &self.inner.transport.graphql_path, body.into_bytes());
+        let call = Call::graphql(who, &self.inner.transport.graphql_path, name_of(query), body.into_bytes());
         let response = self.call(&call).await?.expect(&[200])?;
         let envelope: Envelope = response.json()?;
         let errors: Vec<GraphError> = envelope.errors.into_iter().map(GraphError::from).collect();
@@ -152,6 +152,12 @@ impl Github {
         let wait = self.inner.limits.graphql_used_up(who, &response.headers);
         Err(Trouble::new(TroubleKind::RateLimited, format!("GraphQL: {}", error.short())).after(wait))
     }
+}
+
+/// `PrFacts` of `query PrFacts($owner …`.
+fn name_of(query: &str) -> &str {
+    let operation = query.lines().find_map(|line| line.strip_prefix("query ")).unwrap_or_default();
+    operation.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
 }
 
 #[cfg(test)]

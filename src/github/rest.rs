@@ -38,10 +38,12 @@ impl Response {
     }
 
     /// # Errors
-    /// `Unexpected` if the body is not the JSON that was expected.
+    /// `Unavailable` if the body is not JSON (cut short, a proxy's page), `Unexpected` if it is not
+    /// the JSON that was expected.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
         serde_json::from_slice(&self.body).map_err(|e| {
-            Trouble::new(TroubleKind::Unexpected, format!("{}: answer not understood: {e}", self.what))
+            let kind = if e.is_data() { TroubleKind::Unexpected } else { TroubleKind::Unavailable };
+            Trouble::new(kind, format!("{}: answer not understood: {e}", self.what))
         })
     }
 

@@ -56,6 +56,55 @@ impl<'a> Names<'a> {
         found.peek().is_some() && !self.always_defined(&path)
     }
 
+    /// The expression has a value whatever the input is.
+    pub(crate) fn has_value(&self, module: &Module, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::String { .. }
+            | Expr::RawString { .. }
+            | Expr::Number { .. }
+            | Expr::Bool { .. }
+            | Expr::Null { .. }
+            | Expr::ArrayCompr { .. }
+            | Expr::SetCompr { .. }
+            | Expr::ObjectCompr { .. } => true,
+            Expr::Var { span, .. } => !self.may_be_undefined(module, span.text()),
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+                ast::children(expr).into_iter().all(|c| self.has_value(module, c))
+            }
+            _ => false,
+        }
+    }
+
+    /// The expression names a function, ours or the engine's (`with f as g`).
+    pub(crate) fn is_function(&self, module: &Module, expr: &Expr) -> bool {
+        let Some((path, true)) = ast::path(expr) else { return false };
+        let name = path.join(".");
+        let full = match (path.first(), imports(module).get(&path[0])) {
+            (_, Some(import)) => import.iter().chain(&path[1..]).cloned().collect(),
+            (Some(first), None) if first == "data" => path,
+            _ => full(&ast::package(module), &path),
+        };
+        match self.rules.get(&full) {
+            Some(rules) => rules.iter().any(|(_, r)| ast::arity(r).is_some()),
+            None => !matches!(builtins::known(&name), builtins::Known::No(_)),
+        }
+    }
+
+    /// Nothing but literals and local variables: evaluating it evaluates no rule.
+    pub(crate) fn is_plain(&self, module: &Module, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
+            Expr::Var { span, .. } => {
+                let path = full(&ast::package(module), &[span.text().to_owned()]);
+                self.touched(&path).next().is_none() && self.has_value(module, expr)
+            }
+            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
+                ast::children(expr).into_iter().all(|c| self.is_plain(module, c))
+            }
+            _ => self.has_value(module, expr),
+        }
+    }
+
     /// Sets, and rules with a default, have a value whatever happens.
     fn always_defined(&self, path: &[String]) -> bool {
         self.rules.get(path).is_some_and(|rules| {

@@ -3,14 +3,26 @@
 //! * **`not` over an undefined argument.** OPA evaluates arguments outside of `not`, so that the
 //!   body is undefined with them; regorus makes `not f(<undefined>)` true, and a gate would open.
 //!   `not f(x.y)` becomes `__n0 := x.y; not f(__n0)`, on the same line.
+//! * **Values of `with`** that use rules spoil regorus' cache of those rules: the statement then sees
+//!   what they were outside. They are taken out in the same way.
 //! * **Variables of `every`** count as unbound inside, so `not s[v]` never holds there and `k = 1`
 //!   always does. `every k, v in c { … }` gets `__e0 := k; __e1 := v;` and uses those.
 //!
+//! * **A clause of an `else` chain whose value is undefined.** OPA goes on to the next clause; regorus
+//!   stops, and the whole rule is undefined. `f := x[0] if { a } else := …` becomes
+//!   `f := __v0 if { a; __v0 := x[0] } else := …`.
+//!
 //! The digest of a bundle is of the author's text; a verdict also names [`REWRITER`].
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, Span};
+use regorus::unstable::{
+    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead,
+    Source, Span, Token, TokenKind,
+};
 
 use super::{
     ast::{self, Visit},
@@ -30,7 +42,10 @@ const MAX_PASSES: usize = 32;
 /// A variable of `every` that is declared again inside it.
 pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>) -> Result<String, LoadError> {
     let path = module.package.span.source.file();
-    let mut text = rewrite_every(module)?;
+    let mut text = match rewrite_else(module, names) {
+        Some(text) => rewrite_every(ast::parse(path, &text)?.as_ref())?,
+        None => rewrite_every(module)?,
+    };
     let mut fresh = Fresh::new(&text, "__n");
     for _ in 0..MAX_PASSES {
         let parsed = ast::parse(path, &text)?;
@@ -79,6 +94,62 @@ impl Edits {
         }
         out.push_str(text.get(done..).unwrap_or_default());
         out
+    }
+}
+
+// --- else
+
+/// Takes the values of `else` chains into their bodies. `None`: nothing to change.
+fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
+    let source = &module.package.span.source;
+    let text = source.contents();
+    let brackets = Brackets::new(source);
+    let (mut fresh, mut edits) = (Fresh::new(text, "__v"), Edits::default());
+    for rule in &module.policy {
+        let Rule::Spec { head, bodies, .. } = rule.as_ref() else { continue };
+        // After the last clause nothing follows: undefined is undefined.
+        let Some((_, others)) = bodies.split_last() else { continue };
+        for (at, body) in others.iter().enumerate().filter(|_| bodies.iter().any(|b| b.is_else)) {
+            let assign = if at == 0 { head_value(head) } else { body.assign.as_ref() };
+            if let Some(assign) = assign.filter(|a| !names.has_value(module, &a.value)) {
+                take_into_body(text, &brackets, &assign.value, &body.query, &fresh.name(), &mut edits);
+            }
+        }
+    }
+    (!edits.0.is_empty()).then(|| edits.apply(text))
+}
+
+fn head_value(head: &RuleHead) -> Option<&RuleAssign> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+        RuleHead::Set { .. } => None,
+    }
+}
+
+fn take_into_body(
+    text: &str,
+    brackets: &Brackets,
+    value: &Expr,
+    query: &Query,
+    name: &str,
+    edits: &mut Edits,
+) {
+    let Some(last) = query.stmts.last() else { return };
+    let (start, end) = brackets.extent(value);
+    let bind = format!("{name} := ({})", text.get(start..end).unwrap_or_default());
+    let (open, done) = (query.span.start as usize, statement_end(last));
+    edits.0.push((start, end, name.to_owned()));
+    let close = brackets.close.get(&open).filter(|_| query.span.text().starts_with('{'));
+    match close.map(|close| close - 1) {
+        // On a line of its own no `;` may stand before it.
+        Some(close) if text.get(done..close).is_some_and(|t| t.contains('\n')) => {
+            edits.0.push((close, close, format!("{bind} ")));
+        }
+        Some(close) => edits.0.push((close, close, format!("; {bind} "))),
+        None => {
+            edits.0.push((open, open, "{ ".to_owned()));
+            edits.0.push((done, done, format!("; {bind} }}")));
+        }
     }
 }
 
@@ -188,8 +259,16 @@ impl Visit for Occurrences<'_> {
 /// One pass: every `not` that is not inside another that was changed. `None`: nothing to change.
 fn rewrite_not(module: &Module, names: &Names<'_>, fresh: &mut Fresh) -> Option<String> {
     let text = module.package.span.source.contents();
-    let mut pass =
-        Pass { module, names, fresh, text, bare: bare_bodies(module), edits: Edits::default(), done: 0 };
+    let mut pass = Pass {
+        module,
+        names,
+        fresh,
+        text,
+        bare: bare_bodies(module),
+        brackets: Brackets::new(&module.package.span.source),
+        edits: Edits::default(),
+        done: 0,
+    };
     ast::walk_module(module, &mut pass);
     (!pass.edits.0.is_empty()).then(|| pass.edits.apply(text))
 }
@@ -199,6 +278,7 @@ struct Pass<'p, 'n> {
     names: &'p Names<'n>,
     fresh: &'p mut Fresh,
     text: &'p str,
+    brackets: Brackets,
     /// Starts of statements that are a whole body without braces.
     bare: BTreeSet<u32>,
     edits: Edits,
@@ -208,7 +288,11 @@ struct Pass<'p, 'n> {
 
 impl Visit for Pass<'_, '_> {
     fn statement(&mut self, stmt: &LiteralStmt) {
-        let Literal::NotExpr { expr, .. } = &stmt.literal else { return };
+        let negated = match &stmt.literal {
+            Literal::NotExpr { expr, .. } => Some(expr),
+            _ if stmt.with_mods.is_empty() => return,
+            _ => None,
+        };
         let (start, end) = (stmt.span.start as usize, statement_end(stmt));
         if start < self.done {
             return;
@@ -218,16 +302,17 @@ impl Visit for Pass<'_, '_> {
         // Values of `with` first: they are evaluated outside of it.
         let mut withs = String::new();
         for with in &stmt.with_mods {
-            let (value_start, value_end) = extent(&with.r#as);
+            let (value_start, value_end) = self.brackets.extent(&with.r#as);
             let head = self.text.get(with.span.start as usize..value_start).unwrap_or_default();
-            if self.always_defined(&with.r#as) {
+            if self.names.is_plain(self.module, &with.r#as) || self.names.is_function(self.module, &with.r#as)
+            {
                 withs.push_str(&format!(" {head}{}", self.slice(value_start, value_end)));
                 continue;
             }
             let name = self.lift(&with.r#as, "", &mut before, &mut edits);
             withs.push_str(&format!(" {head}{name}"));
         }
-        for part in self.lifted(expr) {
+        for part in negated.map(|e| self.lifted(e)).unwrap_or_default() {
             self.lift(part, &withs, &mut before, &mut edits);
         }
         if edits.is_empty() {
@@ -246,6 +331,10 @@ impl Pass<'_, '_> {
         self.text.get(start..end).unwrap_or_default()
     }
 
+    fn has_value(&self, expr: &Ref<Expr>) -> bool {
+        self.names.has_value(self.module, expr)
+    }
+
     /// Gives an expression a name, in a statement before the `not`.
     fn lift(
         &mut self,
@@ -254,7 +343,7 @@ impl Pass<'_, '_> {
         before: &mut String,
         edits: &mut Vec<(usize, usize, String)>,
     ) -> String {
-        let (start, end) = extent(expr);
+        let (start, end) = self.brackets.extent(expr);
         let name = self.fresh.name();
         before.push_str(&format!("{name} := ({}){withs}; ", self.slice(start, end)));
         edits.push((start, end, name.clone()));
@@ -274,25 +363,7 @@ impl Pass<'_, '_> {
             Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => vec![],
             _ => ast::children(expr),
         };
-        parts.into_iter().filter(|p| !self.always_defined(p)).collect()
-    }
-
-    fn always_defined(&self, expr: &Ref<Expr>) -> bool {
-        match expr.as_ref() {
-            Expr::String { .. }
-            | Expr::RawString { .. }
-            | Expr::Number { .. }
-            | Expr::Bool { .. }
-            | Expr::Null { .. }
-            | Expr::ArrayCompr { .. }
-            | Expr::SetCompr { .. }
-            | Expr::ObjectCompr { .. } => true,
-            Expr::Var { span, .. } => !self.names.may_be_undefined(self.module, span.text()),
-            Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
-                ast::children(expr).into_iter().all(|c| self.always_defined(c))
-            }
-            _ => false,
-        }
+        parts.into_iter().filter(|p| !self.has_value(p)).collect()
     }
 }
 
@@ -316,13 +387,54 @@ fn bare_bodies(module: &Module) -> BTreeSet<u32> {
     out
 }
 
-/// Byte range of an expression. regorus' span of a string lacks the quotes, and so does that of
-/// whatever begins or ends with one.
-fn extent(expr: &Expr) -> (usize, usize) {
-    let span = expr.span();
-    let left = edge(expr, true).is_some_and(|s| s.start == span.start);
-    let right = edge(expr, false).is_some_and(|s| s.end == span.end);
-    (span.start as usize - usize::from(left), span.end as usize + usize::from(right))
+/// Pairs of brackets in a text, by the lexer's tokens: byte of the opening one → byte after the
+/// closing one, and back.
+#[derive(Default)]
+struct Brackets {
+    close: BTreeMap<usize, usize>,
+    open: BTreeMap<usize, usize>,
+}
+
+impl Brackets {
+    fn new(source: &Source) -> Self {
+        let mut lexer = Lexer::new(source);
+        lexer.set_max_col(NonZeroU32::MAX);
+        let (mut out, mut stack) = (Self::default(), Vec::new());
+        while let Ok(Token(kind, span)) = lexer.next_token() {
+            match (kind, span.text()) {
+                (TokenKind::Eof, _) => break,
+                (TokenKind::String | TokenKind::RawString, _) => {}
+                (_, "[" | "{" | "(" | "set(") => stack.push(span.start as usize),
+                (_, "]" | "}" | ")") => {
+                    if let Some(start) = stack.pop() {
+                        out.close.insert(start, span.end as usize);
+                        out.open.insert(span.end as usize, start);
+                    }
+                }
+                _ => {}
+            }
+        }
+        out
+    }
+
+    /// Byte range of an expression. regorus' spans are not that: a string's lacks the quotes, and so
+    /// does that of whatever begins or ends with one; an object's begins at its last key; that of
+    /// `set()` ends after the next token.
+    fn extent(&self, expr: &Expr) -> (usize, usize) {
+        let span = expr.span();
+        let (start, end) = (span.start as usize, span.end as usize);
+        match expr {
+            Expr::Object { .. } => (self.open.get(&end).copied().unwrap_or(start), end),
+            Expr::Set { items, .. } if items.is_empty() => {
+                (start, self.close.get(&start).copied().unwrap_or(end))
+            }
+            _ => {
+                let left = edge(expr, true).is_some_and(|s| s.start == span.start);
+                let right = edge(expr, false).is_some_and(|s| s.end == span.end);
+                (start - usize::from(left), end + usize::from(right))
+            }
+        }
+    }
 }
 
 fn statement_end(stmt: &LiteralStmt) -> usize {

@@ -13,8 +13,8 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
     app.metrics.store(StoreCounts {
         entries: ledger.head().size,
         groups: stats.groups,
-        syncs: stats.syncs,
-        bytes: stats.bytes,
+        syncs: stats.store.syncs,
+        bytes: stats.store.bytes,
     });
     let usage = app.github.usage();
     for call in &usage.calls {

@@ -62,6 +62,16 @@ pub(super) struct Left {
     pub enforced: bool,
 }
 
+impl Left {
+    /// A limit that is not enforced never shows zero: whoever obeys limits would stop for an hour.
+    fn spend(&self, left: u64, cost: u64) -> u64 {
+        match left.saturating_sub(cost) {
+            0 if !self.enforced => HOURLY_LIMIT,
+            left => left,
+        }
+    }
+}
+
 /// An installation token.
 #[derive(Clone)]
 pub(super) struct Token {
@@ -230,7 +240,7 @@ fn answer(shared: &Shared, call: &Call) -> Reply {
     } else if call.graphql {
         graphql_reply(&mut inner, call, caller, &seconds(reset))
     } else {
-        inner.left.core = inner.left.core.saturating_sub(1);
+        inner.left.core = inner.left.spend(inner.left.core, 1);
         rest::route(shared, &mut inner, call, caller)
     };
     let (left, resource) =
@@ -260,7 +270,7 @@ fn graphql_reply(inner: &mut Inner, call: &Call, caller: Caller, reset_at: &str)
     };
     let (answer, cost) = graphql::answer(inner.view(), &request);
     inner.read();
-    inner.left.graphql = remaining.saturating_sub(cost.points);
+    inner.left.graphql = inner.left.spend(remaining, cost.points);
     Reply::json(200, &answer)
 }
 

@@ -103,7 +103,7 @@ impl Embedded {
             Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
         };
         let (secret, new_secret) = files::secret(dir).map_err(OpenError::io("reading the secret of", dir))?;
-        let (view, applied, rebuilt) = open_view(dir, new_secret)?;
+        let (view, applied, mut rebuilt) = open_view(dir, new_secret)?;
         let recovered = recover(&journal, &witnesses(dir, &journal, applied)?)?;
         if recovered.is_none() && rebuilt.is_some() {
             let what = "there is no journal, but a damaged sled database".into();
@@ -114,6 +114,9 @@ impl Embedded {
             Some(recovered) => recovered,
             None => brand_new()?,
         };
+        if applied.size == 0 && tip.size > 0 {
+            rebuilt.get_or_insert_with(|| "it was missing or empty".into());
+        }
         let writer = Writer::open(&journal, ledger_id, tip, unsealed, sizes)
             .map_err(OpenError::io("opening", &journal))?;
         let store = Self {
@@ -308,8 +311,12 @@ fn brand_new() -> Result<Recovered, OpenError> {
 
 /// Everything that can say how much existed.
 fn witnesses(dir: &Path, journal: &Path, applied: Tip) -> Result<Vec<(&'static str, Mark)>, JournalError> {
-    let sled =
-        (applied.size > 0).then_some(Mark { size: applied.size, leaf: Some(applied.leaf), root: None });
+    let sled = (applied.size > 0).then_some(Mark {
+        size: applied.size,
+        leaf: Some(applied.leaf),
+        root: None,
+        sealed: false,
+    });
     let known = [
         ("sled", sled),
         ("the last clean stop", mark::stopped(journal)?),

@@ -101,3 +101,13 @@ pub fn segments(dir: &Path) -> std::io::Result<Vec<u64>> {
     firsts.sort_unstable();
     Ok(firsts)
 }
+
+/// The folder of segments that someone means by `dir`: the ledger's folder, one that holds it as
+/// `data`, or the folder of segments itself.
+#[must_use]
+pub fn locate(dir: &Path) -> Option<PathBuf> {
+    let candidates = [dir.join("journal"), dir.join("data").join("journal"), dir.to_owned()];
+    let (is_journal, is_any) = candidates.split_at(2);
+    let holds_segments = |p: &&PathBuf| segments(p).is_ok_and(|s| !s.is_empty());
+    is_journal.iter().find(|p| p.is_dir()).or_else(|| is_any.iter().find(holds_segments)).cloned()
+}

@@ -28,7 +28,10 @@ import data.lib.patterns
 import data.lib.people
 import data.lib.refs
 
-settings := params.effective("restricted_branches")
+given := params.effective("restricted_branches")
+
+# The parameters, where they can be used.
+settings := given if configured
 
 shape := {
 	"": {"enabled": "boolean?", "rules": "mappings", "merge_from": "mappings"},
@@ -37,7 +40,7 @@ shape := {
 	"merge_from": {"base": "pattern", "head": "patterns"},
 }
 
-faults := params.problems("restricted_branches", settings, shape) | wrong_kind
+faults := params.problems("restricted_branches", given, shape) | wrong_kind
 
 # A rule for branches cannot be written refs/tags/…, nor the other way round: it would protect nothing.
 wrong_kind contains sprintf("parameter restricted_branches.rules[%d].pattern is for the other kind of ref", [i]) if {
@@ -65,7 +68,7 @@ relevant if {
 	count(faults) > 0
 }
 
-switched_off if settings.enabled == false
+switched_off if given.enabled == false
 
 default skip_reason := "no rule is for this branch or tag"
 
@@ -156,7 +159,7 @@ unread contains sprintf("%s: who pushed is not known", [refs.shown]) if {
 	not allows_nobody(refs.rules[i].allow)
 }
 
-allows_nobody(allow) if count(allow.users) + count(allow.teams) + count(allow.apps) == 0
+allows_nobody(allow) if (count(allow.users) + count(allow.teams)) + count(allow.apps) == 0
 
 # GitHub merged pull requests that our ledger had allowed at these heads.
 merged_as_allowed if {

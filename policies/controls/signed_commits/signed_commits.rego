@@ -28,7 +28,10 @@ import data.lib.params
 import data.lib.people
 import data.lib.refs
 
-settings := params.effective("signed_commits")
+given := params.effective("signed_commits")
+
+# The parameters, where they can be used.
+settings := given if configured
 
 shape := {"": {
 	"enabled": "boolean?",
@@ -39,14 +42,14 @@ shape := {"": {
 	"exempt_accounts": "logins",
 }}
 
-faults := params.problems("signed_commits", settings, shape)
+faults := params.problems("signed_commits", given, shape)
 
 default applies := false
 
 applies if {
 	relevant
 	not switched_off
-	not settings.required == false
+	not given.required == false
 }
 
 relevant if changes.relevant
@@ -61,7 +64,7 @@ brings_commits if {
 	not object.get(input, ["event", "name"], "push") in {"create", "delete"}
 }
 
-switched_off if settings.enabled == false
+switched_off if given.enabled == false
 
 default skip_reason := "it is about neither a pull request, a merge group nor commits on a watched branch"
 
@@ -70,7 +73,7 @@ skip_reason := "switched off by the parameter signed_commits.enabled" if {
 	switched_off
 } else := "signatures are not required (parameter signed_commits.required)" if {
 	relevant
-	settings.required == false
+	given.required == false
 }
 
 configured if {
@@ -249,8 +252,10 @@ signer_is_author(commit) if {
 key_allowed(_) if is_null(settings.allowed_key_ids)
 
 key_allowed(commit) if {
+	is_array(settings.allowed_key_ids)
 	is_string(commit.verification.key_id)
 	key := key_form(commit.verification.key_id)
+	is_array(settings.allowed_key_ids)
 	some allowed in settings.allowed_key_ids
 	key_form(allowed) == key
 }

@@ -38,8 +38,12 @@ pub struct PeopleCaches {
     pub(super) team_writes: Cache<Dated<(u64, u64)>, bool>,
     /// (team, account) → active member; only for teams too large to be listed.
     pub(super) team_member: Cache<Dated<(u64, u64)>, bool>,
-    /// (organisation, account) → member.
-    pub(super) org_member: Cache<Dated<(String, u64)>, bool>,
+    /// (installation, organisation, account) → member.
+    pub(super) org_member: Cache<Dated<(u64, String, u64)>, bool>,
+    /// (installation, organisation): seen to exist.
+    pub(super) org_seen: Cache<Dated<(u64, String)>, ()>,
+    /// (repository, e-mail) → login, if a commit shows one.
+    pub(super) email: Cache<Dated<(u64, String)>, Option<String>>,
 }
 
 /// A team as listed.
@@ -63,6 +67,8 @@ impl Default for PeopleCaches {
             team_writes: people(),
             team_member: people(),
             org_member: people(),
+            org_seen: people(),
+            email: people(),
         }
     }
 }

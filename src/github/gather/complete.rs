@@ -64,13 +64,12 @@ pub async fn complete(
         let mut holes = Holes::of_pull(&mut missing);
         owning.push(finish_change(github, at, change, &wanted, known, &mut holes, &mut teams).await?);
     }
-    for change in facts.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten() {
+    for change in facts.entries_mut() {
         let mut holes = Holes::of_entry(&mut missing, change.pull_request.number);
         owning.push(finish_change(github, at, change, &wanted, known, &mut holes, &mut teams).await?);
     }
     let no_team = add_teams(github, at, &mut facts, &wanted, &teams, &people, &mut missing).await?;
-    let entries = facts.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten();
-    for (change, owning) in facts.change.iter_mut().chain(entries).zip(&owning) {
+    for (change, owning) in facts.changes_mut().into_iter().zip(&owning) {
         if let Some(owning) = owning {
             owning.apply(change, &no_team);
         }
@@ -93,8 +92,18 @@ impl Wanted<'_> {
 
     /// Names in lower case, as the facts have them.
     fn ids(&self, fact: &str) -> BTreeSet<String> {
-        let own = self.needs.iter().filter(|(f, _)| f == fact);
-        own.filter_map(|(_, id)| id.as_ref().map(|id| id.to_ascii_lowercase())).collect()
+        self.spelt(fact).map(|id| id.to_ascii_lowercase()).collect()
+    }
+
+    fn spelt(&self, fact: &str) -> impl Iterator<Item = &String> {
+        let own = self.needs.iter().filter(move |(f, _)| f == fact);
+        own.filter_map(|(_, id)| id.as_ref())
+    }
+
+    /// The one called `name` is missing, in every spelling that was asked for.
+    fn lacks(&self, fact: &str, name: &str, why: &str) -> Vec<Missing> {
+        let own = self.spelt(fact).filter(|id| id.eq_ignore_ascii_case(name));
+        own.map(|id| super::missing(fact, Some(id.clone()), why)).collect()
     }
 }
 
@@ -183,7 +192,6 @@ async fn add_teams(
     people: &[&Account],
     missing: &mut Vec<Missing>,
 ) -> Result<BTreeSet<String>, Trouble> {
-    let named = wanted.ids("team_members");
     let mut no_team = BTreeSet::new();
     for (name, found) in github.teams(at, names, people).await? {
         let (why, absent) = match found {
@@ -194,9 +202,7 @@ async fn add_teams(
             Found::Absent(why) => (why, true),
             Found::Unreadable(why) => (why, false),
         };
-        if named.contains(&name) {
-            missing.push(super::missing("team_members", Some(name.clone()), why.clone()));
-        }
+        missing.extend(wanted.lacks("team_members", &name, &why));
         // An owner who is not there is an error of the line; one who cannot be read, of the fact.
         if absent {
             no_team.insert(name);
@@ -218,7 +224,7 @@ async fn add_organizations(
     for org in wanted.ids("organization_members") {
         match github.organization_members(at.installation, &org, people).await? {
             Ok(members) => _ = facts.organizations.insert(org, members),
-            Err(why) => missing.push(super::missing("organization_members", Some(org), why)),
+            Err(why) => missing.extend(wanted.lacks("organization_members", &org, &why)),
         }
     }
     Ok(())
@@ -234,36 +240,32 @@ async fn add_push(
 ) -> Result<Option<Landing>, Trouble> {
     let asked: Vec<&str> = ["push_commits", "landed"].into_iter().filter(|f| wanted.has(f)).collect();
     let Some(push) = facts.push.as_mut().filter(|_| !asked.is_empty()) else { return Ok(None) };
-    let Some(after) = push.after.clone() else {
-        // Nothing was brought, and nothing was merged: `prove` needs no material to say so.
-        push.commits = wanted.has("push_commits").then(Vec::new);
-        return Ok(wanted.has("landed").then(Landing::default));
-    };
-    let read = match &known.pushed {
+    let commits = match &known.pushed {
+        _ if push.after.is_none() => Ok(Vec::new()),
         None => Err("the event lists no commits".to_owned()),
-        Some(pushed) => match github.read_push(at, &after, pushed).await {
-            Ok(read) => read,
+        Some(pushed) => match github.pushed_commits(at, pushed).await {
+            Ok(commits) => commits,
             Err(trouble) => Err(final_reason(trouble)?),
         },
     };
-    let read = match read {
-        Ok(read) => read,
+    let commits = match commits {
+        Ok(commits) => commits,
         Err(why) => {
             missing.extend(asked.iter().map(|fact| super::missing(fact, None, why.clone())));
             return Ok(None);
         }
     };
-    if wanted.has("push_commits") {
-        push.commits = Some(read.commits.clone());
-    }
-    if !wanted.has("landed") {
-        return Ok(None);
-    }
-    match github.landing(at, push, read).await? {
-        Ok(landing) => Ok(Some(landing)),
-        Err(why) => {
-            missing.push(super::missing("landed", None, why));
-            Ok(None)
-        }
-    }
+    let landing = match wanted.has("landed") {
+        false => None,
+        true => match github.landing(at, push, &commits).await.map_err(final_reason) {
+            Ok(Ok(landing)) => Some(landing),
+            Ok(Err(why)) | Err(Ok(why)) => {
+                missing.push(super::missing("landed", None, why));
+                None
+            }
+            Err(Err(trouble)) => return Err(trouble),
+        },
+    };
+    push.commits = wanted.has("push_commits").then_some(commits);
+    Ok(landing)
 }

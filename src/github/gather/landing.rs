@@ -14,7 +14,7 @@ use crate::{
     event::Sha,
     facts::{
         Commit, Push,
-        landed::{LandedCommit, Landing, MergedPull},
+        landed::{self, LandedCommit, Landing, MergedPull},
     },
     github::{Github, RepoAt, Trouble, graphql::Answer},
 };
@@ -22,81 +22,55 @@ use crate::{
 const FILE: &str = include_str!("../push.graphql");
 const FRAGMENTS: &str = "fragment Pushed on GitObject {";
 
-/// Commits of one query, so that it costs one point (14 + 2 × 40 requests).
-const COMMITS: usize = 40;
+/// Commits of one query, so that it costs one point (2 requests each).
+const COMMITS: usize = 49;
 
 /// GitHub's payload lists so many commits; with that many some may be missing.
 const MAX_PUSHED: usize = 2048;
 
-/// The commits of a push as read.
-pub(super) struct PushRead {
-    /// In the order of the payload.
-    pub(super) commits: Vec<Commit>,
-    pub(super) tip: Tip,
-}
-
-/// What `after` says beyond a commit.
-pub(super) struct Tip {
-    /// In the form of a fact, `after` itself.
-    pub(super) commit: Commit,
+/// The last commit of a push, and the pull requests that were merged with it.
+struct Tip {
+    commit: Commit,
     merged: Vec<MergedPull>,
 }
 
 impl Github {
-    /// Reads the commits a push brought, and its last one. `Err`: why that cannot be done.
-    pub(super) async fn read_push(
+    /// Reads the commits a push brought. `Err`: why that cannot be done.
+    pub(super) async fn pushed_commits(
         &self,
         at: &RepoAt,
-        after: &Sha,
         pushed: &[Sha],
-    ) -> Result<Result<PushRead, String>, Trouble> {
+    ) -> Result<Result<Vec<Commit>, String>, Trouble> {
         if pushed.len() >= MAX_PUSHED {
             return Ok(Err(format!(
                 "the push has {MAX_PUSHED} commits or more: GitHub does not list them all"
             )));
         }
-        let tip = match self.read_tip(at, after).await? {
-            Ok(tip) => tip,
-            Err(why) => return Ok(Err(why)),
-        };
-        let others: Vec<&Sha> = pushed.iter().filter(|s| *s != after).collect();
         let mut read = Vec::new();
-        for some in others.chunks(COMMITS) {
+        for some in pushed.chunks(COMMITS) {
             match self.read_commits(at, some).await? {
                 Ok(commits) => read.extend(commits),
                 Err(why) => return Ok(Err(why)),
             }
         }
-        let mut read = read.into_iter();
-        let in_order = |sha: &Sha| if sha == after { Some(tip.commit.clone()) } else { read.next() };
-        let commits: Vec<Commit> = pushed.iter().filter_map(in_order).collect();
-        Ok(Ok(PushRead { commits, tip }))
+        Ok(Ok(read))
     }
 
-    /// The last commit with its pull requests. Right after a merge GitHub may not show either yet.
-    async fn read_tip(&self, at: &RepoAt, after: &Sha) -> Result<Result<Tip, String>, Trouble> {
-        let mut tip = self.read_tip_once(at, after).await?;
-        for wait in REREADS {
-            if tip.as_ref().is_ok_and(|tip| !tip.may_be_early()) {
-                break;
+    /// Right after a push GitHub may not show them yet.
+    async fn read_commits(&self, at: &RepoAt, shas: &[Sha]) -> Result<Result<Vec<Commit>, String>, Trouble> {
+        let mut waits = REREADS.iter();
+        loop {
+            let answer = self.ask(at, shas, false).await?;
+            let read: Result<Vec<Commit>, String> =
+                shas.iter().enumerate().map(|(i, sha)| commit_of(&answer, i, sha)).collect();
+            match (&read, waits.next()) {
+                (Err(_), Some(wait)) => tokio::time::sleep(*wait).await,
+                _ => return Ok(read),
             }
-            tokio::time::sleep(wait).await;
-            tip = self.read_tip_once(at, after).await?;
         }
-        Ok(tip)
     }
 
-    async fn read_tip_once(&self, at: &RepoAt, after: &Sha) -> Result<Result<Tip, String>, Trouble> {
-        let answer = self.ask(at, &[after], true).await?;
-        Ok(commit_of(&answer, 0, after).and_then(|commit| Ok(Tip { commit, merged: merged_of(&answer)? })))
-    }
-
-    async fn read_commits(&self, at: &RepoAt, shas: &[&Sha]) -> Result<Result<Vec<Commit>, String>, Trouble> {
-        let answer = self.ask(at, shas, false).await?;
-        Ok(shas.iter().enumerate().map(|(i, sha)| commit_of(&answer, i, sha)).collect())
-    }
-
-    async fn ask(&self, at: &RepoAt, shas: &[&Sha], landed: bool) -> Result<Answer, Trouble> {
+    async fn ask(&self, at: &RepoAt, shas: &[Sha], landed: bool) -> Result<Answer, Trouble> {
         let query = query(shas.len(), landed);
         let mut variables = json!({ "owner": at.repository.name.owner(), "repo": at.repository.name.name() });
         for (i, sha) in shas.iter().enumerate() {
@@ -107,37 +81,73 @@ impl Github {
         Ok(answer)
     }
 
-    /// Everything that [`crate::facts::landed::prove`] wants to know of GitHub. `Err`: what cannot be
-    /// known, though it decides.
+    /// Everything that [`landed::prove`] wants to know of GitHub. `Err`: what cannot be known, though
+    /// it decides.
     pub(super) async fn landing(
         &self,
         at: &RepoAt,
         push: &Push,
-        read: PushRead,
+        commits: &[Commit],
     ) -> Result<Result<Landing, String>, Trouble> {
-        let after = read.tip.commit.sha.clone();
-        let mut merged = read.tip.merged;
-        merged.retain(|p| p.merge_commit.as_ref() == Some(&after) && p.base_ref == push.ref_name);
-        let tip_by_github = made_by_github(&read.tip.commit);
-        let mut landing =
-            Landing { commits: read.commits.iter().map(landed_commit).collect(), merged, activity: None };
-        if landing.merged.is_empty() {
-            return Ok(Ok(landing));
-        }
-        if read.tip.commit.parents.len() != 2 {
-            for pull in &mut landing.merged {
-                pull.head_reachable = self.compare(at, &after, &pull.head).await?.map(|c| c.contains());
-            }
-        }
-        landing.activity = self.moved_by(at, &push.ref_name, &after).await?;
+        let Ok((_, after)) = landed::moved(push) else { return Ok(Ok(Landing::default())) };
+        let tip = match self.tip(at, push, after).await? {
+            Ok(tip) => tip,
+            Err(why) => return Ok(Err(why)),
+        };
+        let moved_by = self.moved_by(at, &push.ref_name, after).await?;
+        let tip = match self.merge_not_shown_yet(at, push, tip, moved_by.as_deref()).await? {
+            Ok(tip) => tip,
+            Err(why) => return Ok(Err(why)),
+        };
+        let is_merge = tip.commit.parents.len() == 2;
         // A merge commit without GitHub's signature: only the activity can say who made it.
-        if landing.activity.is_none() && read.tip.commit.parents.len() == 2 && !tip_by_github {
+        if !tip.merged.is_empty() && is_merge && moved_by.is_none() && !made_by_github(&tip.commit) {
             return Ok(Err("GitHub's activity does not show how the branch was moved".to_owned()));
         }
-        Ok(Ok(landing))
+        let mut merged = tip.merged;
+        for pull in merged.iter_mut().filter(|_| !is_merge) {
+            pull.head_reachable = self.compare(at, after, &pull.head).await?.map(|c| c.contains());
+        }
+        Ok(Ok(Landing { commits: commits.iter().map(landed_commit).collect(), merged, activity: moved_by }))
     }
 
-    /// What GitHub says moved the branch there; `None`: it does not say.
+    async fn tip(&self, at: &RepoAt, push: &Push, after: &Sha) -> Result<Result<Tip, String>, Trouble> {
+        let answer = self.ask(at, std::slice::from_ref(after), true).await?;
+        Ok(commit_of(&answer, 0, after).and_then(|commit| {
+            let mut merged = merged_of(&answer)?;
+            merged.retain(|p| p.merge_commit.as_ref() == Some(after) && p.base_ref == push.ref_name);
+            Ok(Tip { commit, merged })
+        }))
+    }
+
+    /// Right after a merge GitHub may not show yet which pull request it was: that it was one is known
+    /// from the activity, or likely for what its web interface made.
+    async fn merge_not_shown_yet(
+        &self,
+        at: &RepoAt,
+        push: &Push,
+        mut tip: Tip,
+        moved_by: Option<&str>,
+    ) -> Result<Result<Tip, String>, Trouble> {
+        let is_merge = matches!(moved_by, Some("pr_merge" | "merge_queue_merge"));
+        for wait in REREADS {
+            if !tip.merged.is_empty() || !(is_merge || moved_by.is_none() && tip.commit.committed_via_web) {
+                return Ok(Ok(tip));
+            }
+            tokio::time::sleep(wait).await;
+            match self.tip(at, push, &tip.commit.sha).await? {
+                Ok(again) => tip = again,
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        // A merge group is proved by our ledger alone.
+        if tip.merged.is_empty() && moved_by == Some("pr_merge") {
+            return Ok(Err("GitHub calls it the merge of a pull request, and shows none".to_owned()));
+        }
+        Ok(Ok(tip))
+    }
+
+    /// What GitHub says moved the branch there; `None`: it does not say. It may say so late.
     async fn moved_by(&self, at: &RepoAt, branch: &str, after: &Sha) -> Result<Option<String>, Trouble> {
         let mut waits = REREADS.iter();
         loop {
@@ -151,14 +161,6 @@ impl Github {
                 (None, None) => return Ok(None),
             }
         }
-    }
-}
-
-impl Tip {
-    /// Made by GitHub, and yet no pull request was merged with it: perhaps not shown yet.
-    fn may_be_early(&self) -> bool {
-        let own = |p: &MergedPull| p.merge_commit.as_ref() == Some(&self.commit.sha);
-        self.commit.committed_via_web && !self.merged.iter().any(own)
     }
 }
 

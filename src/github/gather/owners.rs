@@ -41,6 +41,15 @@ pub struct OwnersFile {
     pub(super) size: usize,
 }
 
+impl OwnersFile {
+    /// Ours, and GitHub's about lines that we find nothing wrong with.
+    fn errors(&self) -> Vec<CodeownersError> {
+        let own = self.rules.errors();
+        let others = self.github.iter().filter(|e| !own.iter().any(|o| o.line == e.line));
+        own.iter().chain(others).cloned().collect()
+    }
+}
+
 /// Who owns the changed paths, before the owners are looked up.
 pub(super) struct Owning {
     file: Arc<OwnersFile>,
@@ -177,14 +186,7 @@ impl Github {
                 emails.insert(email.clone(), login);
             }
         }
-        let mut errors = file.rules.errors().to_vec();
-        errors.extend(
-            file.github
-                .iter()
-                .filter(|e| !errors.iter().any(|own| own.line == e.line))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
+        let errors = file.errors();
         change.codeowners = Some(Codeowners { path: file.path.map(str::to_owned), sha: commit, errors });
         Ok(Some(Owning { file, emails }))
     }
@@ -280,6 +282,11 @@ impl Github {
     /// The account behind an e-mail address, if a commit on the base shows it. Nothing else maps one
     /// to the other.
     async fn login_of(&self, at: &RepoAt, commit: &Sha, email: &str) -> Result<Option<String>, Trouble> {
+        let cache = &self.inner.people;
+        let key = cache.dated((at.repository.id, email.to_owned()));
+        if let Some(known) = cache.email.get(&key).await {
+            return Ok(known);
+        }
         let variables = json!({
             "owner": at.repository.name.owner(),
             "repo": at.repository.name.name(),
@@ -295,7 +302,9 @@ impl Github {
         }
         let author = &answer.data["repository"]["object"]["history"]["nodes"][0]["author"];
         let own = author["email"].as_str().is_some_and(|e| e.eq_ignore_ascii_case(email));
-        Ok(author["user"]["login"].as_str().filter(|_| own).map(str::to_owned))
+        let login = author["user"]["login"].as_str().filter(|_| own).map(str::to_owned);
+        cache.email.insert(key, login.clone()).await;
+        Ok(login)
     }
 }
 

@@ -22,6 +22,10 @@ use crate::{
 const MEMBERS: &str = "fragment Members on Team {";
 const TEAMS_FILE: &str = include_str!("../teams.graphql");
 
+/// Whether an organisation is there for us: no connections, 1 point.
+const ORGANIZATION_QUERY: &str =
+    "query Organization($org: String!) { rateLimit { cost } organization(login: $org) { databaseId } }";
+
 /// GitHub's pages of members that are read; larger teams are asked person by person.
 const MEMBER_PAGES: usize = 3;
 
@@ -319,36 +323,48 @@ impl Github {
         team: u64,
         people: &[&Account],
     ) -> Result<Result<Vec<u64>, String>, Trouble> {
-        #[derive(Deserialize)]
-        struct Membership {
-            state: String,
-        }
         let cache = &self.inner.people;
         let mut members = Vec::new();
         for person in people {
             let key = cache.dated((team, person.id));
-            let known = cache.team_member.get(&key).await;
-            let member = match known {
+            let member = match cache.team_member.get(&key).await {
                 Some(member) => member,
-                None => {
-                    let login = segment(&person.login);
-                    let path = format!("/orgs/{}/teams/{}/memberships/{login}", segment(org), segment(slug));
-                    let answer = match self.get(at.installation, &path).await {
-                        Ok(answer) => answer,
-                        Err(trouble) => return final_reason(trouble).map(Err),
-                    };
-                    let member = match answer.status.as_u16() {
-                        200 => answer.json::<Membership>()?.state == "active",
-                        404 => false,
-                        other => return Ok(Err(format!("membership in @{org}/{slug}: GitHub says {other}"))),
-                    };
-                    cache.team_member.insert(key, member).await;
-                    member
-                }
+                None => match self.is_in_team(at.installation, org, slug, person).await? {
+                    Ok(member) => {
+                        cache.team_member.insert(key, member).await;
+                        member
+                    }
+                    Err(why) => return Ok(Err(why)),
+                },
             };
             members.extend(member.then_some(person.id));
         }
         Ok(Ok(members))
+    }
+
+    /// The team was seen, so that 404 means "no". An invitation not yet accepted is no membership.
+    async fn is_in_team(
+        &self,
+        installation: u64,
+        org: &str,
+        slug: &str,
+        person: &Account,
+    ) -> Result<Result<bool, String>, Trouble> {
+        #[derive(Deserialize)]
+        struct Membership {
+            state: String,
+        }
+        let (org_part, slug_part, login) = (segment(org), segment(slug), segment(&person.login));
+        let path = format!("/orgs/{org_part}/teams/{slug_part}/memberships/{login}");
+        let answer = match self.get(installation, &path).await {
+            Ok(answer) => answer,
+            Err(trouble) => return final_reason(trouble).map(Err),
+        };
+        Ok(match answer.status.as_u16() {
+            200 => Ok(answer.json::<Membership>()?.state == "active"),
+            404 => Ok(false),
+            other => Err(format!("membership in @{org}/{slug}: GitHub says {other}")),
+        })
     }
 
     /// Ids of those of `people` who are members of the organisation.
@@ -358,24 +374,47 @@ impl Github {
         org: &str,
         people: &[&Account],
     ) -> Result<Result<Vec<u64>, String>, Trouble> {
+        // "Not found" is said of members and of organisations alike.
+        if let Err(why) = self.organization_is_there(installation, org).await? {
+            return Ok(Err(why));
+        }
         let cache = &self.inner.people;
         let mut members = Vec::new();
         for person in people {
-            let key = cache.dated((org.to_ascii_lowercase(), person.id));
+            let key = cache.dated((installation, org.to_ascii_lowercase(), person.id));
             let member = match cache.org_member.get(&key).await {
                 Some(member) => member,
-                None => {
-                    let member = match self.is_in_organization(installation, org, person).await? {
-                        Ok(member) => member,
-                        Err(why) => return Ok(Err(why)),
-                    };
-                    cache.org_member.insert(key, member).await;
-                    member
-                }
+                None => match self.is_in_organization(installation, org, person).await? {
+                    Ok(member) => {
+                        cache.org_member.insert(key, member).await;
+                        member
+                    }
+                    Err(why) => return Ok(Err(why)),
+                },
             };
             members.extend(member.then_some(person.id));
         }
         Ok(Ok(members))
+    }
+
+    async fn organization_is_there(
+        &self,
+        installation: u64,
+        org: &str,
+    ) -> Result<Result<(), String>, Trouble> {
+        let cache = &self.inner.people;
+        let key = cache.dated((installation, org.to_ascii_lowercase()));
+        if cache.org_seen.contains_key(&key) {
+            return Ok(Ok(()));
+        }
+        let answer = self.graphql(installation, ORGANIZATION_QUERY, json!({ "org": org })).await;
+        match answer.and_then(|a| a.at(&["organization", "databaseId"]).map(|_| ())) {
+            Ok(()) => {
+                cache.org_seen.insert(key, ()).await;
+                Ok(Ok(()))
+            }
+            Err(trouble) => Ok(Err(format!("the organisation `{org}`: {}", final_reason(trouble)?))),
+        }
     }
 
     async fn is_in_organization(

@@ -27,6 +27,9 @@ pub struct Mark {
     /// Merkle root over them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Hash>,
+    /// Every segment that holds one of them was sealed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
 }
 
 /// The mark of the last clean stop, if there was one.
@@ -60,7 +63,7 @@ fn read(path: &Path) -> Result<Option<Mark>, JournalError> {
 /// # Errors
 /// I/O.
 pub fn write_stopped(journal: &Path, tip: Tip) -> io::Result<()> {
-    let mark = Mark { size: tip.size, leaf: Some(tip.leaf), root: None };
+    let mark = Mark { size: tip.size, leaf: Some(tip.leaf), root: None, sealed: true };
     files::fail_at("journal.stopped.before")?;
     files::replace(journal, STOPPED, &[serde_json::to_vec(&mark)?, b"\n".to_vec()].concat())?;
     files::fail_at("journal.stopped.after")

@@ -249,6 +249,30 @@ impl SegmentReader {
     }
 }
 
+/// The segments of a journal. `headless`: the last file, and its length, if it is too short to be one
+/// yet: nothing can have been written to it.
+pub struct Listed {
+    pub firsts: Vec<u64>,
+    pub headless: Option<(u64, u64)>,
+}
+
+/// # Errors
+/// I/O.
+pub fn list(dir: &Path) -> Result<Listed, JournalError> {
+    let mut firsts = segments(dir).map_err(JournalError::io("listing", dir))?;
+    let mut headless = None;
+    if let Some(&last) = firsts.last() {
+        let path = segment_path(dir, last);
+        // A clean stop removes a segment that nothing was written to: it may be gone by now.
+        let length = std::fs::metadata(&path).map_or(0, |m| m.len());
+        if length < SEGMENT_HEADER as u64 {
+            headless = Some((last, length));
+            firsts.pop();
+        }
+    }
+    Ok(Listed { firsts, headless })
+}
+
 /// Reads until the buffer is full or the file ends.
 ///
 /// # Errors
@@ -275,6 +299,8 @@ pub struct Groups {
     pub ledger_id: [u8; 16],
     pub tip: Tip,
     sealed: bool,
+    /// First entry of the segment that was read last.
+    pub segment: u64,
     /// How the last segment ends; set when the last group was read.
     pub tail: Option<Tail>,
 }
@@ -293,7 +319,7 @@ impl Groups {
     /// # Errors
     /// I/O, or that segment is missing or damaged.
     pub fn open_at(dir: &Path, seq: u64) -> Result<Option<Self>, JournalError> {
-        let all = segments(dir).map_err(JournalError::io("listing", dir))?;
+        let all = list(dir)?.firsts;
         let Some(&oldest) = all.first() else { return Ok(None) };
         if oldest != 0 {
             return Err(JournalError::damaged(0, format!("entries 0..{} are missing", oldest - 1)));
@@ -310,6 +336,7 @@ impl Groups {
             tip: first.tip,
             current: Some(first),
             sealed: false,
+            segment: all[start],
             tail: None,
         }))
     }
@@ -370,7 +397,7 @@ impl Groups {
         if reader.header.prev != self.tip.leaf {
             return damaged("the next segment does not follow the entry before it".into());
         }
-        self.current = Some(reader);
+        (self.current, self.segment) = (Some(reader), first);
         Ok(true)
     }
 

@@ -16,8 +16,8 @@ use std::{
 use super::{
     JournalError,
     mark::Mark,
-    reader::{SegmentReader, Step, Tail},
-    segment_path, segments,
+    reader::{Listed, SegmentReader, Step, Tail, list},
+    segment_path,
 };
 use crate::store::{Tip, files};
 
@@ -65,28 +65,38 @@ pub type Witnessed = (&'static str, Mark);
 /// I/O, or damage. Nothing was changed then.
 pub fn recover(dir: &Path, witnessed: &[Witnessed]) -> Result<Option<Recovered>, JournalError> {
     remove_unfinished(dir).map_err(JournalError::io("cleaning up", dir))?;
-    let all = segments(dir).map_err(JournalError::io("listing", dir))?;
-    let last = open_chain(dir, &all)?;
-    let Some(mut last) = last else {
-        check_witnessed(Tip::default(), witnessed)?;
-        return Ok(None);
-    };
+    let Listed { firsts, headless } = list(dir)?;
+    let end = open_chain(dir, &firsts)?.map(find_end).transpose()?;
+    check_witnessed(end.as_ref(), witnessed)?;
+    // Nothing was refused: from here on things are changed.
+    if let Some((first, _)) = headless {
+        let path = segment_path(dir, first);
+        fs::remove_file(&path).map_err(JournalError::io("removing", &path))?;
+    }
+    let Some(End { ledger_id, tip, unsealed }) = end else { return Ok(None) };
+    let torn = unsealed.map(|(u, tail)| mend(dir, u.first, tip, tail)).transpose()?.flatten();
+    Ok(Some(Recovered { ledger_id, tip, unsealed: unsealed.map(|(u, _)| u), torn }))
+}
+
+struct End {
+    ledger_id: [u8; 16],
+    tip: Tip,
+    /// `None`: sealed.
+    unsealed: Option<(Unsealed, Tail)>,
+}
+
+fn find_end(mut last: SegmentReader) -> Result<End, JournalError> {
     let ledger_id = last.header.ledger_id;
     if let Some(seal) = last.seal_at_end()? {
         let tip = Tip { size: seal.next, leaf: seal.leaf };
-        check_witnessed(tip, witnessed)?;
-        return Ok(Some(Recovered { ledger_id, tip, unsealed: None, torn: None }));
+        return Ok(End { ledger_id, tip, unsealed: None });
     }
     let tail = read_to_end(&mut last)?;
-    let tip = last.tip;
-    if let Some(tail) = tail {
-        check_witnessed(tip, witnessed)?;
-        let torn = mend(dir, last.header.first, tip, tail)?;
-        let unsealed = Unsealed { first: last.header.first, position: tail.at, frames: last.frames };
-        return Ok(Some(Recovered { ledger_id, tip, unsealed: Some(unsealed), torn }));
-    }
-    check_witnessed(tip, witnessed)?;
-    Ok(Some(Recovered { ledger_id, tip, unsealed: None, torn: None }))
+    let unsealed = |tail: Tail| {
+        let SegmentReader { header, frames, .. } = &last;
+        (Unsealed { first: header.first, position: tail.at, frames: *frames }, tail)
+    };
+    Ok(End { ledger_id, tip: last.tip, unsealed: tail.map(unsealed) })
 }
 
 /// A segment that was being created when the process ended: nothing was written to it.
@@ -138,7 +148,9 @@ fn read_to_end(segment: &mut SegmentReader) -> Result<Option<Tail>, JournalError
     }
 }
 
-fn check_witnessed(tip: Tip, witnessed: &[Witnessed]) -> Result<(), JournalError> {
+fn check_witnessed(end: Option<&End>, witnessed: &[Witnessed]) -> Result<(), JournalError> {
+    let tip = end.map_or(Tip::default(), |e| e.tip);
+    let unsealed = end.and_then(|e| e.unsealed).map(|(u, _)| u.first);
     for (who, mark) in witnessed {
         if mark.size > tip.size {
             let what = format!("the journal ends before it, but {who} knows {} entries", mark.size);
@@ -147,6 +159,10 @@ fn check_witnessed(tip: Tip, witnessed: &[Witnessed]) -> Result<(), JournalError
         if mark.size == tip.size && mark.leaf.is_some_and(|leaf| leaf != tip.leaf) {
             let what = format!("{who} knows another entry in its place");
             return Err(JournalError::damaged(tip.size.saturating_sub(1), what));
+        }
+        if mark.sealed && unsealed.is_some_and(|first| first < mark.size) {
+            let what = format!("{who} sealed the segment that ends before it, but the seal is not there");
+            return Err(JournalError::damaged(tip.size, what));
         }
     }
     Ok(())

@@ -1,9 +1,19 @@
-# Approvals that changed paths need: by their code owners, and by the reviewers that parameters name.
-package controls.required_reviews
+# METADATA
+# title: Approvals that changed paths need
+# description: By their code owners, and by the reviewers that parameters name. Findings for required_reviews.
+package lib.reviews.paths
 
 import data.lib.changes
 import data.lib.patterns
 import data.lib.people
+import data.lib.reviews.approvals
+import data.lib.reviews.scope
+
+settings := scope.settings
+
+judged := scope.judged
+
+valid := approvals.valid
 
 # A renamed file counts under its old path too.
 paths[i] := {path |
@@ -11,7 +21,7 @@ paths[i] := {path |
 	some path in [file.filename, object.get(file, "previous_filename", null)]
 	is_string(path)
 } if {
-	paths_matter
+	scope.paths_matter
 	some i, change in judged
 }
 
@@ -29,8 +39,8 @@ owned_lines[i] := {line: found |
 deny contains {
 	"msg": sprintf("%sno approval by a code owner of %s", [changes.label(judged[i]), paths_text(found)]),
 	"path": found[0].path,
-	"who": among(i, owners),
-	"fix": sprintf("one of %s approves the pull request at %s (line %d of CODEOWNERS on the base branch)", [people.list(owners), head(i), line]),
+	"who": approvals.among(i, owners),
+	"fix": sprintf("one of %s approves the pull request at %s (line %d of CODEOWNERS on the base branch)", [people.list(owners), approvals.head(i), line]),
 } if {
 	some i, lines in owned_lines
 	some line, found in lines
@@ -96,8 +106,8 @@ warn contains {"msg": sprintf("team %s, a code owner, has no write permission: i
 # satisfy several entries; each entry needs its number of different people.
 deny contains {
 	"msg": sprintf("%s%d of %d approvals by %s%s%s", [changes.label(change), have, entry.minimum_approvals, people.list(names), why_text(entry, matched), others_text(i, entry)]),
-	"who": among(i, names),
-	"fix": sprintf("%s approves the pull request at %s", [among(i, names), head(i)]),
+	"who": approvals.among(i, names),
+	"fix": sprintf("%s approves the pull request at %s", [approvals.among(i, names), approvals.head(i)]),
 } if {
 	some i, change in judged
 	some entry in settings.required_reviewers

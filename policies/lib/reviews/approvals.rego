@@ -1,8 +1,17 @@
-# Which approvals hold, and why the others do not.
-package controls.required_reviews
+# METADATA
+# title: Which approvals hold
+# description: |
+#   The opinion of each person, which approvals count and why the others do not, who worked on the change,
+#   and whether the last push is approved by someone else. All by pull request, by its place in scope.judged.
+package lib.reviews.approvals
 
 import data.lib.commits
 import data.lib.people
+import data.lib.reviews.scope
+
+settings := scope.settings
+
+judged := scope.judged
 
 opinion_states := {"APPROVED", "CHANGES_REQUESTED", "DISMISSED"}
 
@@ -52,13 +61,11 @@ ignored[i] := {id: reason |
 }
 
 # [name, reason] of every approval that does not count towards the number.
-ignored_names[i] := ({[people.mention(held[id].user), reason] | some id, reason in ignored[i]} |
-	{[people.mention(review.user), "not among the approvers"] | some review in valid[i]; not is_approver(review.user)}) |
-	{["a deleted account", "no permission"] |
-		some review in judged[i].reviews
-		is_null(review.user)
-		upper(review.state) == "APPROVED"
-	} if {
+ignored_names[i] := ({[people.mention(held[id].user), reason] | some id, reason in ignored[i]} | {[people.mention(review.user), "not among the approvers"] | some review in valid[i]; not is_approver(review.user)}) | {["a deleted account", "no permission"] |
+	some review in judged[i].reviews
+	is_null(review.user)
+	upper(review.state) == "APPROVED"
+} if {
 	some i, held in opinions
 }
 
@@ -100,12 +107,14 @@ ignored_because(i, review) := "review dismissed" if {
 		some account in commits.accounts(commit)
 		people.same(account, review.user)
 	]
+	count(shas) > 0
 } else := sprintf("contributor (pushed %s)", [people.short(shas[0])]) if {
 	barred_contributor(i, review.user)
 	shas := [push.after |
 		some push in reviewable_pushes[i]
 		people.same(push.user, review.user)
 	]
+	count(shas) > 0
 } else := sprintf("no %s permission", [settings.minimum_permission]) if {
 	not may_approve(review)
 } else := stale_because(i, review)
@@ -119,7 +128,7 @@ barred_author(i, account) if {
 
 # The author's approval is for allow_author to say, whatever commits are theirs.
 barred_contributor(i, account) if {
-	not contributors_allowed
+	not scope.contributors_allowed
 	not is_author(i, account)
 }
 
@@ -224,3 +233,80 @@ new_text(new) := people.short(new[0]) if {
 } else := sprintf("%s and %d more", [people.short(new[count(new) - 1]), count(new) - 1])
 
 holds_for_head(i, review) if not outdated(i, review)
+
+# The newest push that brought something to review: `known` with its `user` and `after`, `unknown` who, or
+# `none`, where nothing needs a review.
+last_push[i] := newest(i) if some i, _ in judged
+
+newest(i) := {"kind": "none"} if {
+	count(reviewable[i]) == 0
+} else := {"kind": "unknown"} if {
+	brought := {sha | some push in reviewable_pushes[i]; some sha in push.commits}
+	count(reviewable[i] - brought) > 0
+} else := {"kind": "known", "user": push.user, "after": push.after} if {
+	push := reviewable_pushes[i][0]
+	is_object(push.user)
+} else := {"kind": "unknown"}
+
+# Approvals that count and hold for the head, also where older ones may stay.
+current[i] := [review | some review in counting[i]; holds_for_head(i, review)] if some i, _ in judged
+
+# unapproved_push[i]: the last push, where it needs the approval of someone else than its pusher.
+unapproved_push[i] := push if {
+	settings.require_last_push_approval
+	some i, push in last_push
+	push.kind == "known"
+	others := [review | some review in current[i]; not people.same(review.user, push.user)]
+	count(others) == 0
+}
+
+# unknown_push[i]: how many people approved the head, where nobody knows who made the last push. Two people
+# cannot both have made it.
+unknown_push[i] := count(persons) if {
+	settings.require_last_push_approval
+	some i, push in last_push
+	push.kind == "unknown"
+	persons := {review.user.id | some review in current[i]; people.is_person(review.user)}
+	count(persons) < 2
+}
+
+# Who can help, for findings.
+anyone(i) := sprintf("%s%s", [candidates, except_text(excluded[i])])
+
+anyone_but(i, account) := sprintf("%s%s", [candidates, except_text(excluded[i] | {people.mention(account)})])
+
+candidates := sprintf("anyone with %s permission", [settings.minimum_permission]) if {
+	not approvers_named
+} else := sprintf("%s, with %s permission", [
+	people.list(array.concat(
+		people.mentions(array.concat(settings.approvers.users, settings.approvers.teams)),
+		[sprintf("members of %s", [name]) | some name in settings.approvers.organizations],
+	)),
+	settings.minimum_permission,
+])
+
+except_text(names) := sprintf(" except %s", [people.list(sort(names))]) if {
+	count(names) > 0
+} else := ""
+
+# Those whose approval cannot count, or counts already.
+excluded[i] := {people.mention(account) |
+	some account in (contributors[i] | {change.pull_request.user})
+	people.is_person(account)
+	cannot_approve(i, account)
+} | {people.mention(review.user) | some review in counting[i]} if {
+	some i, change in judged
+}
+
+cannot_approve(i, account) if barred_author(i, account)
+
+cannot_approve(i, account) if barred_contributor(i, account)
+
+# among(i, names): those of `names` who can help.
+among(i, names) := people.list(left) if {
+	out := {lower(mention) | some mention in excluded[i]}
+	left := [name | some name in names; not lower(name) in out]
+	count(left) > 0
+} else := sprintf("whoever can name someone beside %s", [people.list(names)])
+
+head(i) := people.short(judged[i].pull_request.head.sha)

@@ -1,0 +1,113 @@
+//! Asking the real `opa`, and a source of chance that a seed repeats.
+#![allow(dead_code)]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
+
+use serde_json::Value;
+
+/// Number of cases: `GATELOG_EFFORT=long` means 20 times as many.
+pub fn cases(quick: usize) -> usize {
+    if std::env::var("GATELOG_EFFORT").is_ok_and(|e| e == "long") { quick * 20 } else { quick }
+}
+
+/// Chance that a seed repeats (splitmix64). `GATELOG_SEED` changes it.
+pub struct Chance(u64);
+
+impl Chance {
+    pub fn new(seed: u64) -> Self {
+        let extra = std::env::var("GATELOG_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
+        Self(seed ^ extra)
+    }
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+    pub fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+    pub fn pick<'t, T: ?Sized>(&mut self, from: &[&'t T]) -> &'t T {
+        from[self.below(from.len())]
+    }
+}
+
+/// Writes files into a new folder.
+pub fn folder(files: &BTreeMap<String, String>) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let file = dir.path().join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    dir
+}
+
+/// Takes out the files that `opa check` refuses, and returns their names with its words.
+pub fn drop_refused(opa: &Path, files: &mut BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut refused = BTreeMap::new();
+    loop {
+        let dir = folder(files);
+        let out = Command::new(opa)
+            .args(["check", "--format", "json", "--max-errors", "100000"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        if out.status.success() {
+            return refused;
+        }
+        let said: Value = serde_json::from_slice(&out.stderr)
+            .or_else(|_| serde_json::from_slice(&out.stdout))
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+        let mut bad = BTreeSet::new();
+        for error in said["errors"].as_array().into_iter().flatten() {
+            let file = error["location"]["file"].as_str().unwrap_or_default();
+            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            refused.insert(name.clone(), error["message"].to_string());
+            bad.insert(name);
+        }
+        let before = files.len();
+        files.retain(|path, _| !bad.contains(path.rsplit('/').next().unwrap_or_default()));
+        assert!(files.len() < before, "opa: {said}");
+    }
+}
+
+/// The whole `data` document of a folder under an input.
+pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), input.to_string()).unwrap();
+    let out = Command::new(opa)
+        .args(["eval", "--format", "json", "-i"])
+        .arg(file.path())
+        .arg("-d")
+        .arg(dir)
+        .arg(query)
+        .output()
+        .unwrap();
+    let said: Value = serde_json::from_slice(&out.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+    assert!(said.get("errors").is_none(), "opa: {said:#}");
+    said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null)
+}
+
+/// Are they the same to JSON? `1` and `1.0` are.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b || (a - b).abs() < 1e-9 * a.abs())
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
+        }
+        _ => a == b,
+    }
+}
