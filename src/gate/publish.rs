@@ -139,6 +139,13 @@ impl Gate {
         self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.map(str::to_owned))));
     }
 
+    /// Returns when nothing is being written any more.
+    pub(super) async fn publishing_done(&self) {
+        while !lock(&self.0.publisher.targets).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Makes sure that a task looks at the target after this.
     pub(super) fn touch(&self, target: Target, at: RepoAt, change: impl FnOnce(&mut Doing)) {
         let mut targets = lock(&self.0.publisher.targets);
@@ -180,7 +187,10 @@ impl Gate {
                     tokio::select! {
                         () = tokio::time::sleep(wait + jitter(wait)) => {}
                         // What is not reported is found again at the next start.
-                        _ = stopping.wait_for(|s| *s) => return,
+                        _ = stopping.wait_for(|s| *s) => {
+                            lock(&self.0.publisher.targets).remove(&target);
+                            return;
+                        }
                     }
                 }
             }

@@ -49,7 +49,7 @@ impl Fill {
 
     /// To be called under the lock.
     fn extend(&self, end: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut at = self.filled.load(Ordering::Acquire);
         while at < end {
             let n = usize::try_from(end - at).map_or(ZEROS.len(), |n| n.min(ZEROS.len()));
