@@ -67,6 +67,7 @@ test_switched_off if {
 	control.applies == false with input as f.pull({}) with data.params as off
 	control.skip_reason == "switched off by the parameter required_reviews.enabled" with input as f.pull({}) with data.params as off
 	denied(f.pull({}), off) == set()
+	control.skip_reason == "it is about neither a pull request nor a merge group" with input as f.pushed("main", {}) with data.params as off
 }
 
 test_switched_on if control.applies with input as f.pull({}) with data.params as p({"enabled": true})
@@ -151,6 +152,18 @@ test_pushes_not_read if {
 # --- needs
 
 test_needs_of_the_defaults if needed(f.pull({}), usual) == {"pull_request", "reviews", "commits", "pushes"}
+
+test_needs_nothing_where_switched_off if needed(f.pull({}), p({"enabled": false, "require_code_owner_review": true})) == set()
+
+# With parameters that cannot be used nothing is fetched for them: the error stands anyway.
+test_needs_with_bad_parameters if {
+	bad := {
+		"minimum_permission": "maintain", "require_code_owner_review": true, "odd": 1,
+		"approvers": {"teams": ["octo-org/core"], "organizations": ["octo-org"]},
+		"required_reviewers": [{"reviewers": ["octo-org/pay"], "minimum_approvals": 1, "file_patterns": ["a"]}],
+	}
+	needed(f.pull({}), p(bad)) == {"pull_request", "reviews", "commits"}
+}
 
 test_needs_of_a_merge_group if needed(f.group([f.change({})]), usual) == {"pull_request", "reviews", "commits", "pushes", "merge_group"}
 

@@ -133,9 +133,16 @@ unread contains "the commits of the push could not be read" if {
 	not is_array(object.get(input.push, "commits", null))
 }
 
+# A branch made from commits that are already here: GitHub names none, and what they are is not known.
+unread contains "the push names no commits: whether all are signed cannot be told" if {
+	brings_commits
+	input.push.commits == []
+}
+
 unread contains sprintf("the list of commits lacks the head %s", [people.short(input.push.after)]) if {
 	brings_commits
 	is_array(input.push.commits)
+	count(input.push.commits) > 0
 	count([commit | some commit in input.push.commits; commit.sha == input.push.after]) == 0
 }
 

@@ -374,6 +374,6 @@ test_push_by_the_exempt_account if {
 test_push_commits_not_read if {
 	bare := f.pushed("main", {})
 	errors(object.union(bare, {"push": {"commits": null}}), usual) == {"the commits of the push could not be read"}
-	errors(f.pushed("main", {"commits": []}), usual) == {"the list of commits lacks the head p1"}
+	errors(f.pushed("main", {"commits": []}), usual) == {"the push names no commits: whether all are signed cannot be told"}
 	errors(f.pushed("main", {"after": "p9"}), usual) == {"the list of commits lacks the head p9"}
 }

@@ -143,6 +143,12 @@ test_owning_team_not_read if {
 	errors(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/gone"])])], by_bob), owners) == {"team octo-org/gone, a code owner, could not be read"}
 }
 
+# A team that does not exist is an error of its line, which says so.
+test_owning_team_that_does_not_exist if {
+	gone := object.union(owned("a.rs", 3, [], ["octo-org/gone"]), {"error": "there is no team octo-org/gone"})
+	errors(change([file("a.rs", [gone])], by_bob), owners) == {"line 3 of CODEOWNERS, which owns a.rs, cannot be used: there is no team octo-org/gone"}
+}
+
 # "a path matched only by it is `error` when code-owner review is required"
 test_bad_line if {
 	bad := {"path": "a.rs", "line": 7, "users": [], "teams": [], "error": "unknown owner x@example.com"}

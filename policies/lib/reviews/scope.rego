@@ -136,6 +136,7 @@ unread contains sprintf("team %s, a code owner, could not be read", [name]) if {
 	some change in changes.usable({"files"})
 	some file in change.files
 	some owned in object.get(file, "owners", [])
+	is_null(object.get(owned, "error", null))
 	some name in people.unread_teams(owned.teams)
 }
 
