@@ -159,9 +159,10 @@ fn items_of(group: Group) -> Result<Vec<Item>, Failure> {
 impl From<JournalError> for Failure {
     fn from(e: JournalError) -> Self {
         match e {
-            JournalError::Damaged { .. } => {
-                Self::new(Exit::Integrity, format!("the ledger is damaged at {}; see `gatelog log verify`", safe(&e.to_string())))
-            }
+            JournalError::Damaged { .. } => Self::new(
+                Exit::Integrity,
+                format!("the ledger is damaged at {}; see `gatelog log verify`", safe(&e.to_string())),
+            ),
             JournalError::Io { .. } => Self::could_not_run(e.to_string()),
         }
     }
