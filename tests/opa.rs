@@ -5,10 +5,10 @@
 
 mod opa_support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use gatelog::policy::testing::evaluate;
-use opa_support::{Chance, cases, drop_refused, eval, folder, opa, same};
+use opa_support::{Chance, cases, cut, drop_refused, eval, folder, opa, refused, same};
 use serde_json::{Value, json};
 
 // --- generated rules
@@ -50,12 +50,31 @@ impl Writer<'_> {
 
     fn path(&mut self) -> String {
         let known = [
-            "input.s", "input.n", "input.b", "input.nul", "input.xs", "input.ss", "input.o", "input.o.a",
-            "input.o.b.c", "input.users[0].login", "input.users[1].id", "input.xs[1]",
+            "input.s",
+            "input.n",
+            "input.b",
+            "input.nul",
+            "input.xs",
+            "input.ss",
+            "input.o",
+            "input.o.a",
+            "input.o.b.c",
+            "input.users[0].login",
+            "input.users[1].id",
+            "input.xs[1]",
         ];
         let unknown = [
-            "input.missing", "input.o.zz", "input.users[7].login", "input.users[1].email", "input.s.x",
-            "input.xs[9]", "data.nothing", "maybe", "obj.q", "input.o[input.zz]", "input.o[input.s]",
+            "input.missing",
+            "input.o.zz",
+            "input.users[7].login",
+            "input.users[1].email",
+            "input.s.x",
+            "input.xs[9]",
+            "data.nothing",
+            "maybe",
+            "obj.q",
+            "input.o[input.zz]",
+            "input.o[input.s]",
         ];
         match self.chance.below(7) {
             0..3 => self.chance.pick(&known).to_owned(),
@@ -71,7 +90,10 @@ impl Writer<'_> {
     fn term(&mut self, depth: usize) -> String {
         if depth == 0 || self.chance.one_in(3) {
             return match self.chance.below(4) {
-                0 => self.chance.pick(&["1", "3", "\"abc\"", "\"ann\"", "true", "false", "null", "`a`", "[]", "{}"]).to_owned(),
+                0 => self
+                    .chance
+                    .pick(&["1", "3", "\"abc\"", "\"ann\"", "true", "false", "null", "`a`", "[]", "{}"])
+                    .to_owned(),
                 _ => self.path(),
             };
         }
@@ -124,12 +146,25 @@ impl Writer<'_> {
             5 => format!("{} != {}", self.term(d), self.term(d)),
             6 => format!("{} > {}", self.term(d), self.term(d)),
             7 => format!("count({}) > {}", self.path(), self.chance.below(4)),
-            8 => format!("startswith({}, {})", self.path(), self.chance.pick(&["\"a\"", "input.s", "input.zz"])),
+            8 => format!(
+                "startswith({}, {})",
+                self.path(),
+                self.chance.pick(&["\"a\"", "input.s", "input.zz"])
+            ),
             9 => format!("{} = {}", self.path(), self.term(d)),
             10 => self.path(),
             11 => format!("is_string({})", self.term(d)),
-            12 => format!("{} & {} == set()", self.chance.pick(&["set", "{1, 2}"]), self.chance.pick(&["set", "{3}", "maybe"])),
-            13 => format!("{}[{}] == {}", self.chance.pick(&["input.xs", "input.o", "set"]), self.term(0), self.term(0)),
+            12 => format!(
+                "{} & {} == set()",
+                self.chance.pick(&["set", "{1, 2}"]),
+                self.chance.pick(&["set", "{3}", "maybe"])
+            ),
+            13 => format!(
+                "{}[{}] == {}",
+                self.chance.pick(&["input.xs", "input.o", "set"]),
+                self.term(0),
+                self.term(0)
+            ),
             14 => format!("f({}) == {}", self.term(d), self.term(d)),
             _ => self.term(d),
         }
@@ -171,7 +206,8 @@ impl Writer<'_> {
                 format!("{v} := {t}")
             }
             7 => {
-                let coll = self.chance.pick(&["input.xs", "input.ss", "input.o", "input.users", "set"]).to_owned();
+                let coll =
+                    self.chance.pick(&["input.xs", "input.ss", "input.o", "input.users", "set"]).to_owned();
                 let v = self.fresh();
                 self.vars.push(v.clone());
                 format!("some {v} in {coll}")
@@ -184,8 +220,14 @@ impl Writer<'_> {
         let lines = 1 + self.chance.below(3);
         let body: Vec<String> = (0..lines).map(|_| self.statement(2)).collect();
         match self.chance.below(6) {
-            0 => format!("r if {}", { self.vars.clear(); self.statement(2) }),
-            1 => format!("r := 1 if {{\n\t{}\n}} else := 2 if {}", body.join("\n\t"), { self.vars.clear(); self.statement(1) }),
+            0 => format!("r if {}", {
+                self.vars.clear();
+                self.statement(2)
+            }),
+            1 => format!("r := 1 if {{\n\t{}\n}} else := 2 if {}", body.join("\n\t"), {
+                self.vars.clear();
+                self.statement(1)
+            }),
             2 => {
                 let v = self.vars.last().cloned().unwrap_or_else(|| "1".to_owned());
                 format!("r contains {v} if {{ {} }}", body.join("; "))
@@ -205,53 +247,69 @@ fn inputs() -> Vec<Value> {
     ]
 }
 
+/// What came of a batch of generated rules.
+#[derive(Default)]
+struct Tally {
+    asked: usize,
+    refused: usize,
+    errors: usize,
+    reasons: BTreeMap<String, usize>,
+    wrong: Vec<String>,
+}
+
 #[test]
 fn generated_rules_mean_the_same() {
     let Some(opa) = opa("generated rules against OPA") else { return };
     let mut chance = Chance::new(1);
+    let mut tally = Tally::default();
+    for _ in 0..cases(3) {
+        batch(&opa, &mut chance, &mut tally);
+    }
+    let Tally { asked, refused, errors, reasons, wrong } = tally;
+    println!("{asked} rules under {} inputs, {refused} refused, {errors} errors", inputs().len());
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
+    assert!(refused * 10 < asked, "refused {refused} of {asked}: {reasons:?}");
+    assert!(errors < asked, "{errors} errors");
+}
+
+fn batch(opa: &Path, chance: &mut Chance, tally: &mut Tally) {
     let mut files = BTreeMap::new();
-    for i in 0..cases(900) {
-        let mut writer = Writer { chance: &mut chance, vars: vec![], next: 0 };
+    for i in 0..300 {
+        let mut writer = Writer { chance, vars: vec![], next: 0 };
         let rule = writer.rule();
         files.insert(format!("p{i}.rego"), format!("package p{i}\n{HELPERS}\n{rule}\n"));
     }
-    drop_refused(&opa, &mut files);
-    let all = files.len();
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    drop_refused(opa, &mut files);
+    tally.asked += files.len();
     // What we refuse must not keep the others from loading.
     files.retain(|path, text| match evaluate(BTreeMap::from([(path.clone(), text.clone())]), &[], &[]) {
         Ok(_) => true,
         Err(e) => {
-            if std::env::var_os("GATELOG_SHOW").is_some() {
-                println!("{}{e}", text.replace(HELPERS, ""));
-            }
-            *reasons.entry(e.message).or_default() += 1;
+            tally.refused += 1;
+            *tally.reasons.entry(e.message).or_default() += 1;
             false
         }
     });
-    assert!(files.len() * 10 > all * 9, "refused {} of {all}: {reasons:?}", all - files.len());
-    let rules: Vec<String> = files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
+    let rules: Vec<String> =
+        files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
     let ours = evaluate(files.clone(), &inputs(), &rules).unwrap_or_else(|e| panic!("{e}"));
     let dir = folder(&files);
-    let (mut wrong, mut errors) = (Vec::new(), 0);
     for (input, ours) in inputs().iter().zip(ours) {
-        let theirs = eval(&opa, dir.path(), input, "data");
+        let theirs = eval(opa, dir.path(), input, "data");
         for (rule, ours) in rules.iter().zip(ours) {
             let theirs = theirs.pointer(&rule["data".len()..].replace('.', "/"));
             match &ours {
-                Err(_) => errors += 1,
+                Err(_) => tally.errors += 1,
                 Ok(None) if theirs.is_none() => {}
                 Ok(Some(o)) if theirs.is_some_and(|t| same(o, t)) => {}
                 Ok(o) => {
-                    let text = files[&format!("{}.rego", rule.split('.').nth(1).unwrap())].replace(HELPERS, "");
-                    wrong.push(format!("{text}input {input}\nOPA {theirs:?}\nours {o:?}\n"));
+                    let text =
+                        files[&format!("{}.rego", rule.split('.').nth(1).unwrap())].replace(HELPERS, "");
+                    tally.wrong.push(format!("{text}input {input}\nOPA {theirs:?}\nours {o:?}\n"));
                 }
             }
         }
     }
-    println!("{} rules, {} refused, {errors} errors of {}", all, all - rules.len(), rules.len() * 3);
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
-    assert!(errors < rules.len() * 3 / 3, "{errors} errors");
 }
 
 // --- probes of built-in functions
@@ -259,20 +317,42 @@ fn generated_rules_mean_the_same() {
 /// Asks both for each expression. `exact`: an error of ours must be OPA's (which shows as undefined).
 fn probe(what: &str, expressions: &[String], exact: bool) {
     let Some(opa) = opa(what) else { return };
-    let mut files = BTreeMap::new();
-    for (i, expression) in expressions.iter().enumerate() {
-        files.insert(format!("p{i}.rego"), format!("package p{i}\n\nr := {expression}\n"));
-    }
-    let refused = drop_refused(&opa, &mut files);
-    files.retain(|path, text| evaluate(BTreeMap::from([(path.clone(), text.clone())]), &[], &[]).is_ok());
-    let rules: Vec<String> = files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
-    let ours = evaluate(files.clone(), &[json!({})], &rules).unwrap_or_else(|e| panic!("{e}"));
-    let dir = folder(&files);
-    let theirs = eval(&opa, dir.path(), &json!({}), "data");
-    let mut wrong = Vec::new();
-    let mut errors = 0;
-    for (rule, ours) in rules.iter().zip(&ours[0]) {
-        let theirs = theirs.pointer(&rule["data".len()..].replace('.', "/"));
+    let mut lines: BTreeMap<usize, &String> = expressions.iter().enumerate().collect();
+    let (mut refused_by_opa, mut refused_here) = (0, 0);
+    let text = loop {
+        let rules = lines.iter().map(|(i, e)| format!("r{i} := {e}\n"));
+        let text: String = std::iter::once("package p\n".to_owned()).chain(rules).collect();
+        let files = BTreeMap::from([("p.rego".to_owned(), text)]);
+        // Line 1 is the package.
+        let numbers: Vec<usize> = lines.keys().copied().collect();
+        let bad: Vec<usize> = match evaluate(files.clone(), &[], &[]) {
+            Err(e) => {
+                refused_here += 1;
+                if std::env::var_os("GATELOG_SHOW").is_some() {
+                    println!("{e}");
+                }
+                vec![e.place.map_or(0, |p| p.line as usize)]
+            }
+            Ok(_) => {
+                let dir = folder(&files);
+                let bad: Vec<usize> = refused(&opa, dir.path()).into_iter().map(|(_, line)| line).collect();
+                refused_by_opa += bad.len();
+                bad
+            }
+        };
+        if bad.is_empty() {
+            break files;
+        }
+        for line in bad {
+            lines.remove(&numbers[line - 2]);
+        }
+    };
+    let rules: Vec<String> = lines.keys().map(|i| format!("data.p.r{i}")).collect();
+    let ours = evaluate(text.clone(), &[json!({})], &rules).unwrap_or_else(|e| panic!("{e}"));
+    let theirs = eval(&opa, folder(&text).path(), &json!({}), "data.p");
+    let (mut wrong, mut errors) = (Vec::new(), 0);
+    for ((i, expression), ours) in lines.iter().zip(&ours[0]) {
+        let theirs = theirs.get(format!("r{i}"));
         let right = match ours {
             Err(_) => {
                 errors += usize::from(theirs.is_some());
@@ -282,14 +362,14 @@ fn probe(what: &str, expressions: &[String], exact: bool) {
             Ok(Some(o)) => theirs.is_some_and(|t| same(o, t)),
         };
         if !right {
-            let text = &files[&format!("{}.rego", rule.split('.').nth(1).unwrap())];
-            let expression = text.split("r := ").nth(1).unwrap_or_default().trim();
             let theirs = theirs.map_or("undefined".to_owned(), Value::to_string);
-            let line = format!("{expression}\n    OPA {theirs}, ours {ours:?}");
-            wrong.push(line.chars().take(400).collect::<String>());
+            wrong.push(cut(&format!("{expression}\n    OPA {theirs}, ours {ours:?}")));
         }
     }
-    println!("{what}: {} probes, {} refused by OPA, {errors} errors where OPA has an answer", rules.len(), refused.len());
+    println!(
+        "{what}: {} probes; refused {refused_by_opa} by OPA and {refused_here} here; {errors} errors where OPA has an answer",
+        rules.len()
+    );
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
 }
 
@@ -306,12 +386,23 @@ fn word(chance: &mut Chance, from: &[&str], most: usize) -> String {
 fn globs_match_the_same() {
     let mut chance = Chance::new(2);
     let fixed = [
-        ("src/**.rs", "src/a/b.rs"), ("**.lock", "a/b.lock"), ("**/Cargo.lock", "Cargo.lock"), ("a/**/b", "a/b"),
-        ("**/*.rs", "lib.rs"), ("?", "ü"), ("[^a]", "^"), ("[!a]", "b"), ("{a,b}/*", "b/x"), ("a***b", "a/x/b"),
+        ("src/**.rs", "src/a/b.rs"),
+        ("**.lock", "a/b.lock"),
+        ("**/Cargo.lock", "Cargo.lock"),
+        ("a/**/b", "a/b"),
+        ("**/*.rs", "lib.rs"),
+        ("?", "ü"),
+        ("[^a]", "^"),
+        ("[!a]", "b"),
+        ("{a,b}/*", "b/x"),
+        ("a***b", "a/x/b"),
     ];
     let mut probes: Vec<String> =
         fixed.iter().map(|(p, t)| format!("glob.match({}, [\"/\"], {})", quoted(p), quoted(t))).collect();
-    let parts = ["a", "b", "/", ".", "*", "**", "?", "[", "]", "{", "}", ",", "!", "-", "\\", "ü", "[ab]", "{a,b}", "[!a]", "[a-c]"];
+    let parts = [
+        "a", "b", "/", ".", "*", "**", "?", "[", "]", "{", "}", ",", "!", "-", "\\", "ü", "[ab]", "{a,b}",
+        "[!a]", "[a-c]",
+    ];
     let text = ["a", "b", "c", "/", ".", "ü", "-", "*", "{", ",", "\n"];
     for _ in 0..cases(700) {
         let delimiters = chance.pick(&["[]", "[\"/\"]", "null", "[\"/\", \".\"]", "[\"ab\"]"]);
@@ -329,18 +420,68 @@ fn globs_match_the_same() {
 fn regular_expressions_match_the_same() {
     let mut chance = Chance::new(3);
     let parts = [
-        "a", "b", "ü", "1", ".", "*", "+", "?", "|", "(", ")", "[", "]", "^", "$", "-", "\\d", "\\w", "\\s", "\\b", "\\W", "\\D",
-        "[a-c]", "[^b]", "(a|b)", "{2}", "{1,2}", "{,2}", "(?i)", "(?:ab)", "[[:alpha:]]", "[\\w-]", "&&", "\\.", "\\pL", "K",
-        "(?s).", "a*?", "[a&&b]", "~~", "\\x41", "{", "}", "(?P<n>b)", "\\B", "\\A", "\\z", "\\n",
+        "a",
+        "b",
+        "ü",
+        "1",
+        ".",
+        "*",
+        "+",
+        "?",
+        "|",
+        "(",
+        ")",
+        "[",
+        "]",
+        "^",
+        "$",
+        "-",
+        "\\d",
+        "\\w",
+        "\\s",
+        "\\b",
+        "\\W",
+        "\\D",
+        "[a-c]",
+        "[^b]",
+        "(a|b)",
+        "{2}",
+        "{1,2}",
+        "{,2}",
+        "(?i)",
+        "(?:ab)",
+        "[[:alpha:]]",
+        "[\\w-]",
+        "&&",
+        "\\.",
+        "\\pL",
+        "K",
+        "(?s).",
+        "a*?",
+        "[a&&b]",
+        "~~",
+        "\\x41",
+        "{",
+        "}",
+        "(?P<n>b)",
+        "\\B",
+        "\\A",
+        "\\z",
+        "\\n",
     ];
-    let text = ["a", "b", "c", "ü", "1", "٣", " ", "\n", "-", "&", "A", "K", "\u{212a}", "~", "_", "{", "é", "\u{a0}"];
+    let text = [
+        "a", "b", "c", "ü", "1", "٣", " ", "\n", "-", "&", "A", "K", "\u{212a}", "~", "_", "{", "é", "\u{a0}",
+    ];
     let mut probes = Vec::new();
     for _ in 0..cases(700) {
         let (pattern, text) = (quoted(&word(&mut chance, &parts, 5)), quoted(&word(&mut chance, &text, 6)));
         probes.push(match chance.below(8) {
             0 => format!("regex.split({pattern}, {text})"),
             1 => format!("regex.find_n({pattern}, {text}, {})", chance.pick(&["-1", "0", "1", "2"])),
-            2 => format!("regex.replace({text}, {pattern}, {})", chance.pick(&["\"x\"", "\"<$1>\"", "\"${n}\"", "\"$$\"", "\"$1a\""])),
+            2 => format!(
+                "regex.replace({text}, {pattern}, {})",
+                chance.pick(&["\"x\"", "\"<$1>\"", "\"${n}\"", "\"$$\"", "\"$1a\""])
+            ),
             3 => format!("regex.find_all_string_submatch_n({pattern}, {text}, -1)"),
             4 => format!("regex.is_valid({pattern})"),
             _ => format!("regex.match({pattern}, {text})"),
@@ -352,34 +493,168 @@ fn regular_expressions_match_the_same() {
 #[test]
 fn built_in_functions_answer_the_same() {
     let values: &[&str] = &[
-        "0", "1", "-1", "3", "2.5", "-7", "100", "\"\"", "\"a\"", "\"abc\"", "\"a,b,c\"", "\"Hällo W\"", "\" x \"", "\"12\"", "\"1.5\"",
-        "\" 1\"", "\"0x10\"", "\"a/b\"", "\"<&>\"", "true", "false", "null", "[]", "[1, 2, 3]", "[\"b\", \"a\"]", "[[1, 2], [3]]", "set()",
-        "{1, 2}", "{\"a\", \"b\"}", "{{1}, {2}}", "{}", "{\"a\": 1}", "{\"a\": {\"b\": 2}, \"c\": [1]}", "{\"b\": 2, \"a\": 1}", "\"10.0.0.0/8\"",
-        "\"10.1.2.3\"", "\"1.2.3\"", "\"v1.2.3\"", "\"1.2.3-rc1\"", "\"2026-11-24T15:04:05Z\"", "\"2026-11-24 15:04:05Z\"",
-        "\"2026-11-24t15:04:05z\"", "\"2026-11-24T15:04:60Z\"", "\"1h30m\"", "1763996645000000000", "\"YWJj\"", "\"616263\"", "\"a=1&b=2\"", "\"10Ki\"",
-        "\"5GB\"", "[\"a\", {\"b\": 1}]", "{\"1\": 1, 1: 2}", "\"a\\nb\"", "\"%\"", "[1763996645000000000, \"UTC\"]",
-        "[1763996645000000000, \"Europe/Paris\"]", "\"[1, {\\\"a\\\": null}]\"", "[\"a\", \"ab\"]", "9007199254740993", "18446744073709551615",
+        "0",
+        "1",
+        "-1",
+        "3",
+        "2.5",
+        "-7",
+        "100",
+        "\"\"",
+        "\"a\"",
+        "\"abc\"",
+        "\"a,b,c\"",
+        "\"Hällo W\"",
+        "\" x \"",
+        "\"12\"",
+        "\"1.5\"",
+        "\" 1\"",
+        "\"0x10\"",
+        "\"a/b\"",
+        "\"<&>\"",
+        "true",
+        "false",
+        "null",
+        "[]",
+        "[1, 2, 3]",
+        "[\"b\", \"a\"]",
+        "[[1, 2], [3]]",
+        "set()",
+        "{1, 2}",
+        "{\"a\", \"b\"}",
+        "{{1}, {2}}",
+        "{}",
+        "{\"a\": 1}",
+        "{\"a\": {\"b\": 2}, \"c\": [1]}",
+        "{\"b\": 2, \"a\": 1}",
+        "\"10.0.0.0/8\"",
+        "\"10.1.2.3\"",
+        "\"1.2.3\"",
+        "\"v1.2.3\"",
+        "\"1.2.3-rc1\"",
+        "\"2026-11-24T15:04:05Z\"",
+        "\"2026-11-24 15:04:05Z\"",
+        "\"2026-11-24t15:04:05z\"",
+        "\"2026-11-24T15:04:60Z\"",
+        "\"1h30m\"",
+        "1763996645000000000",
+        "\"YWJj\"",
+        "\"616263\"",
+        "\"a=1&b=2\"",
+        "\"10Ki\"",
+        "\"5GB\"",
+        "[\"a\", {\"b\": 1}]",
+        "{\"1\": 1, 1: 2}",
+        "\"a\\nb\"",
+        "\"%\"",
+        "[1763996645000000000, \"UTC\"]",
+        "[1763996645000000000, \"Europe/Paris\"]",
+        "\"[1, {\\\"a\\\": null}]\"",
+        "[\"a\", \"ab\"]",
+        "9007199254740993",
+        "18446744073709551615",
     ];
     // Name and number of arguments. Numbers are written plainly above: their spelling (`1e3`, `1.0`)
     // is lost here, and OPA keeps it in text.
     let functions: &[(&str, usize)] = &[
-        ("abs", 1), ("array.concat", 2), ("array.reverse", 1), ("array.slice", 3), ("base64.decode", 1), ("base64.encode", 1),
-        ("base64.is_valid", 1), ("base64url.decode", 1), ("base64url.encode", 1), ("base64url.encode_no_pad", 1), ("bits.and", 2),
-        ("bits.lsh", 2), ("bits.negate", 1), ("bits.or", 2), ("bits.rsh", 2), ("bits.xor", 2), ("ceil", 1), ("concat", 2), ("contains", 2),
-        ("count", 1), ("endswith", 2), ("floor", 1), ("format_int", 2), ("graph.reachable", 2), ("hex.decode", 1), ("hex.encode", 1),
-        ("indexof", 2), ("indexof_n", 2), ("intersection", 1), ("is_array", 1), ("is_boolean", 1), ("is_null", 1), ("is_number", 1),
-        ("is_object", 1), ("is_set", 1), ("is_string", 1), ("json.filter", 2), ("json.is_valid", 1), ("json.marshal", 1), ("json.patch", 2),
-        ("json.remove", 2), ("json.unmarshal", 1), ("lower", 1), ("max", 1), ("min", 1), ("net.cidr_contains", 2), ("net.cidr_is_valid", 1),
-        ("numbers.range", 2), ("numbers.range_step", 3), ("object.filter", 2), ("object.get", 3), ("object.keys", 1), ("object.remove", 2),
-        ("object.subset", 2), ("object.union", 2), ("object.union_n", 1), ("product", 1), ("replace", 3), ("round", 1), ("semver.compare", 2),
-        ("semver.is_valid", 1), ("sort", 1), ("split", 2), ("sprintf", 2), ("startswith", 2), ("strings.any_prefix_match", 2),
-        ("strings.any_suffix_match", 2), ("strings.count", 2), ("strings.replace_n", 2), ("strings.reverse", 1), ("substring", 3), ("sum", 1),
-        ("time.add_date", 4), ("time.clock", 1), ("time.date", 1), ("time.diff", 2), ("time.format", 1), ("time.parse_duration_ns", 1),
-        ("time.parse_ns", 2), ("time.parse_rfc3339_ns", 1), ("time.weekday", 1), ("to_number", 1), ("trim", 2), ("trim_left", 2),
-        ("trim_prefix", 2), ("trim_right", 2), ("trim_space", 1), ("trim_suffix", 2), ("type_name", 1), ("union", 1), ("units.parse", 1),
-        ("units.parse_bytes", 1), ("upper", 1), ("urlquery.decode", 1), ("urlquery.decode_object", 1), ("urlquery.encode", 1),
-        ("urlquery.encode_object", 1), ("yaml.is_valid", 1), ("yaml.marshal", 1), ("yaml.unmarshal", 1), ("graph.reachable_paths", 2),
-        ("uuid.parse", 1), ("json.marshal_with_options", 2),
+        ("abs", 1),
+        ("array.concat", 2),
+        ("array.reverse", 1),
+        ("array.slice", 3),
+        ("base64.decode", 1),
+        ("base64.encode", 1),
+        ("base64.is_valid", 1),
+        ("base64url.decode", 1),
+        ("base64url.encode", 1),
+        ("base64url.encode_no_pad", 1),
+        ("bits.and", 2),
+        ("bits.lsh", 2),
+        ("bits.negate", 1),
+        ("bits.or", 2),
+        ("bits.rsh", 2),
+        ("bits.xor", 2),
+        ("ceil", 1),
+        ("concat", 2),
+        ("contains", 2),
+        ("count", 1),
+        ("endswith", 2),
+        ("floor", 1),
+        ("format_int", 2),
+        ("graph.reachable", 2),
+        ("hex.decode", 1),
+        ("hex.encode", 1),
+        ("indexof", 2),
+        ("indexof_n", 2),
+        ("intersection", 1),
+        ("is_array", 1),
+        ("is_boolean", 1),
+        ("is_null", 1),
+        ("is_number", 1),
+        ("is_object", 1),
+        ("is_set", 1),
+        ("is_string", 1),
+        ("json.filter", 2),
+        ("json.is_valid", 1),
+        ("json.marshal", 1),
+        ("json.patch", 2),
+        ("json.remove", 2),
+        ("json.unmarshal", 1),
+        ("lower", 1),
+        ("max", 1),
+        ("min", 1),
+        ("net.cidr_contains", 2),
+        ("net.cidr_is_valid", 1),
+        ("numbers.range", 2),
+        ("numbers.range_step", 3),
+        ("object.filter", 2),
+        ("object.get", 3),
+        ("object.keys", 1),
+        ("object.remove", 2),
+        ("object.subset", 2),
+        ("object.union", 2),
+        ("object.union_n", 1),
+        ("product", 1),
+        ("replace", 3),
+        ("round", 1),
+        ("semver.compare", 2),
+        ("semver.is_valid", 1),
+        ("sort", 1),
+        ("split", 2),
+        ("sprintf", 2),
+        ("startswith", 2),
+        ("strings.any_prefix_match", 2),
+        ("strings.any_suffix_match", 2),
+        ("strings.count", 2),
+        ("strings.replace_n", 2),
+        ("strings.reverse", 1),
+        ("substring", 3),
+        ("sum", 1),
+        ("time.add_date", 4),
+        ("time.clock", 1),
+        ("time.date", 1),
+        ("time.diff", 2),
+        ("time.format", 1),
+        ("time.parse_duration_ns", 1),
+        ("time.parse_rfc3339_ns", 1),
+        ("time.weekday", 1),
+        ("to_number", 1),
+        ("trim", 2),
+        ("trim_left", 2),
+        ("trim_prefix", 2),
+        ("trim_right", 2),
+        ("trim_space", 1),
+        ("trim_suffix", 2),
+        ("type_name", 1),
+        ("union", 1),
+        ("units.parse", 1),
+        ("units.parse_bytes", 1),
+        ("upper", 1),
+        ("urlquery.decode", 1),
+        ("urlquery.decode_object", 1),
+        ("urlquery.encode", 1),
+        ("urlquery.encode_object", 1),
+        ("graph.reachable_paths", 2),
+        ("json.marshal_with_options", 2),
     ];
     let mut chance = Chance::new(4);
     let mut probes = Vec::new();
@@ -397,7 +672,10 @@ fn built_in_functions_answer_the_same() {
             }
         }
     }
-    let formats = ["%d", "%s", "%v", "%5d|", "%-5s|", "%05d", "%x", "%q", "%.2f", "%%", "%+d", "%f", "%5.1f|", "%t", "a", "%.1s|"];
+    let formats = [
+        "%d", "%s", "%v", "%5d|", "%-5s|", "%05d", "%x", "%q", "%.2f", "%%", "%+d", "%f", "%5.1f|", "%t",
+        "a", "%.1s|",
+    ];
     for _ in 0..cases(200) {
         let format = word(&mut chance, &formats, 3);
         let args: Vec<&str> = (0..chance.below(3)).map(|_| chance.pick(values)).collect();
@@ -406,6 +684,10 @@ fn built_in_functions_answer_the_same() {
     for op in ["+", "-", "*", "/", "%", "&", "|", "==", "!=", "<", ">", "<=", ">="] {
         for _ in 0..cases(30) {
             let (a, b) = (chance.pick(values), chance.pick(values));
+            // Refused here.
+            if op.starts_with(['<', '>']) && [a, b].iter().any(|v| v.starts_with('{') || *v == "set()") {
+                continue;
+            }
             probes.push(format!("[x | x := {a} {op} {b}]"));
         }
     }

@@ -6,7 +6,9 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use regorus::unstable::{BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Ref, Source, Span, Token, TokenKind};
+use regorus::unstable::{
+    BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Ref, Source, Span, Token, TokenKind,
+};
 
 use super::{
     ast::{self, MAX_FILE, Visit},
@@ -205,10 +207,7 @@ impl Refuse {
 }
 
 fn is_set_or_object(expr: &Expr) -> bool {
-    matches!(
-        expr,
-        Expr::Set { .. } | Expr::Object { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. }
-    )
+    matches!(expr, Expr::Set { .. } | Expr::Object { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. })
 }
 
 impl Visit for Refuse {
@@ -222,7 +221,11 @@ impl Visit for Refuse {
         match expr.as_ref() {
             // Of sets and of undefined parts they say different things.
             Expr::Membership { key: Some(_), .. } => {
-                self.place(expr.span(), "`k, v in c` as a condition", "write `c[k] == v`, or `some k, v in c`");
+                self.place(
+                    expr.span(),
+                    "`k, v in c` as a condition",
+                    "write `c[k] == v`, or `some k, v in c`",
+                );
             }
             // Sets stand before objects here and after them in OPA.
             Expr::BoolExpr { op: BoolOp::Lt | BoolOp::Le | BoolOp::Gt | BoolOp::Ge, lhs, rhs, .. } => {

@@ -16,7 +16,8 @@ use std::{
 };
 
 use regorus::unstable::{
-    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, Source, Span, Token, TokenKind,
+    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, Source, Span, Token,
+    TokenKind,
 };
 
 use super::{
@@ -195,8 +196,16 @@ impl Visit for Occurrences<'_> {
 /// One pass: every `not` that is not inside another that was changed. `None`: nothing to change.
 fn rewrite_not(module: &Module, names: &Names<'_>, fresh: &mut Fresh) -> Option<String> {
     let text = module.package.span.source.contents();
-    let mut pass =
-        Pass { module, names, fresh, text, bare: bare_bodies(module), brackets: Brackets::new(&module.package.span.source), edits: Edits::default(), done: 0 };
+    let mut pass = Pass {
+        module,
+        names,
+        fresh,
+        text,
+        bare: bare_bodies(module),
+        brackets: Brackets::new(&module.package.span.source),
+        edits: Edits::default(),
+        done: 0,
+    };
     ast::walk_module(module, &mut pass);
     (!pass.edits.0.is_empty()).then(|| pass.edits.apply(text))
 }
@@ -232,7 +241,8 @@ impl Visit for Pass<'_, '_> {
         for with in &stmt.with_mods {
             let (value_start, value_end) = self.brackets.extent(&with.r#as);
             let head = self.text.get(with.span.start as usize..value_start).unwrap_or_default();
-            if self.names.is_plain(self.module, &with.r#as) || self.names.is_function(self.module, &with.r#as) {
+            if self.names.is_plain(self.module, &with.r#as) || self.names.is_function(self.module, &with.r#as)
+            {
                 withs.push_str(&format!(" {head}{}", self.slice(value_start, value_end)));
                 continue;
             }
@@ -352,7 +362,9 @@ impl Brackets {
         let (start, end) = (span.start as usize, span.end as usize);
         match expr {
             Expr::Object { .. } => (self.open.get(&end).copied().unwrap_or(start), end),
-            Expr::Set { items, .. } if items.is_empty() => (start, self.close.get(&start).copied().unwrap_or(end)),
+            Expr::Set { items, .. } if items.is_empty() => {
+                (start, self.close.get(&start).copied().unwrap_or(end))
+            }
             _ => {
                 let left = edge(expr, true).is_some_and(|s| s.start == span.start);
                 let right = edge(expr, false).is_some_and(|s| s.end == span.end);

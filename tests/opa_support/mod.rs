@@ -15,11 +15,13 @@ use serde_json::Value;
 pub fn opa(what: &str) -> Option<PathBuf> {
     let named = std::env::var_os("GATELOG_OPA").map(PathBuf::from);
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/opa");
-    let found = named.into_iter().chain([tools, PathBuf::from("opa")]).find(|p| {
-        Command::new(p).arg("version").output().is_ok_and(|o| o.status.success())
-    });
+    let found = named
+        .into_iter()
+        .chain([tools, PathBuf::from("opa")])
+        .find(|p| Command::new(p).arg("version").output().is_ok_and(|o| o.status.success()));
     if found.is_none() {
-        let required = std::env::var("GATELOG_REQUIRE").is_ok_and(|r| r.split(',').any(|t| t.trim() == "opa"));
+        let required =
+            std::env::var("GATELOG_REQUIRE").is_ok_and(|r| r.split(',').any(|t| t.trim() == "opa"));
         assert!(!required, "`opa` is required and not there");
         eprintln!("no `opa` here: did not run {what}");
     }
@@ -68,33 +70,41 @@ pub fn folder(files: &BTreeMap<String, String>) -> tempfile::TempDir {
     dir
 }
 
-/// Takes out the files that `opa check` refuses, and returns their names with its words.
-pub fn drop_refused(opa: &Path, files: &mut BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut refused = BTreeMap::new();
+/// What `opa check` has against a folder: file name and line (from 1).
+pub fn refused(opa: &Path, dir: &Path) -> BTreeSet<(String, usize)> {
+    let out = Command::new(opa)
+        .args(["check", "--format", "json", "--max-errors", "100000"])
+        .arg(dir)
+        .output()
+        .unwrap();
+    if out.status.success() {
+        return BTreeSet::new();
+    }
+    let said: Value = serde_json::from_slice(&out.stderr)
+        .or_else(|_| serde_json::from_slice(&out.stdout))
+        .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
+    let place = |e: &Value| {
+        let file = Path::new(e["location"]["file"].as_str()?).file_name()?.to_str()?.to_owned();
+        Some((file, e["location"]["row"].as_u64()? as usize))
+    };
+    said["errors"].as_array().into_iter().flatten().filter_map(place).collect()
+}
+
+/// Takes out the files that `opa check` refuses.
+pub fn drop_refused(opa: &Path, files: &mut BTreeMap<String, String>) {
     loop {
         let dir = folder(files);
-        let out = Command::new(opa)
-            .args(["check", "--format", "json", "--max-errors", "100000"])
-            .arg(dir.path())
-            .output()
-            .unwrap();
-        if out.status.success() {
-            return refused;
+        let bad: BTreeSet<String> = refused(opa, dir.path()).into_iter().map(|(file, _)| file).collect();
+        if bad.is_empty() {
+            return;
         }
-        let said: Value = serde_json::from_slice(&out.stderr)
-            .or_else(|_| serde_json::from_slice(&out.stdout))
-            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
-        let mut bad = BTreeSet::new();
-        for error in said["errors"].as_array().into_iter().flatten() {
-            let file = error["location"]["file"].as_str().unwrap_or_default();
-            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            refused.insert(name.clone(), error["message"].to_string());
-            bad.insert(name);
-        }
-        let before = files.len();
         files.retain(|path, _| !bad.contains(path.rsplit('/').next().unwrap_or_default()));
-        assert!(files.len() < before, "opa: {said}");
     }
+}
+
+/// The beginning of a long text.
+pub fn cut(s: &str) -> String {
+    s.chars().take(400).collect()
 }
 
 /// The whole `data` document of a folder under an input.
@@ -110,7 +120,7 @@ pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
         .output()
         .unwrap();
     let said: Value = serde_json::from_slice(&out.stdout)
-        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
+        .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
     assert!(said.get("errors").is_none(), "opa: {said:#}");
     said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null)
 }
@@ -119,7 +129,8 @@ pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b || (a - b).abs() < 1e-9 * a.abs())
+            a == b
+                || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b || (a - b).abs() < 1e-9 * a.abs())
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
