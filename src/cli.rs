@@ -1,13 +1,15 @@
 //! The command line: one file per command, one meaning per exit code.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigError};
 
 mod check_config;
 mod demo;
 mod doctor;
-mod init;
+pub(crate) mod init;
 mod log;
 mod policy;
 mod serve;
@@ -84,6 +86,41 @@ impl From<std::io::Error> for Failure {
         }
         Self::could_not_run(e.to_string())
     }
+}
+
+/// A wrong value is a matter of configuration; a file that cannot be read keeps the command from running.
+impl From<ConfigError> for Failure {
+    fn from(e: ConfigError) -> Self {
+        match e {
+            ConfigError::Wrong(message) => Self::usage(message),
+            ConfigError::Unreadable(message) => Self::could_not_run(message),
+        }
+    }
+}
+
+/// Where the configuration is.
+#[derive(clap::Args)]
+pub struct ConfigArg {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = "gatelog.toml")]
+    config: PathBuf,
+}
+
+impl ConfigArg {
+    /// # Errors
+    /// Exit 2: the value, where it stands, an example.
+    pub fn load(&self) -> Result<Config, Failure> {
+        Ok(Config::load(&self.config, &config::environment()?)?)
+    }
+}
+
+/// A runtime for the commands that talk to GitHub, to a socket, or serve.
+///
+/// # Errors
+/// The system gives no threads.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| Failure::could_not_run(format!("cannot start: {e}")))
 }
 
 pub type CommandResult = Result<Exit, Failure>;

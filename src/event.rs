@@ -13,10 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::time::Time;
 
 mod parse;
+mod payload;
 mod table;
 
-pub use parse::{ParseError, parse};
-pub use table::{FanOut, Handling, Judge, handling};
+pub use parse::{ParseError, parse, parse_stored};
+pub use payload::{json, payload_json};
+pub use table::{FanOut, Handling, Judge, Lane, about, handling, is_look_again, lane};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
 #[derive(Clone)]
@@ -37,6 +39,23 @@ pub enum ContentType {
     Json,
     /// `application/x-www-form-urlencoded` with one field, `payload`
     Form,
+}
+
+impl ContentType {
+    /// The media type, as HTTP and the ledger write it.
+    #[must_use]
+    pub fn media(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Form => "application/x-www-form-urlencoded",
+        }
+    }
+
+    /// The other way round; what is no form is taken for JSON.
+    #[must_use]
+    pub fn of_media(media: &str) -> Self {
+        if media == Self::Form.media() { Self::Form } else { Self::Json }
+    }
 }
 
 /// Where an event came from.
@@ -71,6 +90,8 @@ pub enum Cause {
     Start,
     /// The base branch moved or its rules changed.
     Base,
+    /// A person asked for it on GitHub: always answered with a write.
+    Rerequested,
 }
 
 /// One thing that happened, as gatelog handles it.
@@ -96,6 +117,7 @@ pub enum About {
     Commit {
         sha: Sha,
     },
+    /// The refs are without `refs/heads/`; `reason` is why a group was destroyed.
     MergeGroup {
         head: Sha,
         head_ref: String,
@@ -146,6 +168,8 @@ pub struct RefChange {
     pub created: bool,
     pub deleted: bool,
     pub forced: bool,
+    /// A commit of the push changes a CODEOWNERS file, or the payload cannot rule it out.
+    pub touches_codeowners: bool,
 }
 
 #[derive(Clone, Debug)]

@@ -16,6 +16,12 @@ use crate::{
     time::Time,
 };
 
+pub mod codeowners;
+pub mod graph;
+pub mod landed;
+pub mod pushes;
+pub mod update_merge;
+
 /// All facts of one judgement: the `input` of the policies without `event`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Facts {
@@ -44,6 +50,19 @@ pub struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_rules: Option<serde_json::Value>,
     pub facts: Status,
+}
+
+impl Facts {
+    /// The pull requests of a merge group, first in the queue first.
+    pub fn entries_mut(&mut self) -> Vec<&mut Change> {
+        self.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten().collect()
+    }
+
+    /// Every pull request that is judged: the one this is about, or those of the merge group.
+    pub fn changes_mut(&mut self) -> Vec<&mut Change> {
+        let entries = self.merge_group.iter_mut().filter_map(|g| g.entries.as_mut()).flatten();
+        self.change.iter_mut().chain(entries).collect()
+    }
 }
 
 /// Whether all that was asked for is here.
@@ -130,6 +149,9 @@ pub struct PullRequest {
     pub merge_commit_sha: Option<Sha>,
     /// The newest change of the base, by hand or by GitHub.
     pub retarget: Option<Retarget>,
+    /// The newest force push of the base branch while this was open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_force_pushed_at: Option<Time>,
     /// GitHub's own opinion (`APPROVED`, `REVIEW_REQUIRED` …): shown, never decided on.
     pub review_decision: Option<String>,
 }

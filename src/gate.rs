@@ -1,1 +1,587 @@
-//! gate
+//! The story of a delivery, top to bottom: receive, judge, report.
+//!
+//! ```text
+//! receive   Delivery ─▶ Event ─▶ entry "event", durable ─▶ 202
+//! judge     Event ─▶ Facts ─▶ Input ─▶ Verdict ─▶ entry "verdict" (with a fan-out's own events)
+//! report    newest verdicts of a target ─▶ check run ─▶ entry "report"
+//! ```
+//!
+//! If the power goes after `receive` has answered, the event is in the ledger without a verdict and
+//! is judged at the next start. If it goes after the verdict, the ledger has a target that no report
+//! covers, and `report` looks at GitHub before it writes. Nothing is published that is not recorded.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
+
+use crate::{
+    event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Sha},
+    github::{Github, Trouble},
+    ledger::{
+        AppendError, Ledger,
+        entry::{Draft, Flag, Receipt, Ref},
+    },
+    policy::{Bundle, Judge},
+    telemetry::Metrics,
+    time::Time,
+    verdict::{Decision, Target, Verdict},
+};
+
+mod attempts;
+mod drafts;
+mod known;
+mod landed;
+mod look;
+mod publish;
+mod pulls;
+mod pushers;
+mod start;
+
+use drafts::PullAddress;
+pub use start::{Running, load};
+
+/// How long an event waits for GitHub before it is judged without it, which is `error`.
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
+
+/// A green is never late: older facts than this are gathered again before a success is sent.
+pub(crate) const FRESH: Duration = Duration::from_secs(30);
+
+/// Nobody waits on "Expected": after this an event without verdict shows as in progress.
+const PROGRESS_AFTER: Duration = Duration::from_millis(500);
+
+/// What the gate is told at start.
+pub struct Settings {
+    /// Folder of the ledger; `attempts/` is kept there.
+    pub ledger_dir: PathBuf,
+    pub policies_dir: PathBuf,
+    pub app_id: u64,
+    /// Name of the required check; pushes show under `<check_name>/push`.
+    pub check_name: String,
+    /// `false`: judge and record without publishing.
+    pub publish: bool,
+}
+
+/// The gate. A cheap clone of a handle.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    ledger: Ledger,
+    github: Github,
+    judge: Judge,
+    bundle: RwLock<Arc<Bundle>>,
+    metrics: Arc<Metrics>,
+    attempts: attempts::Attempts,
+    work: mpsc::UnboundedSender<Item>,
+    pulls: Mutex<pulls::Pulls>,
+    /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
+    unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
+    publisher: publish::Publisher,
+    /// A run of our App that this ledger did not write was seen: success is withheld.
+    alarm: AtomicBool,
+    /// The first entry of this process: what is older was made by another.
+    started_at_seq: AtomicU64,
+    /// When the newest verdict of a pull request ends to be valid.
+    timers: Mutex<HashMap<(u64, u64), Time>>,
+    stopping: watch::Sender<bool>,
+    fatal: watch::Sender<Option<String>>,
+}
+
+/// An event to judge.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub seq: u64,
+    /// `None`: the payload could not be read.
+    pub event: Option<Arc<Event>>,
+    pub received_at: Time,
+    pub guid: Option<String>,
+    /// The same body came before under another GUID: it gives no facts.
+    pub replayed: bool,
+    /// Why the payload could not be read.
+    pub unreadable: bool,
+}
+
+/// Not now: try again after this.
+#[derive(Debug)]
+pub struct Later {
+    pub after: Duration,
+}
+
+/// What GitHub is told about a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    pub seq: u64,
+    /// It came before; `seq` is the first one's.
+    pub duplicate: bool,
+}
+
+/// Why a delivery was not recorded. GitHub shows it as failed and it can be sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error("the disk of the ledger is full")]
+    StoreFull,
+    #[error("the ledger cannot be written: {0}")]
+    StoreDown(String),
+    #[error("gatelog is stopping")]
+    Stopping,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned lock means another task panicked between two plain assignments; the maps stay usable.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gate {
+    /// Records a delivery. On return it is durable.
+    ///
+    /// # Errors
+    /// The store refused; nothing was recorded.
+    pub async fn receive(&self, delivery: Delivery) -> Result<Received, ReceiveError> {
+        if *self.0.stopping.borrow() {
+            return Err(ReceiveError::Stopping);
+        }
+        let parsed = event::parse(&delivery);
+        if let Err(e) = &parsed {
+            tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
+        }
+        let event = parsed.ok().map(Arc::new);
+        let (group, own) = self.entries_of(&delivery, event.as_deref());
+        let receipts = self.0.ledger.append(group).await.map_err(|e| self.refused(e))?;
+        let Some(first) = receipts.first().copied() else {
+            return Err(ReceiveError::StoreDown("the ledger answered nothing".into()));
+        };
+        if !first.duplicate && !own {
+            self.enqueue(Item {
+                seq: first.seq,
+                unreadable: event.is_none(),
+                event,
+                received_at: delivery.received_at,
+                guid: Some(delivery.guid),
+                replayed: first.flag == Some(Flag::Replayed),
+            });
+        }
+        Ok(Received { seq: first.seq, duplicate: first.duplicate })
+    }
+
+    /// Judges an event together with the older "look again" events it stands for, and records the
+    /// verdict with everything that follows from it in one atomic group.
+    ///
+    /// # Errors
+    /// GitHub or the store cannot serve now; nothing was recorded.
+    pub async fn judge(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
+        let event = item.event.as_deref();
+        let span = tracing::info_span!(
+            "judge",
+            seq = item.seq,
+            delivery.id = item.guid.as_deref().unwrap_or(""),
+            repo.name = event.and_then(|e| e.repository.as_ref()).map_or("", |r| r.name.as_str()),
+            event = event.map_or("unreadable", |e| e.name.as_str()),
+        );
+        self.judge_in_span(item, older).instrument(span).await
+    }
+
+    async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
+        let begun = Time::now();
+        let bundle = self.bundle();
+        let attempt = self.0.attempts.begin(item.seq);
+        let handling = item.event.as_deref().map_or(Handling::BARE, event::handling);
+        let looked = if attempt.is_hopeless() {
+            self.look_at_nothing(item, "judging this event ended the process 3 times")
+        } else {
+            match self.look(item, older, handling, bundle.clone()).await {
+                Ok(looked) => looked,
+                Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
+                    return Err(self.wait_for_github(item, &trouble));
+                }
+                Err(trouble) => self.look_without_github(item, &trouble),
+            }
+        };
+        self.0.metrics.stage("gather", Time::now().since(begun));
+        let judging = Time::now();
+        let verdict = match (&looked.verdict, &looked.input) {
+            (Some(verdict), _) => verdict.clone(),
+            (None, Some(input)) => self.0.judge.judge(bundle.clone(), input.clone()).await,
+            (None, None) => self.no_verdict("there is nothing to judge"),
+        };
+        self.0.metrics.stage("judge", Time::now().since(judging));
+        let target = self.target(handling, &looked.subject, looked.open, &verdict);
+        let mut group: Vec<Draft> = Vec::new();
+        for old in older {
+            let subject = old.event.as_deref().map_or(drafts::NOTHING, Event::subject);
+            group.push(drafts::superseded(old.seq, subject, item.seq, bundle.digest()));
+        }
+        let place = group.len();
+        let facts = looked.input.as_ref().map(|input| input.facts_body());
+        group.push(drafts::verdict(
+            Ref::Seq(item.seq),
+            looked.subject.clone(),
+            &verdict,
+            facts,
+            target.clone(),
+        ));
+        let mut again = self.fan_outs(item, older);
+        if looked.pusher_unknown {
+            // `synchronize` named the owner of a deploy key as sender; now it is known better.
+            again.extend(self.on_head(looked.subject.repository, looked.subject.head.as_ref(), Cause::Base));
+        }
+        group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
+        let receipts = self.append(group).await?;
+        self.0.attempts.end(item.seq, attempt);
+        let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
+        self.judged(item, older, &looked, seq, &verdict, target);
+        for ((at, cause), receipt) in again.iter().zip(receipts.iter().skip(place + 1)) {
+            self.enqueue_again(at, *cause, *receipt);
+        }
+        Ok(())
+    }
+
+    /// What is true once a verdict is durable: bookkeeping in memory, then publishing.
+    fn judged(
+        &self,
+        item: &Item,
+        older: &[Item],
+        looked: &look::Looked,
+        seq: u64,
+        verdict: &Verdict,
+        target: Option<Target>,
+    ) {
+        tracing::info!(
+            verdict = seq,
+            decision = verdict.decision.as_str(),
+            superseded = older.len(),
+            "{}",
+            verdict.reason
+        );
+        self.0.metrics.decided(verdict);
+        if let Some(event) = item.event.as_deref() {
+            if let Some(pull) = pull_key(event) {
+                let mut unjudged = lock(&self.0.unjudged);
+                if let Some(waiting) = unjudged.get_mut(&pull) {
+                    for done in older.iter().map(|o| o.seq).chain([item.seq]) {
+                        waiting.remove(&done);
+                    }
+                    if waiting.is_empty() {
+                        unjudged.remove(&pull);
+                    }
+                }
+            }
+            if let (Some(repository), Some(number), Some(open)) =
+                (looked.subject.repository, looked.subject.id, looked.open)
+                && looked.subject.kind == event::SubjectKind::PullRequest
+            {
+                // A head that a later event has stated is newer than the one just judged.
+                let later = lock(&self.0.unjudged).contains_key(&(repository, number));
+                let head = looked.subject.head.clone().filter(|_| !later);
+                let mut pulls = lock(&self.0.pulls);
+                if open {
+                    pulls.open(repository, number, head, looked.base_ref.clone());
+                } else if !later {
+                    pulls.close(repository, number);
+                }
+            }
+            self.schedule(event, verdict);
+        }
+        if let (Some(target), Some(at)) = (target, looked.at.clone()) {
+            let force = item.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
+            self.publish_verdict(target, at, seq, looked.frozen_at, looked.without_github, force);
+        }
+    }
+
+    /// The bundle that judges now.
+    pub fn bundle(&self) -> Arc<Bundle> {
+        self.0.bundle.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// Turns to a message when the ledger cannot go on; the process must end.
+    pub fn fatal(&self) -> watch::Receiver<Option<String>> {
+        self.0.fatal.subscribe()
+    }
+
+    /// # Errors
+    /// Why no delivery can be taken now.
+    pub fn ready(&self) -> Result<(), String> {
+        if *self.0.stopping.borrow() {
+            return Err("stopping".into());
+        }
+        if let Some(why) = self.0.fatal.borrow().as_ref() {
+            return Err(why.clone());
+        }
+        self.0.ledger.failure().map_or(Ok(()), Err)
+    }
+
+    /// The group that a delivery becomes, and whether it is of our own App and needs no judging.
+    fn entries_of(&self, delivery: &Delivery, event: Option<&Event>) -> (Vec<Draft>, bool) {
+        let Some(event) = event else {
+            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false);
+        };
+        let Some(check) = self.own_check(event) else {
+            return (vec![drafts::delivery(delivery, Some(event), vec![])], false);
+        };
+        let mut flags = vec![Flag::OwnApp];
+        if !self.wrote(check) {
+            flags.push(Flag::UnknownRun);
+            self.raise_alarm(check.external_id.as_deref());
+        }
+        let verdict = own_app_verdict(&self.bundle());
+        let subject = event.subject();
+        let group = vec![
+            drafts::delivery(delivery, Some(event), flags),
+            drafts::verdict(Ref::InGroup(0), subject, &verdict, None, None),
+        ];
+        (group, true)
+    }
+
+    /// The check of our own App that an event is about, unless a person asks for something with it.
+    fn own_check<'e>(&self, event: &'e Event) -> Option<&'e event::CheckRef> {
+        let About::Check(check) = &event.about else { return None };
+        let asks = matches!(event.action.as_deref(), Some("rerequested" | "requested_action"));
+        let known = matches!(event.name.as_str(), "check_run" | "check_suite");
+        (known && !asks && check.app_id == Some(self.0.settings.app_id)).then_some(check)
+    }
+
+    fn raise_alarm(&self, external_id: Option<&str>) {
+        self.0.alarm.store(true, Ordering::SeqCst);
+        self.0.metrics.alarm(true);
+        tracing::error!(
+            external_id = external_id.unwrap_or("none"),
+            "a check run of this App is not in the ledger: its key was stolen or the ledger was rolled back; \
+             success is withheld until `gatelog log acknowledge`"
+        );
+    }
+
+    fn alarmed(&self) -> bool {
+        self.0.alarm.load(Ordering::SeqCst)
+    }
+
+    /// An operator has looked at the alarm: success may be sent again. Recorded.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    pub async fn acknowledge(&self) -> Result<u64, ReceiveError> {
+        let data = serde_json::json!({"acknowledged": true, "actor": "local operator"});
+        let receipts =
+            self.0.ledger.append(vec![drafts::service(data)]).await.map_err(|e| self.refused(e))?;
+        self.0.alarm.store(false, Ordering::SeqCst);
+        self.0.metrics.alarm(false);
+        let gate = self.clone();
+        tokio::spawn(async move { gate.look_again_at_all(Cause::Stale).await });
+        Ok(receipts.first().map_or(0, |r| r.seq))
+    }
+
+    fn enqueue(&self, item: Item) {
+        if let Some(event) = item.event.as_deref() {
+            lock(&self.0.pulls).learn(event);
+            if let Some(pull) = pull_key(event) {
+                lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
+            }
+            if event::handling(event).drop_caches {
+                self.0.github.drop_people_cache();
+            }
+        }
+        self.watch_progress(&item);
+        // The worker only goes when the process stops; then the next start finds the event.
+        let _ = self.0.work.send(item);
+    }
+
+    /// Appends a group; a full disk is waited for, anything worse ends the process.
+    async fn append(&self, group: Vec<Draft>) -> Result<Vec<Receipt>, Later> {
+        let begun = Time::now();
+        let result = self.0.ledger.append(group).await;
+        self.0.metrics.stage("append", Time::now().since(begun));
+        result.map_err(|e| {
+            tracing::error!("cannot record: {e}");
+            self.refused(e);
+            Later { after: Duration::from_secs(5) }
+        })
+    }
+
+    fn refused(&self, e: AppendError) -> ReceiveError {
+        match e {
+            AppendError::Full => ReceiveError::StoreFull,
+            other => {
+                let why = other.to_string();
+                if matches!(other, AppendError::Fatal(_)) {
+                    self.0.fatal.send_replace(Some(why.clone()));
+                }
+                ReceiveError::StoreDown(why)
+            }
+        }
+    }
+
+    /// Where a verdict is shown, if anywhere.
+    fn target(
+        &self,
+        handling: Handling,
+        subject: &event::Subject,
+        open: Option<bool>,
+        verdict: &Verdict,
+    ) -> Option<Target> {
+        let settings = &self.0.settings;
+        let check = match handling.judge {
+            On::PullRequest if open == Some(true) => settings.check_name.clone(),
+            On::MergeGroup => settings.check_name.clone(),
+            On::Ref if some_control_applied(verdict) => format!("{}/push", settings.check_name),
+            _ => return None,
+        };
+        let (true, Some(repository), Some(sha)) =
+            (settings.publish, subject.repository, subject.head.clone())
+        else {
+            return None;
+        };
+        Some(Target { repository, sha, check })
+    }
+
+    /// Every pull request to look at again because of this event and those it stands for, once.
+    fn fan_outs(&self, item: &Item, older: &[Item]) -> Vec<(PullAddress, Cause)> {
+        let mut again: Vec<(PullAddress, Cause)> = Vec::new();
+        for item in older.iter().chain([item]) {
+            let Some(event) = item.event.as_deref() else { continue };
+            for (at, cause) in self.fan_out(event, event::handling(event)) {
+                if again.iter().all(|(known, _)| *known != at) {
+                    again.push((at, cause));
+                }
+            }
+        }
+        again
+    }
+
+    /// The pull requests to look at again because of an event.
+    fn fan_out(&self, event: &Event, handling: Handling) -> Vec<(PullAddress, Cause)> {
+        use crate::event::FanOut;
+        let repository = event.repository.as_ref().map(|r| r.id);
+        let because =
+            |cause: Cause, found: Vec<PullAddress>| found.into_iter().map(|at| (at, cause)).collect();
+        match handling.fan_out {
+            FanOut::None => vec![],
+            FanOut::Head => self.on_head(repository, event.subject().head.as_ref(), Cause::Rerequested),
+            FanOut::SharedHead => {
+                let About::PullRequest(pull) = &event.about else { return vec![] };
+                let mut again = self.on_head(repository, pull.head.as_ref(), Cause::SharedHead);
+                again.extend(self.on_head(repository, pull.before.as_ref(), Cause::SharedHead));
+                again.retain(|(at, _)| at.number != pull.number);
+                again
+            }
+            FanOut::Repository => {
+                let found = repository.map(|r| lock(&self.0.pulls).of_repository(r));
+                because(Cause::Membership, found.unwrap_or_default())
+            }
+            FanOut::Organization => {
+                let pulls = lock(&self.0.pulls);
+                because(Cause::Membership, pulls.of_organization(event.organization, event.installation))
+            }
+            FanOut::Base => match (&event.about, repository) {
+                (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
+                _ => vec![],
+            },
+        }
+    }
+
+    /// The open pull requests on a head.
+    fn on_head(
+        &self,
+        repository: Option<u64>,
+        head: Option<&Sha>,
+        cause: Cause,
+    ) -> Vec<(PullAddress, Cause)> {
+        let (Some(repository), Some(head)) = (repository, head) else { return vec![] };
+        let pulls = lock(&self.0.pulls);
+        let numbers = pulls.on_head(repository, head).into_iter();
+        numbers.filter_map(|n| pulls.address(repository, n)).map(|at| (at, cause)).collect()
+    }
+
+    fn fan_out_draft(&self, seq: u64, at: &PullAddress, cause: Cause) -> Draft {
+        let key = format!("again:{seq}:{}:{}", at.repository.id, at.number);
+        drafts::look_again(at, cause, vec![Ref::Seq(seq)], key)
+    }
+
+    fn enqueue_again(&self, at: &PullAddress, cause: Cause, receipt: Receipt) {
+        if receipt.duplicate {
+            return;
+        }
+        self.enqueue(Item {
+            seq: receipt.seq,
+            event: Some(Arc::new(look::own_event(at, cause))),
+            received_at: Time::now(),
+            guid: None,
+            replayed: false,
+            unreadable: false,
+        });
+    }
+
+    /// Asks for another look at a pull request, once per `key`.
+    async fn look_again(
+        &self,
+        at: &PullAddress,
+        cause: Cause,
+        refs: Vec<Ref>,
+        key: String,
+    ) -> Result<(), Later> {
+        let receipts = self.append(vec![drafts::look_again(at, cause, refs, key)]).await?;
+        for receipt in receipts {
+            self.enqueue_again(at, cause, receipt);
+        }
+        Ok(())
+    }
+
+    /// GitHub cannot be asked now: the check says so, the event stays pending.
+    fn wait_for_github(&self, item: &Item, trouble: &Trouble) -> Later {
+        let waited = Time::now().since(item.received_at);
+        let after = trouble.retry_after.unwrap_or_else(|| backoff(waited)).min(Duration::from_secs(300));
+        tracing::warn!(retry_in_s = after.as_secs_f64(), "waiting for GitHub: {}", trouble.reason);
+        self.show_progress(item, Some(&trouble.reason));
+        Later { after: after + jitter(after) }
+    }
+}
+
+/// The pull request whose green an event can take away.
+fn pull_key(event: &Event) -> Option<(u64, u64)> {
+    match (&event.repository, &event.about) {
+        (Some(repository), About::PullRequest(pull)) if event::handling(event).judge == On::PullRequest => {
+            Some((repository.id, pull.number))
+        }
+        _ => None,
+    }
+}
+
+fn some_control_applied(verdict: &Verdict) -> bool {
+    verdict.controls.iter().any(|c| c.outcome != crate::verdict::Outcome::Skip)
+}
+
+fn own_app_verdict(bundle: &Bundle) -> Verdict {
+    Verdict {
+        decision: Decision::Allow,
+        reason: "Recorded: a check of this App".into(),
+        controls: vec![],
+        valid_until: None,
+        bundle: bundle.digest().to_owned(),
+        engine: crate::policy::ENGINE.to_owned(),
+        rewriter: crate::policy::REWRITER,
+    }
+}
+
+/// One second at first, growing with the time waited, at most a minute.
+fn backoff(waited: Duration) -> Duration {
+    (waited / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
+}
+
+/// Up to a fifth more, so that what failed together does not come back together.
+fn jitter(d: Duration) -> Duration {
+    let mut byte = [0u8];
+    // Without randomness there is just no jitter.
+    let _ = getrandom::fill(&mut byte);
+    d.mul_f64(f64::from(byte[0]) / 255.0 / 5.0)
+}

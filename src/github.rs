@@ -1,1 +1,167 @@
-//! github
+//! GitHub: authentication, REST and GraphQL, gathering facts, writing check runs.
+//!
+//! octocrab is the authenticated transport and nothing more: it signs the app's JWT and speaks TLS.
+//! Tokens, limits, retries, paging and the GraphQL envelope are ours, because octocrab's were
+//! measured unsafe for a gate (a partial GraphQL answer loses its data, ten first calls mint ten
+//! tokens, a page of a `Link` header goes out without authorization on Enterprise Server).
+//!
+//! ```text
+//!  gather, report ──▶ rest, graphql ──▶ call (limits ─ token ─ timeout ─ one more try) ──▶ octocrab
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use zeroize::Zeroizing;
+
+use crate::event;
+
+mod auth;
+mod call;
+pub mod check_run;
+pub mod gather;
+pub mod graphql;
+mod limits;
+pub mod report;
+pub mod rest;
+mod setup;
+
+pub use limits::{CallCount, Remaining, Usage};
+pub use setup::SetupError;
+
+/// How to reach GitHub, and as which app.
+#[derive(Clone)]
+pub struct Settings {
+    /// `https://api.github.com`, `https://HOST/api/v3` (Enterprise Server), `https://api.SUB.ghe.com`.
+    pub api_url: String,
+    /// Where GraphQL is; derived from `api_url` when `None`.
+    pub graphql_url: Option<String>,
+    pub app_id: u64,
+    /// RSA key of the app, PKCS#1 or PKCS#8 PEM as GitHub hands it out.
+    pub private_key_pem: Zeroizing<Vec<u8>>,
+    /// Longest one call may take, body included.
+    pub timeout: Duration,
+}
+
+/// Where GitHub is asked when nothing else is configured.
+pub const DEFAULT_API_URL: &str = "https://api.github.com";
+
+/// The way to GitHub. Cheap to clone: all clones share connections, tokens, limits and caches.
+#[derive(Clone)]
+pub struct Github {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    app_id: u64,
+    transport: call::Transport,
+    tokens: auth::Tokens,
+    limits: limits::Limits,
+    people: gather::PeopleCaches,
+    shas: gather::ShaCaches,
+}
+
+impl Github {
+    /// # Errors
+    /// An address that is not one, a key that is not an RSA key, no TLS roots on this machine.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime: the transport runs as a task of it.
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        Ok(Self {
+            inner: Arc::new(Inner {
+                app_id: settings.app_id,
+                transport: setup::transport(settings)?,
+                tokens: auth::Tokens::default(),
+                limits: limits::Limits::default(),
+                people: gather::PeopleCaches::default(),
+                shas: gather::ShaCaches::default(),
+            }),
+        })
+    }
+
+    /// The app whose check runs are ours.
+    #[must_use]
+    pub fn app_id(&self) -> u64 {
+        self.inner.app_id
+    }
+
+    /// Forgets teams, members and permissions: to be called when a `member`, `membership`, `team`,
+    /// `team_add`, `organization` or `repository` event arrives.
+    ///
+    /// Everything is forgotten, whatever the event names: a team of one organisation may count in
+    /// another, and what is dropped too much costs one call. A read under way does not bring an
+    /// old answer back.
+    pub fn drop_people_cache(&self) {
+        self.inner.people.forget();
+    }
+
+    /// Calls made, limits left, points paid: for the metrics.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.inner.limits.usage()
+    }
+}
+
+impl fmt::Debug for Github {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Github").field("transport", &self.inner.transport).finish_non_exhaustive()
+    }
+}
+
+/// A repository, and the installation through which it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RepoAt {
+    pub installation: u64,
+    pub repository: event::Repository,
+}
+
+impl RepoAt {
+    /// `/repos/{owner}/{name}{rest}`; `rest` starts with `/` or is empty.
+    #[must_use]
+    pub fn path(&self, rest: &str) -> String {
+        // `RepoName` admits only characters that stand for themselves in a path.
+        format!("/repos/{}{rest}", self.repository.name)
+    }
+}
+
+/// A call that did not give what was asked. What it means for the event is the worker's to say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Trouble {
+    /// One sentence for people; never holds a token.
+    pub reason: String,
+    /// Do not call again sooner.
+    pub retry_after: Option<Duration>,
+    pub kind: TroubleKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// Network, time-out, 5xx, an answer that lags behind the event: try again.
+    Unavailable,
+    /// A limit of GitHub: try again after `retry_after`.
+    RateLimited,
+    /// 404 or 410: not there, or not for us.
+    Gone,
+    /// 401 or 403.
+    Denied,
+    /// An answer that no documented GitHub gives.
+    Unexpected,
+}
+
+impl Trouble {
+    pub(crate) fn new(kind: TroubleKind, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry_after: None, kind }
+    }
+
+    pub(crate) fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Whether the same call may well succeed later.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self.kind, TroubleKind::Unavailable | TroubleKind::RateLimited)
+    }
+}

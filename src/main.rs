@@ -1,7 +1,9 @@
 //! The `gatelog` command.
 
 fn main() -> std::process::ExitCode {
-    // Only slower if it fails.
-    let _ = gatelog::policy::ensure_no_backtraces();
+    if let Err(e) = gatelog::policy::ensure_no_backtraces() {
+        // Only slower.
+        eprintln!("gatelog: could not turn off backtraces of errors, loading policies will be slow: {e}");
+    }
     gatelog::cli::main()
 }

@@ -1,1 +1,139 @@
-//! store
+//! Where entries and bodies are kept.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`embedded`] | the store of one machine: [`journal`] is the truth, [`sled`] the applied view |
+//! | [`memory`] | for tests: can fail before or after storing |
+//! | [`journal`] | append-only segments of group frames; readable while the service runs |
+//! | [`sled`] | entries, summaries and places of bodies by sequential keys |
+//! | [`files`] | making files durable, the lock, the secret |
+
+use bytes::Bytes;
+
+use crate::ledger::{body::Salt, entry::Hash, summary::Summary};
+
+pub mod embedded;
+pub mod files;
+pub mod journal;
+pub mod memory;
+pub mod sled;
+pub mod wire;
+
+/// The end of a ledger: how many entries, and the leaf hash of the last (zeros: there is none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tip {
+    pub size: u64,
+    pub leaf: Hash,
+}
+
+/// One entry on its way to the store, with all that belongs to it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Canonical JSON, hashed as it is.
+    pub raw: Bytes,
+    pub leaf: Hash,
+    pub summary: Summary,
+    pub bodies: Vec<SaltedBody>,
+}
+
+#[derive(Clone)]
+pub struct SaltedBody {
+    pub name: String,
+    pub salt: Salt,
+    pub bytes: Bytes,
+}
+
+/// An entry as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub raw: Bytes,
+    pub leaf: Hash,
+}
+
+/// Where the entries and bodies of one ledger are kept, durably and in order.
+///
+/// One writer: a ledger has one sequencer, which alone calls [`Store::append`]. Reading may happen
+/// from many threads at once, during an append too, and sees every entry whose append returned.
+///
+/// **Append** stores a group whole or not at all, also over a crash, and the group is durable when
+/// the call returns `Ok`. It is refused as [`StoreError::Stale`] unless `expected` is the store's
+/// tip: nothing was stored, somebody else writes.
+/// * [`StoreError::Full`]: nothing was stored; the same call may be made again later.
+/// * [`StoreError::Fatal`]: the group may be stored or not (a write or sync failed). The store takes
+///   no more appends. The process must end; opening again tells which it was, and a draft that is
+///   appended again is then answered by its idempotency key.
+///
+/// **Duplicate keys** are the sequencer's: it holds the index of all keys under its own
+/// single-writer position, so it answers a key that exists with the first entry before anything
+/// reaches the store. A stale tip is what keeps this true when two sequencers meet.
+pub trait Store: Send + Sync {
+    /// 16 random bytes that name this ledger, also in its entry 0.
+    fn ledger_id(&self) -> [u8; 16];
+
+    fn tip(&self) -> Tip;
+
+    /// # Errors
+    /// See above: nothing stored ([`StoreError::Full`], [`StoreError::Stale`]), or not known.
+    fn append(&self, expected: Tip, group: &[Record]) -> Result<(), StoreError>;
+
+    /// # Errors
+    /// What is kept cannot be read, or is not what was written.
+    fn entry(&self, seq: u64) -> Result<Option<Kept>, ReadError>;
+
+    /// `None`: there is no such body, or it was erased. The caller checks the commitment.
+    ///
+    /// # Errors
+    /// What is kept cannot be read, or is not what was written.
+    fn body(&self, seq: u64, name: &str) -> Result<Option<SaltedBody>, ReadError>;
+
+    /// Every entry's leaf hash and summary, in order.
+    ///
+    /// # Errors
+    /// One is missing or damaged. What was handed out before counts for nothing then.
+    fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError>;
+
+    /// A clean stop: every byte that was written is covered by a check. Later appends are refused.
+    ///
+    /// # Errors
+    /// As for append; every entry is durable all the same.
+    fn close(&self) -> Result<(), StoreError>;
+
+    fn stats(&self) -> StoreStats;
+}
+
+/// Since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Times something was synced before it was acknowledged.
+    pub syncs: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+    /// Time spent writing and syncing.
+    pub busy: std::time::Duration,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the disk is full")]
+    Full,
+    #[error("the store ends at entry {found}, the sequencer expected {expected}: somebody else writes to it")]
+    Stale { expected: u64, found: u64 },
+    #[error("{0}")]
+    Fatal(String),
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Bytes are not what was written.
+    #[error("entry {seq}: {what}")]
+    Damaged { seq: u64, what: String },
+    #[error("{0}")]
+    Io(String),
+}
+
+impl std::fmt::Debug for SaltedBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither content nor salt belongs in a log.
+        write!(f, "SaltedBody({}, {} bytes)", self.name, self.bytes.len())
+    }
+}

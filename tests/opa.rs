@@ -3,12 +3,14 @@
 //! An error of ours is fine where OPA has an answer (a control that errors blocks), another answer
 //! never is.
 
+mod common;
 mod opa_support;
 
 use std::{collections::BTreeMap, path::Path};
 
+use common::foreign::{Tool, foreign};
 use gatelog::policy::testing::evaluate;
-use opa_support::{Chance, cases, cut, drop_refused, eval, folder, opa, refused, same};
+use opa_support::{Chance, cases, cut, drop_refused, eval, folder, refused, same};
 use serde_json::{Value, json};
 
 // --- generated rules
@@ -259,7 +261,7 @@ struct Tally {
 
 #[test]
 fn generated_rules_mean_the_same() {
-    let Some(opa) = opa("generated rules against OPA") else { return };
+    let Some(opa) = foreign(Tool::Opa) else { return };
     let mut chance = Chance::new(1);
     let mut tally = Tally::default();
     for _ in 0..cases(3) {
@@ -316,7 +318,7 @@ fn batch(opa: &Path, chance: &mut Chance, tally: &mut Tally) {
 
 /// Asks both for each expression. `exact`: an error of ours must be OPA's (which shows as undefined).
 fn probe(what: &str, expressions: &[String], exact: bool) {
-    let Some(opa) = opa(what) else { return };
+    let Some(opa) = foreign(Tool::Opa) else { return };
     let mut lines: BTreeMap<usize, &String> = expressions.iter().enumerate().collect();
     let (mut refused_by_opa, mut refused_here) = (0, 0);
     let text = loop {

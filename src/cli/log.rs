@@ -1,8 +1,226 @@
-use super::CommandResult;
+//! `gatelog log`: the ledger, read from its journal while the service runs, or from a copy.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::{CommandResult, Exit, Failure};
+use crate::{
+    ledger::{
+        body::commitment,
+        entry::{BodyRef, Entry, Hash, Link},
+    },
+    store::{
+        embedded::OpenError,
+        journal::{
+            JournalError,
+            frame::{Codec, FrameEntry},
+            locate,
+            reader::{Group, Groups},
+        },
+    },
+};
+
+mod list;
+mod payload;
+mod show;
+mod story;
+mod verify;
 
 #[derive(clap::Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Check frames, chain, order, bodies and root, reading nothing but the journal.
+    Verify(verify::Args),
+    /// Show one entry and its bodies.
+    Show(show::Args),
+    /// List entries; with --repo and --pr, tell the story of a pull request.
+    List(list::Args),
+}
 
 pub fn run(command: Command) -> CommandResult {
-    match command {}
+    match command {
+        Command::Verify(args) => verify::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::List(args) => list::run(&args),
+    }
+}
+
+/// Which ledger.
+#[derive(clap::Args)]
+struct Place {
+    /// The ledger's folder (`[ledger] path`), a copy of it, or a folder that holds it as `data`.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    ledger: PathBuf,
+}
+
+impl Place {
+    fn journal(&self) -> Result<PathBuf, Failure> {
+        let dir = &self.ledger;
+        locate(dir).ok_or_else(|| {
+            let what = if dir.exists() { "holds no ledger (no folder journal)" } else { "does not exist" };
+            Failure::could_not_run(format!(
+                "{} {what}; name the ledger's folder with --ledger",
+                dir.display()
+            ))
+        })
+    }
+}
+
+/// An entry with its bodies, as a source hands it out.
+struct Item {
+    seq: u64,
+    leaf: Hash,
+    raw: Bytes,
+    /// `None`: written by a newer gatelog, shown as it stands.
+    entry: Option<Entry>,
+    link: Link,
+    stored: FrameEntry,
+}
+
+/// What is there of a body.
+enum Found {
+    Bytes(Bytes),
+    Redacted,
+}
+
+impl Item {
+    /// `None`: the entry has no body of that name.
+    ///
+    /// # Errors
+    /// It is not what the entry commits to.
+    fn body(&self, name: &str) -> Result<Option<Found>, Failure> {
+        match self.link.bodies.get(name) {
+            Some(promised) => self.promised_body(name, promised).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn promised_body(&self, name: &str, promised: &BodyRef) -> Result<Found, Failure> {
+        let broken = |what: &str| {
+            let name = safe(name);
+            Failure::new(Exit::Integrity, format!("body {name} of entry {}: {what}", self.seq))
+        };
+        let body =
+            self.stored.bodies.iter().find(|b| b.name == name).ok_or_else(|| broken("it is missing"))?;
+        match body.codec {
+            Codec::Absent => Ok(Found::Redacted),
+            Codec::Zstd => Err(Failure::could_not_run("the body was compressed by a newer gatelog")),
+            Codec::Raw if commitment(&body.salt, &body.stored) == promised.commit => {
+                Ok(Found::Bytes(body.stored.clone()))
+            }
+            Codec::Raw => Err(broken("it is not what the entry commits to")),
+        }
+    }
+
+    /// A body as JSON, an event's payload with its form unwrapped. `None`: absent, erased or no JSON.
+    fn json(&self, name: &str) -> Result<Option<serde_json::Value>, Failure> {
+        let Some(Found::Bytes(bytes)) = self.body(name)? else { return Ok(None) };
+        let media = self.link.bodies.get(name).map_or("", |b| b.media.as_str());
+        Ok(payload::json(&bytes, media))
+    }
+}
+
+/// Entries from `from` on, in order. This is the one place that knows where they come from: the
+/// journal's files. (The service's admin socket could be asked here instead.)
+fn entries(journal: &Path, from: u64) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
+    let mut groups = Groups::open_at(journal, from)?
+        .ok_or_else(|| Failure::could_not_run(format!("there are no segments in {}", journal.display())))?;
+    let mut failed = false;
+    let next = move || -> Option<Result<Vec<Item>, Failure>> {
+        if failed {
+            return None;
+        }
+        let items = groups.next_group().map_err(Failure::from).transpose()?.and_then(items_of);
+        failed = items.is_err();
+        Some(items)
+    };
+    let items = std::iter::from_fn(next).flat_map(|group| match group {
+        Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
+        Err(e) => vec![Err(e)],
+    });
+    Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+}
+
+fn items_of(group: Group) -> Result<Vec<Item>, Failure> {
+    let links = group.links()?;
+    let all = group.entries.into_iter().zip(links).zip(group.leaves);
+    let item = |((stored, link), leaf): ((FrameEntry, Link), Hash)| Item {
+        seq: link.seq,
+        leaf,
+        raw: stored.raw.clone(),
+        entry: Entry::parse(&stored.raw).ok(),
+        link,
+        stored,
+    };
+    Ok(all.map(item).collect())
+}
+
+impl From<JournalError> for Failure {
+    fn from(e: JournalError) -> Self {
+        match e {
+            JournalError::Damaged { .. } => {
+                Self::new(Exit::Integrity, format!("the ledger is damaged at {e}; see `gatelog log verify`"))
+            }
+            JournalError::Io { .. } => Self::could_not_run(e.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(e: OpenError) -> Self {
+        let exit = match e {
+            OpenError::Damaged { .. } => Exit::Integrity,
+            OpenError::Locked { .. } | OpenError::CannotOpen(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, e.to_string())
+    }
+}
+
+/// What people wrote, harmless on a terminal.
+fn safe(text: &str) -> String {
+    text.chars().flat_map(|c| if is_hostile(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Controls, and marks that reorder or hide text around them.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+/// JSON text with the same meaning in which nothing is hostile to a terminal: such characters can
+/// only stand inside strings, and become escapes there.
+fn safe_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_hostile(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    safe_json(&serde_json::to_string_pretty(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_harmless_and_json_keeps_its_meaning() {
+        let hostile = "a\u{1b}[31m\u{202e}b\u{7}\u{9b}c\u{7f}é";
+        let shown = safe(hostile);
+        assert!(!shown.chars().any(is_hostile), "{shown}");
+        assert!(shown.ends_with("cé") || shown.ends_with('é'));
+        let json = serde_json::json!({ "title": hostile });
+        let text = pretty(&json);
+        assert!(!text.chars().any(|c| c != '\n' && is_hostile(c)), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json);
+    }
 }

@@ -1,8 +1,227 @@
-use super::CommandResult;
+//! `gatelog serve`: everything is opened, in the order in which a mistake is cheapest to tell; then the
+//! doors open, until a signal closes them.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use super::{CommandResult, ConfigArg, Exit, Failure};
+use crate::{
+    config::{Config, Publish, Secrets},
+    gate::{self, Gate, Running},
+    github::{self, Github},
+    ledger::{Ledger, OpenReport},
+    policy::Bundle,
+    server::{self, App, Doors, admin},
+    store::embedded::OpenError,
+    telemetry::{self, Metrics},
+    time::Time,
+};
+
+/// What is being judged may take this long to finish after the doors are closed. With the 5 s of the
+/// doors: 10 s, as long as GitHub waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest call to GitHub.
+pub const GITHUB_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    config: ConfigArg,
+}
 
-pub fn run(_args: Args) -> CommandResult {
-    Err(super::Failure::could_not_run("not built yet"))
+pub fn run(args: Args) -> CommandResult {
+    let config = args.config.load()?;
+    telemetry::start(&config.log, std::env::var(telemetry::LEVEL_VARIABLE).ok().as_deref());
+    let runtime = super::runtime()?;
+    let result = runtime.block_on(serve(&config));
+    // Does not wait for a ledger that is still being read after a signal during the start.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: &Config) -> CommandResult {
+    let mut stop = Stop::install()?;
+    // From here on a hangup does not end the process.
+    let hangup = on(SignalKind::hangup())?;
+    // A signal during the start leaves what a power cut would leave: nothing that was acknowledged.
+    let started = tokio::select! {
+        started = start(config) => started?,
+        () = stop.asked() => return Ok(Exit::Ok),
+    };
+    let Started { running, doors, app } = started;
+    let gate = running.gate.clone();
+    announce(&doors)?;
+    tokio::spawn(reload_on(hangup, gate.clone()));
+    let mut fatal = gate.fatal();
+    let until = async {
+        tokio::select! {
+            () = stop.asked() => tracing::info!("stopping"),
+            why = failed(&mut fatal) => tracing::error!("stopping: {why}"),
+        }
+    };
+    server::serve(doors, app, until).await;
+    let why = gate.fatal().borrow().clone();
+    running.stop(PATIENCE).await;
+    match why {
+        Some(why) => Err(Failure::could_not_run(why)),
+        None => Ok(Exit::Ok),
+    }
+}
+
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")))
+}
+
+/// SIGTERM and Ctrl-C.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn install() -> Result<Self, Failure> {
+        let on =
+            |kind| signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")));
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits until the ledger cannot go on.
+async fn failed(fatal: &mut watch::Receiver<Option<String>>) -> String {
+    match fatal.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        // The gate is gone: so is everything else.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn reload_on(mut hangup: Signal, gate: Gate) {
+    while hangup.recv().await.is_some() {
+        if let Err(e) = gate.reload().await {
+            tracing::error!("{e:#}");
+        }
+    }
+}
+
+struct Started {
+    running: Running,
+    doors: Doors,
+    app: App,
+}
+
+async fn start(config: &Config) -> Result<Started, Failure> {
+    let public = bind("listen", config.server.listen).await?;
+    let internal = bind("internal_listen", config.server.internal_listen).await?;
+    let secrets = config.secrets()?;
+    for warning in config.warnings().iter().chain(&secrets.warnings) {
+        tracing::warn!("{warning}");
+    }
+    let github = connect(config, &secrets)?;
+    let bundle = load_policies(config).await?;
+    let (ledger, opened) = open_ledger(config).await?;
+    let admin = admin_socket(config);
+    let metrics = Arc::new(Metrics::new());
+    let running = Gate::start(settings(config), ledger, &opened, github.clone(), bundle, metrics.clone())
+        .await
+        .map_err(|e| Failure::could_not_run(format!("cannot start: {e:#}")))?;
+    let app = App::new(running.gate.clone(), github, metrics, secrets.webhook);
+    Ok(Started { running, doors: Doors { public, internal, admin }, app })
+}
+
+async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    server::bind(key, address).await.map_err(Failure::could_not_run)
+}
+
+/// The way to GitHub that the configuration describes. Nothing is sent yet.
+///
+/// # Errors
+/// Exit 2: the key is not one.
+pub fn connect(config: &Config, secrets: &Secrets) -> Result<Github, Failure> {
+    let settings = github::Settings {
+        api_url: config.github.api_url.clone(),
+        graphql_url: config.github.graphql_url.clone(),
+        app_id: config.github.app_id,
+        private_key_pem: secrets.private_key.expose().to_vec().into(),
+        timeout: GITHUB_TIMEOUT,
+    };
+    Github::new(&settings).map_err(|e| Failure::usage(format!("[github]: {e}")))
+}
+
+/// Loads the bundle, on a thread that may take its time.
+///
+/// # Errors
+/// Exit 2: file, line, column and the source line.
+pub async fn load_policies(config: &Config) -> Result<Bundle, Failure> {
+    let dir = config.policies.path.clone();
+    let loaded = on_thread(move || gate::load(&dir)).await?;
+    loaded.map_err(|e| {
+        Failure::usage(format!("the policies in {} do not load\n{e}", config.policies.path.display()))
+    })
+}
+
+async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
+    let dir = config.ledger.path.clone();
+    let opened = on_thread(move || Ledger::open(&dir, Time::now)).await?;
+    opened.map_err(|e| match &e {
+        OpenError::Locked { .. } => Failure::could_not_run(e.to_string()),
+        OpenError::Damaged { .. } => {
+            let hint = "do not start it again before you know why; a copy of its journal can be put in place";
+            Failure::new(Exit::Integrity, format!("{}: {e}\n{hint}", config.ledger.path.display()))
+        }
+        _ => Failure::could_not_run(format!("the ledger {}: {e}", config.ledger.path.display())),
+    })
+}
+
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure::could_not_run(format!("cannot start: {e}")))
+}
+
+/// Without it gatelog runs all the same; only commands cannot ask it.
+fn admin_socket(config: &Config) -> Option<admin::Socket> {
+    match admin::Socket::bind(&config.ledger.path) {
+        Ok(socket) => Some(socket),
+        Err(e) => {
+            let path = config.ledger.path.join(admin::NAME);
+            tracing::warn!(
+                "no admin socket, local commands cannot reach this process: {}: {e}",
+                path.display()
+            );
+            None
+        }
+    }
+}
+
+fn settings(config: &Config) -> gate::Settings {
+    gate::Settings {
+        ledger_dir: config.ledger.path.clone(),
+        policies_dir: config.policies.path.clone(),
+        app_id: config.github.app_id,
+        check_name: config.github.check_name.clone(),
+        publish: config.github.publish == Publish::Checks,
+    }
+}
+
+/// One line on standard output: whoever started gatelog may wait for it.
+fn announce(doors: &Doors) -> Result<(), Failure> {
+    let (public, internal) = (doors.public.local_addr()?, doors.internal.local_addr()?);
+    let mut out = std::io::stdout().lock();
+    let said = writeln!(out, "listening on http://{public} (metrics on http://{internal})")
+        .and_then(|()| out.flush());
+    match said {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
 }

@@ -1,5 +1,6 @@
-//! Which events touch which subject, and what gatelog does about them: one table.
-use super::Event;
+//! Which events touch which subject, and what gatelog does about them: one table, [`handling`].
+
+use super::{About, Event, RefKind, Sha, Source, SubjectKind};
 
 /// What an event asks of gatelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,8 +8,13 @@ pub struct Handling {
     pub judge: Judge,
     /// Other pull requests to look at again.
     pub fan_out: FanOut,
-    /// People and teams may have changed: forget what is cached of them.
+    /// People, teams or rules may have changed: forget what is cached of them.
     pub drop_caches: bool,
+}
+
+impl Handling {
+    /// Judged on itself alone, touching nothing: also what an unreadable payload gets.
+    pub const BARE: Self = Self { judge: Judge::Bare, fan_out: FanOut::None, drop_caches: false };
 }
 
 /// On which facts the event is judged.
@@ -35,7 +41,125 @@ pub enum FanOut {
     Base,
 }
 
+/// The table: first row that matches. An event it does not know is judged on itself alone, and an
+/// action it does not know is handled as the other actions of its event.
 #[must_use]
-pub fn handling(_event: &Event) -> Handling {
-    Handling { judge: Judge::Bare, fan_out: FanOut::None, drop_caches: false }
+#[rustfmt::skip]
+pub fn handling(event: &Event) -> Handling {
+    use About as A;
+    const KEEP: bool = false;
+    const DROP: bool = true;
+
+    let action = event.action.as_deref().unwrap_or_default();
+    let (judge, fan_out, drop_caches) = match (event.name.as_str(), action, &event.about) {
+        // gatelog's own wish to look again. The name alone proves nothing: no signature covers it.
+        ("gatelog", "look_again", A::PullRequest(_)) if event.source == Source::Gatelog
+                                                 => (Judge::PullRequest, FanOut::None,         KEEP),
+
+        // Pull requests. Which other pull requests share the head changes with these actions.
+        ("pull_request", "opened" | "closed" | "reopened" | "synchronize" | "edited", A::PullRequest(_))
+                                                 => (Judge::PullRequest, FanOut::SharedHead,   KEEP),
+        ("pull_request", _, A::PullRequest(_))   => (Judge::PullRequest, FanOut::None,         KEEP),
+        ("pull_request_review", _, A::PullRequest(_))
+                                                 => (Judge::PullRequest, FanOut::None,         KEEP),
+
+        // Branches and tags. Code owners are read from the base branch.
+        ("push", _, A::Ref(r)) if r.touches_codeowners
+                                                 => (Judge::Ref,         FanOut::Base,         KEEP),
+        ("push" | "create" | "delete", _, A::Ref(_))
+                                                 => (Judge::Ref,         FanOut::None,         KEEP),
+
+        // The merge queue. A destroyed group waits for nothing.
+        ("merge_group", "destroyed", _)          => (Judge::Bare,        FanOut::None,         KEEP),
+        ("merge_group", _, A::MergeGroup { .. }) => (Judge::MergeGroup,  FanOut::None,         KEEP),
+
+        // "Re-run" and the buttons of our check run. GitHub sends them to the owner of the run only.
+        ("check_run", "rerequested" | "requested_action", A::Check(_))
+                                                 => (Judge::Bare,        FanOut::Head,         KEEP),
+        ("check_suite", "rerequested", A::Check(_))
+                                                 => (Judge::Bare,        FanOut::Head,         KEEP),
+
+        // People and teams.
+        ("member", _, _)                         => (Judge::Bare,        FanOut::Repository,   DROP),
+        ("team" | "team_add" | "membership" | "organization", _, _)
+                                                 => (Judge::Bare,        FanOut::Organization, DROP),
+
+        // Rules, and what we may see.
+        ("repository" | "branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
+                                                 => (Judge::Bare,        FanOut::None,         DROP),
+        ("installation" | "installation_repositories", _, _)
+                                                 => (Judge::Bare,        FanOut::None,         DROP),
+
+        _                                        => (Judge::Bare,        FanOut::None,         KEEP),
+    };
+    Handling { judge, fan_out, drop_caches }
 }
+
+/// What the policies are told the event is about (`input.about`): the subject whose facts they are
+/// given. An event that only mentions a pull request, ref or merge group is about `none`.
+#[must_use]
+pub fn about(event: &Event) -> SubjectKind {
+    match (handling(event).judge, event.subject().kind) {
+        (Judge::PullRequest, _) => SubjectKind::PullRequest,
+        (Judge::Ref, _) => SubjectKind::Ref,
+        (Judge::MergeGroup, _) => SubjectKind::MergeGroup,
+        (Judge::Bare, SubjectKind::PullRequest | SubjectKind::Ref | SubjectKind::MergeGroup) => {
+            SubjectKind::None
+        }
+        (Judge::Bare, kind) => kind,
+    }
+}
+
+/// Whether a newer event of the same lane may answer for this one (`superseded`): it only says "look
+/// again". What it fans out is due all the same.
+///
+/// Never a push, the creation or deletion of a ref, a merge group, or a pull request that the payload
+/// shows closed or merged: each of those happens once and is judged as it was.
+#[must_use]
+pub fn is_look_again(event: &Event) -> bool {
+    match &event.about {
+        About::PullRequest(p) => {
+            let closed = p.open == Some(false) || p.merged == Some(true);
+            let closes = event.action.as_deref() == Some("closed");
+            handling(event).judge == Judge::PullRequest && !closed && !closes
+        }
+        _ => false,
+    }
+}
+
+/// Events of one lane are judged one after the other, in the order of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    PullRequest {
+        repository: u64,
+        number: u64,
+    },
+    Ref {
+        repository: u64,
+        kind: RefKind,
+        name: String,
+    },
+    MergeGroup {
+        repository: u64,
+        head: Sha,
+    },
+    /// Waits for nothing and holds up nothing.
+    Own,
+}
+
+/// The lane of an event, by what it is judged on. Without a repository nothing can be shared.
+#[must_use]
+pub fn lane(event: &Event) -> Lane {
+    let Some(repository) = event.repository.as_ref().map(|r| r.id) else { return Lane::Own };
+    match (handling(event).judge, &event.about) {
+        (Judge::PullRequest, About::PullRequest(p)) => Lane::PullRequest { repository, number: p.number },
+        (Judge::Ref, About::Ref(r)) => Lane::Ref { repository, kind: r.kind, name: r.name.clone() },
+        (Judge::MergeGroup, About::MergeGroup { head, .. }) => {
+            Lane::MergeGroup { repository, head: head.clone() }
+        }
+        _ => Lane::Own,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,9 @@ pub const FORMAT: u64 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
+/// The largest integer an entry may hold: what every JSON reader keeps exactly (RFC 8785 §3.2.2.3).
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
 /// An entry as it is read back. Unknown kinds and fields are kept in the raw bytes and verify.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
@@ -189,6 +192,118 @@ pub struct Receipt {
     pub flag: Option<Flag>,
 }
 
+/// Why something cannot be an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("it has {0} bytes, the limit is {MAX_ENTRY}")]
+    TooLarge(usize),
+    #[error("{0} is not an integer below 2^53")]
+    Number(String),
+    #[error("{0}")]
+    Json(String),
+}
+
+impl Entry {
+    /// The bytes that are stored and hashed: RFC 8785.
+    ///
+    /// # Errors
+    /// More than [`MAX_ENTRY`] bytes, or a number that not every JSON reader would keep.
+    pub fn canonical(&self) -> Result<Bytes, EntryError> {
+        let value = serde_json::to_value(self).map_err(|e| EntryError::Json(e.to_string()))?;
+        check_numbers(&value)?;
+        let raw = serde_json_canonicalizer::to_vec(&value).map_err(|e| EntryError::Json(e.to_string()))?;
+        if raw.len() > MAX_ENTRY {
+            return Err(EntryError::TooLarge(raw.len()));
+        }
+        Ok(raw.into())
+    }
+
+    /// # Errors
+    /// Not JSON, or a field that gatelog acts on has another shape. Such an entry (of a newer
+    /// gatelog) still verifies: see [`Link`].
+    pub fn parse(raw: &[u8]) -> Result<Self, EntryError> {
+        serde_json::from_slice(raw).map_err(|e| EntryError::Json(e.to_string()))
+    }
+}
+
+/// What binds an entry to the one before and to its bodies: all that verification needs to read, so
+/// that unknown kinds and fields verify as opaque.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Link {
+    pub v: u64,
+    pub seq: u64,
+    pub time: Time,
+    pub prev: Hash,
+    #[serde(default)]
+    pub bodies: BTreeMap<String, BodyRef>,
+}
+
+impl Link {
+    /// # Errors
+    /// Not JSON, or without one of these fields.
+    pub fn parse(raw: &[u8]) -> Result<Self, EntryError> {
+        serde_json::from_slice(raw).map_err(|e| EntryError::Json(e.to_string()))
+    }
+}
+
+/// What keeps raw bytes from being what gatelog would have written; `None` if nothing does.
+/// A lint: hashes are over the raw bytes, whatever they are.
+#[must_use]
+pub fn not_canonical(raw: &[u8]) -> Option<EntryError> {
+    if raw.len() > MAX_ENTRY {
+        return Some(EntryError::TooLarge(raw.len()));
+    }
+    let json = |e: &dyn std::fmt::Display| Some(EntryError::Json(e.to_string()));
+    let value: serde_json::Value = match serde_json::from_slice(raw) {
+        Ok(value) => value,
+        Err(e) => return json(&e),
+    };
+    if let Err(e) = check_numbers(&value) {
+        return Some(e);
+    }
+    match serde_json_canonicalizer::to_vec(&value) {
+        Ok(canonical) if canonical == raw => None,
+        Ok(_) => json(&"not in the form of RFC 8785"),
+        Err(e) => json(&e),
+    }
+}
+
+fn check_numbers(value: &serde_json::Value) -> Result<(), EntryError> {
+    use serde_json::Value;
+    match value {
+        Value::Number(n) => {
+            let size = n.as_u64().or_else(|| n.as_i64().map(i64::unsigned_abs));
+            if size.is_some_and(|n| n <= MAX_INTEGER) {
+                Ok(())
+            } else {
+                Err(EntryError::Number(n.to_string()))
+            }
+        }
+        Value::Array(items) => items.iter().try_for_each(check_numbers),
+        Value::Object(fields) => fields.values().try_for_each(check_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+impl Kind {
+    /// As it stands in the entry.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Event => "event",
+            Self::Verdict => "verdict",
+            Self::Report => "report",
+            Self::Policy => "policy",
+            Self::Waiver => "waiver",
+            Self::Reconcile => "reconcile",
+            Self::Erasure => "erasure",
+            Self::Key => "key",
+            Self::Service => "service",
+            Self::Unknown(name) => name,
+        }
+    }
+}
+
 impl std::fmt::Display for Hash {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -216,5 +331,74 @@ impl Serialize for Hash {
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::SubjectKind;
+
+    fn entry(data: serde_json::Value) -> Entry {
+        Entry {
+            v: FORMAT,
+            seq: 7,
+            time: "2026-11-24T15:04:05Z".parse().unwrap(),
+            kind: Kind::Event,
+            prev: Hash([0xab; 32]),
+            subject: Subject {
+                kind: SubjectKind::None,
+                installation: None,
+                organization: None,
+                repository: Some(5),
+                id: None,
+                head: None,
+                base: None,
+                ref_kind: None,
+            },
+            key: "delivery:1".into(),
+            refs: vec![],
+            bodies: BTreeMap::new(),
+            data,
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let raw = entry(serde_json::json!({"name": "push", "flags": []})).canonical().unwrap();
+        let expected = concat!(
+            r#"{"bodies":{},"data":{"flags":[],"name":"push"},"key":"delivery:1","kind":"event","prev":"#,
+            r#""abababababababababababababababababababababababababababababababab","refs":[],"seq":7,"#,
+            r#""subject":{"kind":"none","repository":5},"time":"2026-11-24T15:04:05.000000Z","v":1}"#,
+        );
+        assert_eq!(std::str::from_utf8(&raw).unwrap(), expected);
+        assert_eq!(not_canonical(&raw), None);
+        assert_eq!(Entry::parse(&raw).unwrap().canonical().unwrap(), raw);
+    }
+
+    #[test]
+    fn numbers_that_readers_would_change_are_refused() {
+        for bad in [serde_json::json!(1.5), serde_json::json!(1_u64 << 53), serde_json::json!(-(1_i64 << 53))]
+        {
+            let error = entry(serde_json::json!({"deep": [{"n": bad}]})).canonical().unwrap_err();
+            assert!(matches!(error, EntryError::Number(_)), "{error}");
+        }
+        entry(serde_json::json!({"n": MAX_INTEGER})).canonical().unwrap();
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let spare = MAX_ENTRY - entry(serde_json::json!({"s": ""})).canonical().unwrap().len();
+        entry(serde_json::json!({"s": "x".repeat(spare)})).canonical().unwrap();
+        let over = entry(serde_json::json!({"s": "x".repeat(spare + 1)})).canonical();
+        assert_eq!(over.unwrap_err(), EntryError::TooLarge(MAX_ENTRY + 1));
+    }
+
+    #[test]
+    fn other_writings_of_the_same_json_are_told() {
+        assert!(not_canonical(br#"{"b":1,"a":2}"#).is_some());
+        assert!(not_canonical(br#"{"a": 1}"#).is_some());
+        assert!(not_canonical(br#"{"a":1.0}"#).is_some());
+        assert!(not_canonical(br#"{"a":1}"#).is_none());
     }
 }

@@ -8,6 +8,10 @@
 //! * **Variables of `every`** count as unbound inside, so `not s[v]` never holds there and `k = 1`
 //!   always does. `every k, v in c { … }` gets `__e0 := k; __e1 := v;` and uses those.
 //!
+//! * **A clause of an `else` chain whose value is undefined.** OPA goes on to the next clause; regorus
+//!   stops, and the whole rule is undefined. `f := x[0] if { a } else := …` becomes
+//!   `f := __v0 if { a; __v0 := x[0] } else := …`.
+//!
 //! The digest of a bundle is of the author's text; a verdict also names [`REWRITER`].
 
 use std::{
@@ -16,8 +20,8 @@ use std::{
 };
 
 use regorus::unstable::{
-    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, Source, Span, Token,
-    TokenKind,
+    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead,
+    Source, Span, Token, TokenKind,
 };
 
 use super::{
@@ -38,7 +42,10 @@ const MAX_PASSES: usize = 32;
 /// A variable of `every` that is declared again inside it.
 pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>) -> Result<String, LoadError> {
     let path = module.package.span.source.file();
-    let mut text = rewrite_every(module)?;
+    let mut text = match rewrite_else(module, names) {
+        Some(text) => rewrite_every(ast::parse(path, &text)?.as_ref())?,
+        None => rewrite_every(module)?,
+    };
     let mut fresh = Fresh::new(&text, "__n");
     for _ in 0..MAX_PASSES {
         let parsed = ast::parse(path, &text)?;
@@ -87,6 +94,62 @@ impl Edits {
         }
         out.push_str(text.get(done..).unwrap_or_default());
         out
+    }
+}
+
+// --- else
+
+/// Takes the values of `else` chains into their bodies. `None`: nothing to change.
+fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
+    let source = &module.package.span.source;
+    let text = source.contents();
+    let brackets = Brackets::new(source);
+    let (mut fresh, mut edits) = (Fresh::new(text, "__v"), Edits::default());
+    for rule in &module.policy {
+        let Rule::Spec { head, bodies, .. } = rule.as_ref() else { continue };
+        // After the last clause nothing follows: undefined is undefined.
+        let Some((_, others)) = bodies.split_last() else { continue };
+        for (at, body) in others.iter().enumerate().filter(|_| bodies.iter().any(|b| b.is_else)) {
+            let assign = if at == 0 { head_value(head) } else { body.assign.as_ref() };
+            if let Some(assign) = assign.filter(|a| !names.has_value(module, &a.value)) {
+                take_into_body(text, &brackets, &assign.value, &body.query, &fresh.name(), &mut edits);
+            }
+        }
+    }
+    (!edits.0.is_empty()).then(|| edits.apply(text))
+}
+
+fn head_value(head: &RuleHead) -> Option<&RuleAssign> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
+        RuleHead::Set { .. } => None,
+    }
+}
+
+fn take_into_body(
+    text: &str,
+    brackets: &Brackets,
+    value: &Expr,
+    query: &Query,
+    name: &str,
+    edits: &mut Edits,
+) {
+    let Some(last) = query.stmts.last() else { return };
+    let (start, end) = brackets.extent(value);
+    let bind = format!("{name} := ({})", text.get(start..end).unwrap_or_default());
+    let (open, done) = (query.span.start as usize, statement_end(last));
+    edits.0.push((start, end, name.to_owned()));
+    let close = brackets.close.get(&open).filter(|_| query.span.text().starts_with('{'));
+    match close.map(|close| close - 1) {
+        // On a line of its own no `;` may stand before it.
+        Some(close) if text.get(done..close).is_some_and(|t| t.contains('\n')) => {
+            edits.0.push((close, close, format!("{bind} ")));
+        }
+        Some(close) => edits.0.push((close, close, format!("; {bind} "))),
+        None => {
+            edits.0.push((open, open, "{ ".to_owned()));
+            edits.0.push((done, done, format!("; {bind} }}")));
+        }
     }
 }
 

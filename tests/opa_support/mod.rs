@@ -3,30 +3,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 use serde_json::Value;
-
-/// `GATELOG_OPA`, `target/tools/opa`, or `opa` on the `PATH`.
-///
-/// Says in one line what did not run where there is none, and fails where `GATELOG_REQUIRE` names it.
-pub fn opa(what: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("GATELOG_OPA").map(PathBuf::from);
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/opa");
-    let found = named
-        .into_iter()
-        .chain([tools, PathBuf::from("opa")])
-        .find(|p| Command::new(p).arg("version").output().is_ok_and(|o| o.status.success()));
-    if found.is_none() {
-        let required =
-            std::env::var("GATELOG_REQUIRE").is_ok_and(|r| r.split(',').any(|t| t.trim() == "opa"));
-        assert!(!required, "`opa` is required and not there");
-        eprintln!("no `opa` here: did not run {what}");
-    }
-    found
-}
 
 /// Number of cases: `GATELOG_EFFORT=long` means 20 times as many.
 pub fn cases(quick: usize) -> usize {

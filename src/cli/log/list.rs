@@ -1,0 +1,313 @@
+//! `gatelog log list`
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use unicode_width::UnicodeWidthStr as _;
+
+use super::{CommandResult, Exit, Failure, Item, Place, entries, payload, safe, safe_json, story};
+use crate::{
+    event::{RepoName, SubjectKind},
+    ledger::entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
+    time::Time,
+    verdict::Decision,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Of this repository: its name as any event gave it, or its id.
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<String>,
+    /// About this pull request.
+    #[arg(long, value_name = "NUMBER")]
+    pr: Option<u64>,
+    /// Whose subject's head begins with this.
+    #[arg(long, value_parser = parse_sha)]
+    sha: Option<String>,
+    /// event, verdict, report, policy, service …
+    #[arg(long)]
+    kind: Option<String>,
+    /// Verdicts that decided allow, deny, pending, error or superseded.
+    #[arg(long, value_parser = parse_decision)]
+    decision: Option<Decision>,
+    /// Not before: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Time>,
+    /// Before: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Time>,
+    /// Only the newest N.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// table; json and jsonl are the entries byte for byte, so that they can be hashed.
+    #[arg(long, default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Jsonl,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let journal = args.place.journal()?;
+    let repositories = args.repo.as_deref().map(|name| resolve(&journal, name)).transpose()?;
+    let mut out = Output::new(args);
+    let mut names = BTreeMap::new();
+    for item in entries(&journal, 0)? {
+        let item = item?;
+        let payload = item
+            .entry
+            .as_ref()
+            .filter(|e| e.kind == Kind::Event && out.needs_names())
+            .map(|_| item.json("payload"));
+        let payload = payload.transpose()?.flatten();
+        if let Some((id, name)) = payload.as_ref().and_then(payload::repository) {
+            names.insert(id, name.to_owned());
+        }
+        if matches(args, repositories.as_ref(), &item) {
+            out.add(&item, payload.as_ref(), &names)?;
+        }
+    }
+    out.finish()?;
+    Ok(Exit::Ok)
+}
+
+/// Writes as it goes; with `--limit`, keeps the newest.
+struct Output<'a> {
+    args: &'a Args,
+    out: anstream::AutoStream<std::io::StdoutLock<'static>>,
+    newest: VecDeque<String>,
+    any: bool,
+    story: Option<story::Story>,
+    terminal: bool,
+}
+
+impl<'a> Output<'a> {
+    fn new(args: &'a Args) -> Self {
+        let table = args.format == Format::Table;
+        Self {
+            args,
+            out: anstream::stdout().lock(),
+            newest: VecDeque::new(),
+            any: false,
+            story: args.repo.as_ref().zip(args.pr).filter(|_| table).map(|(_, pr)| story::Story::new(pr)),
+            terminal: std::io::stdout().is_terminal(),
+        }
+    }
+
+    fn needs_names(&self) -> bool {
+        self.args.format == Format::Table
+    }
+
+    fn add(
+        &mut self,
+        item: &Item,
+        payload: Option<&serde_json::Value>,
+        names: &BTreeMap<u64, String>,
+    ) -> Result<(), Failure> {
+        let text = match (self.args.format, &mut self.story) {
+            (Format::Table, Some(story)) => story.entry(item, payload, names)?,
+            (Format::Table, None) => row(item, names)?,
+            (Format::Json | Format::Jsonl, _) => self.raw(item),
+        };
+        let Some(limit) = self.args.limit else { return self.print(&text) };
+        self.newest.push_back(text);
+        if self.newest.len() > limit {
+            self.newest.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The bytes that are hashed; on a terminal, the same JSON without what could harm it.
+    fn raw(&self, item: &Item) -> String {
+        let raw = String::from_utf8_lossy(&item.raw);
+        if self.terminal { safe_json(&raw) } else { raw.into_owned() }
+    }
+
+    fn print(&mut self, text: &str) -> Result<(), Failure> {
+        let first = !std::mem::replace(&mut self.any, true);
+        match self.args.format {
+            Format::Json => write!(self.out, "{}{text}", if first { "[\n" } else { ",\n" })?,
+            Format::Jsonl => writeln!(self.out, "{text}")?,
+            Format::Table => {
+                if first && self.story.is_none() {
+                    writeln!(self.out, "{:>6}  {:19}  {:8}  {:28}  WHAT", "ENTRY", "TIME", "KIND", "ABOUT")?;
+                }
+                writeln!(self.out, "{text}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        for text in std::mem::take(&mut self.newest) {
+            self.print(&text)?;
+        }
+        match (self.args.format, self.any) {
+            (Format::Json, true) => writeln!(self.out, "\n]")?,
+            (Format::Json, false) => writeln!(self.out, "[]")?,
+            (Format::Table, false) => writeln!(self.out, "No entry matches.")?,
+            _ => {}
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+fn matches(args: &Args, repositories: Option<&BTreeSet<u64>>, item: &Item) -> bool {
+    let time = item.link.time;
+    let in_time = args.since.is_none_or(|t| time >= t) && args.until.is_none_or(|t| time < t);
+    let Some(entry) = &item.entry else {
+        let asked = repositories.is_some() || args.pr.is_some() || args.sha.is_some();
+        return in_time && !asked && args.kind.is_none() && args.decision.is_none();
+    };
+    let subject = &entry.subject;
+    let pull = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
+    let head = subject.head.as_ref().map(|s| s.as_str());
+    in_time
+        && repositories.is_none_or(|ids| subject.repository.is_some_and(|id| ids.contains(&id)))
+        && args.pr.is_none_or(|n| pull == Some(n))
+        && args.sha.as_deref().is_none_or(|sha| head.is_some_and(|h| h.starts_with(sha)))
+        && args.kind.as_deref().is_none_or(|kind| entry.kind.as_str() == kind)
+        && args.decision.is_none_or(|d| decision(entry) == Some(d))
+}
+
+fn decision(entry: &Entry) -> Option<Decision> {
+    (entry.kind == Kind::Verdict).then(|| data::<VerdictData>(entry).map(|v| v.decision)).flatten()
+}
+
+/// The ids of a repository: one, unless another repository had the name before.
+fn resolve(journal: &Path, wanted: &str) -> Result<BTreeSet<u64>, Failure> {
+    if let Ok(id) = wanted.parse() {
+        return Ok(BTreeSet::from([id]));
+    }
+    let name: RepoName = wanted.parse().map_err(Failure::usage)?;
+    let (mut ids, mut known) = (BTreeSet::new(), BTreeSet::new());
+    for item in entries(journal, 0)? {
+        let item = item?;
+        let is_event = item.entry.as_ref().is_some_and(|e| e.kind == Kind::Event);
+        let payload = if is_event { item.json("payload")? } else { None };
+        if let Some((id, found)) = payload.as_ref().and_then(payload::repository) {
+            known.insert(found.to_owned());
+            if found.eq_ignore_ascii_case(name.as_str()) {
+                ids.insert(id);
+            }
+        }
+    }
+    if ids.is_empty() {
+        let known: Vec<_> = known.iter().take(10).map(|n| safe(n)).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        return Err(Failure::usage(format!("no event names the repository {name}; known: {known}")));
+    }
+    Ok(ids)
+}
+
+fn row(item: &Item, names: &BTreeMap<u64, String>) -> Result<String, Failure> {
+    let time = clock(item.link.time);
+    let Some(entry) = &item.entry else {
+        return Ok(format!("{:>6}  {time}  {:8}  {:28}  written by a newer gatelog", item.seq, "?", ""));
+    };
+    let about = padded(&about(entry, names), 28);
+    let kind = safe(entry.kind.as_str());
+    Ok(format!("{:>6}  {time}  {kind:8}  {about}  {}", item.seq, what(item, entry)?))
+}
+
+/// `2026-11-24 15:04:05`, UTC.
+pub fn clock(time: Time) -> String {
+    time.to_string().chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
+}
+
+/// `acme/pay#12`, `acme/pay@1a2b3c4`, or ids where no event told the name.
+fn about(entry: &Entry, names: &BTreeMap<u64, String>) -> String {
+    let s = &entry.subject;
+    let repository = match s.repository {
+        Some(id) => names.get(&id).map_or_else(|| format!("repository {id}"), |n| safe(n)),
+        None => return s.organization.map_or(String::new(), |id| format!("organization {id}")),
+    };
+    match (s.kind, s.id, &s.head) {
+        (SubjectKind::PullRequest, Some(n), _) => format!("{repository}#{n}"),
+        (_, _, Some(sha)) => format!("{repository}@{}", sha.short()),
+        _ => repository,
+    }
+}
+
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+fn what(item: &Item, entry: &Entry) -> Result<String, Failure> {
+    Ok(match entry.kind {
+        Kind::Event => event_name(entry),
+        Kind::Verdict => {
+            let decision = decision(entry).map_or("?", Decision::as_str);
+            let reason = item.json("verdict")?;
+            let reason = reason.as_ref().and_then(|v| v.get("reason")?.as_str()).unwrap_or_default();
+            if reason.is_empty() { decision.into() } else { format!("{decision}: {}", safe(reason)) }
+        }
+        Kind::Report => report(entry),
+        _ => shortened(&safe_json(&entry.data.to_string()), 100),
+    })
+}
+
+/// `pull_request.opened`, with what sets it apart.
+pub fn event_name(entry: &Entry) -> String {
+    let Some(event) = data::<EventData>(entry) else {
+        return shortened(&safe_json(&entry.data.to_string()), 100);
+    };
+    let action = event.action.map_or(String::new(), |a| format!(".{}", safe(&a)));
+    let flags: String = event.flags.iter().map(|f| format!("  [{}]", word(f))).collect();
+    let cause = event.cause.map_or(String::new(), |c| format!("  ({})", word(&c)));
+    format!("{}{action}{cause}{flags}", safe(&event.name))
+}
+
+/// What was shown on GitHub.
+pub fn report(entry: &Entry) -> String {
+    let Some(r) = data::<ReportData>(entry) else { return String::new() };
+    let state = r.conclusion.unwrap_or_else(|| "in_progress".into());
+    let done = match r.result {
+        ReportResult::Created => "created",
+        ReportResult::Updated => "updated",
+        ReportResult::Unchanged => "was so already",
+        ReportResult::Withheld => "not sent",
+    };
+    format!("{} on {}: {} ({done})", safe(&r.target.check), r.target.sha.short(), safe(&state))
+}
+
+/// A unit variant as it is written in JSON.
+pub fn word(value: &impl serde::Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    safe(json.as_str().unwrap_or_default())
+}
+
+pub fn data<T: serde::de::DeserializeOwned>(entry: &Entry) -> Option<T> {
+    serde_json::from_value(entry.data.clone()).ok()
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    let short: String = text.chars().take(most).collect();
+    if short.len() < text.len() { short + "…" } else { short }
+}
+
+fn parse_sha(text: &str) -> Result<String, String> {
+    let text = text.to_ascii_lowercase();
+    let hex = text.bytes().all(|b| b.is_ascii_hexdigit());
+    if hex && (4..=64).contains(&text.len()) { Ok(text) } else { Err("give 4 to 64 hex digits".into()) }
+}
+
+fn parse_decision(text: &str) -> Result<Decision, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "one of allow, deny, pending, error, superseded".to_owned())
+}
+
+fn parse_time(text: &str) -> Result<Time, String> {
+    text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_: String| {
+        "give a day such as 2026-11-24 or a time such as 2026-11-24T15:04:05Z".to_owned()
+    })
+}

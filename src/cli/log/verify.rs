@@ -1,0 +1,97 @@
+//! `gatelog log verify`
+
+use std::io::Write as _;
+
+use super::{CommandResult, Exit, Failure, Place};
+use crate::ledger::verify::{Verified, VerifyError, verify};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let journal = args.place.journal()?;
+    let mut out = anstream::stdout().lock();
+    match verify(&journal) {
+        Ok(found) => {
+            write!(out, "{}", text(&found))?;
+            Ok(Exit::Ok)
+        }
+        Err(VerifyError::Failed { at, what }) => {
+            writeln!(out, "If this is a copy made while the service wrote: copy again and verify that.")?;
+            writeln!(out, "FAILED at entry {at}: {what}")?;
+            Ok(Exit::Integrity)
+        }
+        Err(VerifyError::CannotRead(what)) => Err(Failure::could_not_run(what)),
+    }
+}
+
+/// The whole report; its last line is for scripts.
+fn text(v: &Verified) -> String {
+    let mut out = format!("ledger {}\n", hex::encode(v.ledger_id));
+    if let Some((first, last)) = v.times {
+        out += &format!("written from {first} to {last}\n");
+    }
+    out += &format!("{} bodies are what their entries commit to\n", v.bodies);
+    if v.redacted_bodies > 0 {
+        out += &format!("{} bodies are redacted, at {}\n", v.redacted_bodies, some_of(&v.redacted));
+    }
+    if let Some((seq, what)) = v.lints.first() {
+        out += &format!(
+            "lint: {} entries are not in canonical form, first entry {seq}: {what}\n",
+            v.lints.len()
+        );
+    }
+    if let Some(torn) = v.torn {
+        out += &format!(
+            "note: {torn}: a write in progress, or one that a crash cut short; not part of the ledger\n"
+        );
+    }
+    out += "not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end\n";
+    match v.entries.checked_sub(1) {
+        Some(last) => out += &format!("VERIFIED  entries 0..{last}  root {}\n", v.root),
+        None => out += &format!("VERIFIED  no entries  root {}\n", v.root),
+    }
+    out
+}
+
+fn some_of(seqs: &[u64]) -> String {
+    let shown: Vec<_> = seqs.iter().take(10).map(ToString::to_string).collect();
+    let more = if seqs.len() > 10 { " …" } else { "" };
+    format!("{}{more}", shown.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ledger::entry::Hash, store::journal::recover::Torn};
+
+    #[test]
+    fn report() {
+        let time = |t: &str| t.parse().unwrap();
+        let found = Verified {
+            entries: 43,
+            root: Hash([0xab; 32]),
+            ledger_id: [0x11; 16],
+            times: Some((time("2026-11-24T15:04:05Z"), time("2026-11-25T15:04:05Z"))),
+            bodies: 56,
+            redacted: vec![7, 9],
+            redacted_bodies: 3,
+            lints: vec![(3, "not in the form of RFC 8785".into())],
+            sealed: false,
+            torn: Some(Torn { after: Some(42), bytes: 17 }),
+        };
+        insta::assert_snapshot!(text(&found), @r"
+        ledger 11111111111111111111111111111111
+        written from 2026-11-24T15:04:05.000000Z to 2026-11-25T15:04:05.000000Z
+        56 bodies are what their entries commit to
+        3 bodies are redacted, at 7, 9
+        lint: 1 entries are not in canonical form, first entry 3: not in the form of RFC 8785
+        note: torn tail after 42, 17 bytes: a write in progress, or one that a crash cut short; not part of the ledger
+        not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end
+        VERIFIED  entries 0..42  root abababababababababababababababababababababababababababababababab
+        ");
+    }
+}

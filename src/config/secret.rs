@@ -1,0 +1,66 @@
+//! Secrets: read from files only, wiped when dropped, never shown.
+
+use std::{fmt, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
+
+use zeroize::Zeroizing;
+
+use super::ConfigError;
+
+/// Larger than any key or secret.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Bytes that no log, error or `Debug` output shows.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one who uses them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Reads a secret without the line end that editors and `echo` leave, and a warning where others
+/// may read the file too. `what` names it in errors: `[github] private_key_file`.
+///
+/// # Errors
+/// [`ConfigError::Unreadable`] if the file cannot be read, [`ConfigError::Wrong`] if it is empty or
+/// too large.
+pub fn read(what: &str, path: &Path) -> Result<(Secret, Option<String>), ConfigError> {
+    let unreadable =
+        |e: std::io::Error| ConfigError::Unreadable(format!("{what}: cannot read {}: {e}", path.display()));
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    // Never grows, so no copy stays behind unwiped.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET as usize + 64));
+    file.take(MAX_SECRET + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_SECRET {
+        return Err(ConfigError::Wrong(format!("{what}: {} is over {MAX_SECRET} bytes", path.display())));
+    }
+    while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        bytes.pop();
+    }
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(ConfigError::Wrong(format!("{what}: {} is empty", path.display())));
+    }
+    let warning = (mode & 0o077 != 0).then(|| {
+        format!(
+            "{what}: {p} can be read by others (mode {:03o}); `chmod 600 {p}` mends it",
+            mode & 0o777,
+            p = path.display()
+        )
+    });
+    Ok((Secret(bytes), warning))
+}

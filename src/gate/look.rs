@@ -1,0 +1,358 @@
+//! From an event to the frozen document that policies read.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Gate, Item, drafts::PullAddress};
+use crate::{
+    event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Source, Subject, SubjectKind},
+    facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef},
+    github::{RepoAt, Trouble, TroubleKind, gather},
+    policy::{Bundle, ENGINE, EventHeader, Input, REWRITER},
+    time::Time,
+    verdict::{Decision, Verdict},
+};
+
+/// What a judgement starts from.
+pub(super) struct Looked {
+    /// `None` only where no policy is asked.
+    pub input: Option<Arc<Input>>,
+    /// The event's subject with the head and base that were read.
+    pub subject: Subject,
+    pub at: Option<RepoAt>,
+    /// Whether the pull request is open; `None` if this is not about one.
+    pub open: Option<bool>,
+    pub base_ref: Option<String>,
+    /// When the facts were frozen.
+    pub frozen_at: Time,
+    /// A push of a branch whose pusher the payload does not show.
+    pub pusher_unknown: bool,
+    /// GitHub could not be asked: to be judged again when it is back.
+    pub without_github: bool,
+    /// The decision where no policy is asked.
+    pub verdict: Option<Verdict>,
+}
+
+impl Gate {
+    /// Gathers what the controls need and freezes it.
+    pub(super) async fn look(
+        &self,
+        item: &Item,
+        older: &[Item],
+        handling: Handling,
+        bundle: Arc<Bundle>,
+    ) -> Result<Looked, Trouble> {
+        let Some(event) = item.event.as_deref() else {
+            return Ok(self.look_at_nothing(item, "the payload could not be read"));
+        };
+        let payload = match self.payload_of(item.seq) {
+            Ok(payload) => payload,
+            Err(e) => return Ok(self.look_at_nothing(item, &e)),
+        };
+        let about = self.about(item, handling);
+        let at = repo_at(event);
+        let mut facts = bare(event);
+        if let Some(at) = &at {
+            match about {
+                SubjectKind::PullRequest => self.look_at_pull(item, older, at, event, &mut facts).await?,
+                SubjectKind::MergeGroup => self.look_at_group(at, event, &mut facts).await?,
+                _ => {}
+            }
+        } else if about != SubjectKind::None {
+            missing(&mut facts, about, "the delivery names no installation or repository");
+        }
+        if about == SubjectKind::Ref {
+            let push = push_of(event, &payload);
+            facts.target =
+                push.as_ref().map(|p| TargetRef { ref_kind: p.ref_kind, name: p.ref_name.clone() });
+            facts.push = push;
+        }
+        let header = header(item, event);
+        if let Some(at) = &at {
+            let early = match Input::new(about, header.clone(), payload.clone(), &facts) {
+                Ok(early) => Arc::new(early),
+                Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
+            };
+            facts = self.complete(at, early, &payload, facts, bundle).await?;
+        }
+        facts.time = Time::now();
+        let input = match Input::new(about, header, payload, &facts) {
+            Ok(input) => Arc::new(input),
+            Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
+        };
+        Ok(Looked {
+            subject: subject_of(event, about, &facts),
+            open: facts.change.as_ref().map(|c| c.pull_request.state == "open"),
+            base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
+            pusher_unknown: facts.push.as_ref().is_some_and(|p| p.pusher.is_none()),
+            frozen_at: facts.time,
+            input: Some(input),
+            at,
+            without_github: false,
+            verdict: None,
+        })
+    }
+
+    async fn look_at_pull(
+        &self,
+        item: &Item,
+        older: &[Item],
+        at: &RepoAt,
+        event: &Event,
+        facts: &mut Facts,
+    ) -> Result<(), Trouble> {
+        let About::PullRequest(pull) = &event.about else { return Ok(()) };
+        let floor = self.floor(at, pull, item, older);
+        match gather::pull(&self.0.github, at, pull.number, &floor).await {
+            Ok(pulled) => {
+                facts.target = Some(TargetRef {
+                    ref_kind: crate::event::RefKind::Branch,
+                    name: pulled.change.pull_request.base.name.clone(),
+                });
+                facts.change = Some(pulled.change);
+                facts.facts.missing.extend(pulled.missing);
+            }
+            Err(t) if t.kind == TroubleKind::Gone => missing(facts, SubjectKind::PullRequest, &t.reason),
+            Err(t) => return Err(t),
+        }
+        Ok(())
+    }
+
+    async fn look_at_group(&self, at: &RepoAt, event: &Event, facts: &mut Facts) -> Result<(), Trouble> {
+        let About::MergeGroup { head, head_ref, base, base_ref, .. } = &event.about else { return Ok(()) };
+        let name = base_ref.strip_prefix("refs/heads/").unwrap_or(base_ref).to_owned();
+        facts.target = Some(TargetRef { ref_kind: crate::event::RefKind::Branch, name: name.clone() });
+        let group = MergeGroup {
+            head_sha: head.clone(),
+            head_ref: head_ref.clone(),
+            base_sha: base.clone(),
+            base_ref: name,
+            entries: None,
+        };
+        match gather::merge_group(&self.0.github, at, &group).await {
+            Ok(grouped) => {
+                facts.merge_group = Some(grouped.group);
+                facts.facts.missing.extend(grouped.missing);
+            }
+            Err(t) if t.kind == TroubleKind::Gone => {
+                facts.merge_group = Some(group);
+                missing(facts, SubjectKind::MergeGroup, &t.reason);
+            }
+            Err(t) => return Err(t),
+        }
+        Ok(())
+    }
+
+    /// Asks the controls what they need, and fetches it.
+    async fn complete(
+        &self,
+        at: &RepoAt,
+        early: Arc<Input>,
+        payload: &Value,
+        facts: Facts,
+        bundle: Arc<Bundle>,
+    ) -> Result<Facts, Trouble> {
+        let needs = self.0.judge.needs(bundle, early).await;
+        let needs = needs.into_iter().map(|n| (n.fact, n.id)).collect();
+        let known = self.known(&facts, payload);
+        let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
+        let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
+        facts.facts.complete = facts.facts.missing.is_empty();
+        facts.facts.fetched_at = Time::now();
+        Ok(facts)
+    }
+
+    /// GitHub did not answer for too long: every control that needs it is `error`.
+    pub(super) fn look_without_github(&self, item: &Item, trouble: &Trouble) -> Looked {
+        let handling = item.event.as_deref().map_or(Handling::BARE, crate::event::handling);
+        let about = self.about(item, handling);
+        let reason = format!("GitHub could not be asked: {}", trouble.reason);
+        let mut looked = self.look_empty(item, about, Some(&reason));
+        looked.without_github = true;
+        if looked.input.is_none() {
+            return self.look_at_nothing(item, &reason);
+        }
+        looked
+    }
+
+    /// No policy is asked: the decision is `error`, with the reason.
+    pub(super) fn look_at_nothing(&self, item: &Item, reason: &str) -> Looked {
+        let handling = item.event.as_deref().map_or(Handling::BARE, crate::event::handling);
+        let mut looked = self.look_empty(item, self.about(item, handling), None);
+        looked.verdict = Some(self.no_verdict(reason));
+        looked
+    }
+
+    pub(super) fn no_verdict(&self, reason: &str) -> Verdict {
+        Verdict {
+            decision: Decision::Error,
+            reason: format!("Cannot decide: {reason}"),
+            controls: vec![],
+            valid_until: None,
+            bundle: self.bundle().digest().to_owned(),
+            engine: ENGINE.to_owned(),
+            rewriter: REWRITER,
+        }
+    }
+
+    fn look_empty(&self, item: &Item, about: SubjectKind, gone: Option<&str>) -> Looked {
+        let event = item.event.as_deref();
+        let mut facts = event.map_or_else(|| status(None), bare);
+        if let Some(reason) = gone {
+            missing(&mut facts, about, reason);
+        }
+        let header = event.map_or_else(|| unreadable_header(item), |e| header(item, e));
+        let payload = event.and_then(|_| self.payload_of(item.seq).ok()).unwrap_or(Value::Null);
+        let subject = event.map_or(super::drafts::NOTHING, |e| subject_of(e, about, &facts));
+        let at = event.and_then(repo_at);
+        let known_head = match (&at, subject.kind, subject.id) {
+            (Some(at), SubjectKind::PullRequest, Some(n)) => {
+                super::lock(&self.0.pulls).head(at.repository.id, n)
+            }
+            _ => None,
+        };
+        let open = match (&at, subject.kind, subject.id) {
+            (Some(at), SubjectKind::PullRequest, Some(n)) => {
+                Some(super::lock(&self.0.pulls).is_open(at.repository.id, n))
+            }
+            _ => None,
+        };
+        Looked {
+            input: Input::new(about, header, payload, &facts).ok().map(Arc::new),
+            subject: Subject { head: subject.head.clone().or(known_head), ..subject },
+            at,
+            open,
+            base_ref: None,
+            pusher_unknown: false,
+            frozen_at: facts.time,
+            without_github: false,
+            verdict: None,
+        }
+    }
+
+    /// On what an event is judged. A replayed body gives no facts: GitHub signs only the body, so
+    /// anyone who saw it could send it again under a new GUID. It may cause another look, no more.
+    fn about(&self, item: &Item, handling: Handling) -> SubjectKind {
+        match handling.judge {
+            On::PullRequest => SubjectKind::PullRequest,
+            On::Ref if item.replayed => SubjectKind::None,
+            On::Ref => SubjectKind::Ref,
+            On::MergeGroup => SubjectKind::MergeGroup,
+            On::Bare => SubjectKind::None,
+        }
+    }
+}
+
+/// The event that [`super::drafts::look_again`] records.
+pub(super) fn own_event(at: &PullAddress, cause: Cause) -> Event {
+    Event {
+        name: "gatelog".into(),
+        action: Some("look_again".into()),
+        source: Source::Gatelog,
+        cause: Some(cause),
+        installation: Some(at.installation),
+        organization: at.organization,
+        repository: Some(at.repository.clone()),
+        sender: None,
+        about: About::PullRequest(PullRequestRef { number: at.number, ..PullRequestRef::default() }),
+    }
+}
+
+fn repo_at(event: &Event) -> Option<RepoAt> {
+    Some(RepoAt { installation: event.installation?, repository: event.repository.clone()? })
+}
+
+fn status(repository: Option<crate::event::Repository>) -> Facts {
+    let now = Time::now();
+    Facts {
+        time: now,
+        repository,
+        target: None,
+        change: None,
+        push: None,
+        merge_group: None,
+        teams: Default::default(),
+        organizations: Default::default(),
+        base_rules: None,
+        facts: Status { complete: true, missing: vec![], fetched_at: now },
+    }
+}
+
+fn bare(event: &Event) -> Facts {
+    status(event.repository.clone())
+}
+
+fn missing(facts: &mut Facts, about: SubjectKind, reason: &str) {
+    let fact = match about {
+        SubjectKind::PullRequest => "pull_request",
+        SubjectKind::MergeGroup => "merge_group",
+        SubjectKind::Ref => "push_commits",
+        _ => return,
+    };
+    facts.facts.complete = false;
+    facts.facts.missing.push(Missing { fact: fact.into(), id: None, reason: reason.to_owned() });
+    if about == SubjectKind::Ref {
+        facts.facts.missing.push(Missing { fact: "landed".into(), id: None, reason: reason.to_owned() });
+    }
+}
+
+fn header(item: &Item, event: &Event) -> EventHeader {
+    EventHeader {
+        name: event.name.clone(),
+        action: event.action.clone(),
+        delivery: item.guid.clone(),
+        received_at: item.received_at,
+        source: event.source,
+        cause: event.cause,
+    }
+}
+
+fn unreadable_header(item: &Item) -> EventHeader {
+    EventHeader {
+        name: "unreadable".into(),
+        action: None,
+        delivery: item.guid.clone(),
+        received_at: item.received_at,
+        source: Source::Github,
+        cause: None,
+    }
+}
+
+/// The subject of the verdict: the head that was judged, whatever the webhook said.
+fn subject_of(event: &Event, about: SubjectKind, facts: &Facts) -> Subject {
+    let mut subject = event.subject();
+    if about == SubjectKind::PullRequest
+        && let Some(Change { pull_request, .. }) = &facts.change
+    {
+        subject.head.clone_from(&pull_request.head.sha);
+        subject.base.clone_from(&pull_request.base.sha);
+    }
+    subject
+}
+
+/// What `push`, `create` and `delete` payloads state.
+///
+/// <https://docs.github.com/en/webhooks/webhook-events-and-payloads#push>
+fn push_of(event: &Event, payload: &Value) -> Option<Push> {
+    let About::Ref(change) = &event.about else { return None };
+    let prefix = match change.kind {
+        crate::event::RefKind::Branch => "refs/heads/",
+        crate::event::RefKind::Tag => "refs/tags/",
+    };
+    let (pusher_kind, pusher) = super::pushers::pusher_of(event, payload);
+    Some(Push {
+        full_ref: format!("{prefix}{}", change.name),
+        ref_kind: change.kind,
+        ref_name: change.name.clone(),
+        before: change.before.clone(),
+        after: change.after.clone(),
+        created: change.created,
+        deleted: change.deleted,
+        forced: change.forced,
+        pusher_kind: pusher_kind.into(),
+        pusher,
+        commits: None,
+        landed: None,
+    })
+}

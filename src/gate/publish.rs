@@ -1,0 +1,634 @@
+//! Publishing is level-triggered.
+//!
+//! What a target (repository, commit, check name) should show follows from the newest verdicts of
+//! the pull requests on it. One write per target is under way at a time; after an ambiguous answer
+//! gatelog looks first, then corrects. A failure may always be sent. A success is sent only for the
+//! newest verdict of its subject, with no later event of that subject unjudged, on facts younger than
+//! [`FRESH`], by the process that judged: otherwise it gathers again.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
+use crate::{
+    event::{self, Cause, Judge as On, Sha, SubjectKind},
+    github::{
+        RepoAt, Trouble, TroubleKind,
+        check_run::{self, Context, InTheWay, Rendered, State},
+        report::{self, Done, KnownRun, Show},
+    },
+    ledger::{
+        Stored,
+        entry::{Kind, Ref, ReportData, ReportResult, VerdictData},
+    },
+    time::Time,
+    verdict::{Decision, Target, Verdict},
+};
+
+/// Verdicts remembered before the old ones are forgotten: only their freshness is asked for.
+const MOST_MADE: usize = 10_000;
+
+#[derive(Default)]
+pub(super) struct Publisher {
+    targets: Mutex<HashMap<Target, Doing>>,
+    /// Verdicts made by this process, with when their facts were frozen.
+    made: Mutex<HashMap<u64, Made>>,
+}
+
+#[derive(Clone, Copy)]
+struct Made {
+    frozen_at: Time,
+    without_github: bool,
+}
+
+/// An event without verdict, and what it waits for if that is GitHub.
+type Waiting = (u64, Option<String>);
+
+/// What is under way for a target. It exists only while a task works on it.
+#[derive(Default)]
+pub(super) struct Doing {
+    /// Something changed since the task last looked.
+    dirty: bool,
+    /// Write even if nothing changed: a person asked.
+    force: bool,
+    /// An event that has no verdict yet, and why.
+    progress: Option<Waiting>,
+}
+
+/// A verdict as the ledger holds it.
+struct Recorded {
+    seq: u64,
+    leaf: crate::ledger::entry::Hash,
+    number: Option<u64>,
+    decision: Decision,
+    subject: event::Subject,
+}
+
+/// What to do about a target now.
+enum Step {
+    Nothing,
+    Write(Box<Write>),
+    /// Record that GitHub shows it already.
+    AlreadyShown(ReportData, event::Subject),
+    /// A success that is too old to send.
+    Again(Vec<Recorded>),
+}
+
+struct Write {
+    show: Show,
+    covers: Vec<u64>,
+    subject: event::Subject,
+    without_github: bool,
+}
+
+impl Gate {
+    /// A verdict that has a target is durable: show it.
+    pub(super) fn publish_verdict(
+        &self,
+        target: Target,
+        at: RepoAt,
+        seq: u64,
+        frozen_at: Time,
+        without_github: bool,
+        force: bool,
+    ) {
+        let mut made = lock(&self.0.publisher.made);
+        if made.len() > MOST_MADE {
+            made.retain(|_, m| m.without_github || Time::now().since(m.frozen_at) < 2 * FRESH);
+        }
+        made.insert(seq, Made { frozen_at, without_github });
+        drop(made);
+        self.touch(target, at, |doing| doing.force |= force);
+    }
+
+    /// After half a second without verdict an event shows as in progress.
+    pub(super) fn watch_progress(&self, item: &Item) {
+        let Some(event) = item.event.as_deref() else { return };
+        let judged = matches!(event::handling(event).judge, On::PullRequest | On::MergeGroup);
+        if !judged || !self.0.settings.publish {
+            return;
+        }
+        let (gate, item) = (self.clone(), item.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(PROGRESS_AFTER).await;
+            gate.show_progress(&item, None);
+        });
+    }
+
+    /// Shows an event without verdict as in progress, with the reason.
+    pub(super) fn show_progress(&self, item: &Item, reason: Option<&str>) {
+        if !self.0.settings.publish || self.0.ledger.verdict_of(item.seq).is_some() {
+            return;
+        }
+        let Some(event) = item.event.as_deref() else { return };
+        let subject = event.subject();
+        let (Some(repository), Some(installation)) = (event.repository.clone(), event.installation) else {
+            return;
+        };
+        let head = subject
+            .head
+            .clone()
+            .or_else(|| subject.id.and_then(|number| lock(&self.0.pulls).head(repository.id, number)));
+        let open = match (subject.kind, subject.id) {
+            (SubjectKind::PullRequest, Some(n)) => lock(&self.0.pulls).is_open(repository.id, n),
+            (SubjectKind::MergeGroup, _) => true,
+            _ => false,
+        };
+        let (Some(sha), true) = (head, open) else { return };
+        let target = Target { repository: repository.id, sha, check: self.0.settings.check_name.clone() };
+        let at = RepoAt { installation, repository };
+        self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.map(str::to_owned))));
+    }
+
+    /// Returns when nothing is being written any more.
+    pub(super) async fn publishing_done(&self) {
+        while !lock(&self.0.publisher.targets).is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Makes sure that a task looks at the target after this.
+    pub(super) fn touch(&self, target: Target, at: RepoAt, change: impl FnOnce(&mut Doing)) {
+        let mut targets = lock(&self.0.publisher.targets);
+        let idle = !targets.contains_key(&target);
+        let doing = targets.entry(target.clone()).or_default();
+        doing.dirty = true;
+        change(doing);
+        drop(targets);
+        if idle {
+            let gate = self.clone();
+            tokio::spawn(async move { gate.keep_right(target, at).await });
+        }
+    }
+
+    /// Works until GitHub shows what it should.
+    async fn keep_right(&self, target: Target, at: RepoAt) {
+        let begun = Time::now();
+        let mut ambiguous = false;
+        loop {
+            let Some((force, progress)) = self.take_turn(&target) else { return };
+            match self.publish_once(&target, &at, force, progress.clone(), ambiguous).await {
+                Ok(()) => ambiguous = false,
+                Err(trouble) if self.is_hopeless(&trouble, begun) => {
+                    tracing::warn!(repo.name = at.repository.name.as_str(), "not shown: {}", trouble.reason);
+                    self.withhold(&target).await;
+                }
+                Err(trouble) => {
+                    ambiguous = true;
+                    self.again_later(&target, force, progress);
+                    let wait = trouble.retry_after.unwrap_or_else(|| backoff(Time::now().since(begun)));
+                    let wait = wait.min(Duration::from_secs(300));
+                    tracing::warn!(
+                        repo.name = at.repository.name.as_str(),
+                        retry_in_s = wait.as_secs_f64(),
+                        "cannot report: {}",
+                        trouble.reason
+                    );
+                    let mut stopping = self.0.stopping.subscribe();
+                    tokio::select! {
+                        () = tokio::time::sleep(wait + jitter(wait)) => {}
+                        // What is not reported is found again at the next start.
+                        _ = stopping.wait_for(|s| *s) => {
+                            lock(&self.0.publisher.targets).remove(&target);
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing that is tried again would help: what is written for is not there, or GitHub has refused
+    /// it for as long as an outage is waited for.
+    fn is_hopeless(&self, trouble: &Trouble, begun: Time) -> bool {
+        match trouble.kind {
+            TroubleKind::Gone => true,
+            TroubleKind::Unexpected => Time::now().since(begun) > super::OUTAGE_PATIENCE,
+            _ => false,
+        }
+    }
+
+    /// The next thing to do, or `None` when the target is as it should be.
+    fn take_turn(&self, target: &Target) -> Option<(bool, Option<Waiting>)> {
+        let mut targets = lock(&self.0.publisher.targets);
+        let doing = targets.get_mut(target)?;
+        if !doing.dirty {
+            targets.remove(target);
+            return None;
+        }
+        doing.dirty = false;
+        Some((std::mem::take(&mut doing.force), doing.progress.take()))
+    }
+
+    fn again_later(&self, target: &Target, force: bool, progress: Option<Waiting>) {
+        if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
+            doing.dirty = true;
+            doing.force |= force;
+            if doing.progress.is_none() {
+                doing.progress = progress;
+            }
+        }
+    }
+
+    async fn publish_once(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        force: bool,
+        progress: Option<Waiting>,
+        ambiguous: bool,
+    ) -> Result<(), Trouble> {
+        let shown = self.shown(target);
+        let progress = progress.filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
+        let step = match progress {
+            Some((seq, reason)) => {
+                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)?
+            }
+            None => self.verdict_step(target, at, shown.as_ref(), force, ambiguous)?,
+        };
+        match step {
+            Step::Nothing => Ok(()),
+            Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await,
+            Step::Write(write) => self.write(target, at, *write).await,
+            Step::Again(stale) => self.judge_again(target, at, stale).await,
+        }
+    }
+
+    /// An event without verdict: in progress, unless the target blocks anyway.
+    fn progress_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        shown: Option<&ReportData>,
+        (seq, reason): (u64, Option<&str>),
+        ambiguous: bool,
+    ) -> Result<Step, Trouble> {
+        let Some(stored) = self.stored(seq)? else { return Ok(Step::Nothing) };
+        let context = self.context(target, at, &stored, stored.entry.subject.id, None);
+        let rendered = match reason {
+            Some(reason) => check_run::waiting_for_github(reason, &context),
+            None => check_run::in_progress(&context),
+        };
+        let blocks_as_it_is = shown.is_some_and(|s| match s.conclusion.as_deref() {
+            Some("failure") => true,
+            None => self.title_shown(target).as_ref() == Some(&rendered.title),
+            _ => false,
+        });
+        if blocks_as_it_is {
+            return Ok(Step::Nothing);
+        }
+        let subject = stored.entry.subject.clone();
+        let covers = vec![seq];
+        let show = self.show(target, rendered, &stored, shown, ambiguous);
+        Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
+    }
+
+    fn verdict_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        shown: Option<&ReportData>,
+        force: bool,
+        ambiguous: bool,
+    ) -> Result<Step, Trouble> {
+        let newest = self.newest_verdicts(target)?;
+        let Some(worst) = newest.iter().max_by_key(|v| (v.decision, v.seq)) else { return Ok(Step::Nothing) };
+        let covers: Vec<u64> = newest.iter().map(|v| v.seq).collect();
+        let covered = shown.is_some_and(|s| covers.iter().all(|seq| s.covers.contains(seq)));
+        if covered && !force {
+            return Ok(Step::Nothing);
+        }
+        let Some(mut state) = State::of(worst.decision) else { return Ok(Step::Nothing) };
+        if state == State::Success {
+            if self.any_unjudged(target) {
+                return Ok(Step::Nothing);
+            }
+            let stale: Vec<_> = newest.iter().filter(|v| !self.is_fresh(v.seq)).map(|v| v.seq).collect();
+            if !stale.is_empty() {
+                return Ok(Step::Again(newest.into_iter().filter(|v| stale.contains(&v.seq)).collect()));
+            }
+            if self.alarmed() {
+                state = State::InProgress;
+            }
+        }
+        let Some(stored) = self.stored(worst.seq)? else { return Ok(Step::Nothing) };
+        let verdict = self.verdict(worst.seq)?;
+        if !force && self.says_the_same(shown, &verdict, state) {
+            let data = ReportData {
+                target: target.clone(),
+                result: ReportResult::Unchanged,
+                check_run: shown.and_then(|s| s.check_run),
+                conclusion: state.conclusion().map(str::to_owned),
+                covers,
+            };
+            return Ok(Step::AlreadyShown(data, worst.subject.clone()));
+        }
+        let rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
+        let look_first = ambiguous || !lock(&self.0.publisher.made).contains_key(&worst.seq);
+        let show = self.show(target, rendered, &stored, shown, look_first);
+        let without_github = newest.iter().any(|v| self.made_without_github(v.seq));
+        Ok(Step::Write(Box::new(Write { show, covers, subject: worst.subject.clone(), without_github })))
+    }
+
+    async fn write(&self, target: &Target, at: &RepoAt, write: Write) -> Result<(), Trouble> {
+        let begun = Time::now();
+        let result = report::show(&self.0.github, at, &write.show).await;
+        self.0.metrics.stage("report", Time::now().since(begun));
+        let shown = result?;
+        let data = ReportData {
+            target: target.clone(),
+            result: match shown.done {
+                Done::Created => ReportResult::Created,
+                Done::Updated => ReportResult::Updated,
+                Done::Unchanged => ReportResult::Unchanged,
+            },
+            check_run: Some(shown.check_run),
+            conclusion: write.show.state.conclusion().map(str::to_owned),
+            covers: write.covers.clone(),
+        };
+        self.record(write.subject, &data, Some(write.show.request().to_string().into_bytes())).await?;
+        tracing::info!(
+            repo.name = at.repository.name.as_str(),
+            sha = target.sha.as_str(),
+            check = target.check,
+            conclusion = data.conclusion.as_deref().unwrap_or("in_progress"),
+            "{}",
+            write.show.title
+        );
+        if write.without_github {
+            // GitHub took a write, so it is back: what was judged without it is judged again.
+            for seq in &write.covers {
+                lock(&self.0.publisher.made).remove(seq);
+            }
+            self.ask_again(at, &write.covers, Cause::GithubBack).await;
+        }
+        Ok(())
+    }
+
+    /// A success whose facts are old: if GitHub shows it already, say so; else gather again. Nothing
+    /// is appended before GitHub has answered, so an outage adds no entries.
+    async fn judge_again(&self, target: &Target, at: &RepoAt, stale: Vec<Recorded>) -> Result<(), Trouble> {
+        let runs = report::find_runs(&self.0.github, at, &target.sha, &target.check).await?;
+        let ours: Vec<String> = stale.iter().map(|v| self.external_id(v.seq, v.leaf)).collect();
+        if stale.len() == 1
+            && let Some(run) = runs.iter().find(|r| {
+                r.conclusion.as_deref() == Some("success") && r.external_id.as_ref() == ours.first()
+            })
+        {
+            let data = ReportData {
+                target: target.clone(),
+                result: ReportResult::Unchanged,
+                check_run: Some(run.id),
+                conclusion: Some("success".into()),
+                covers: stale.iter().map(|v| v.seq).collect(),
+            };
+            return self.record(stale[0].subject.clone(), &data, None).await;
+        }
+        let seqs: Vec<u64> = stale.iter().map(|v| v.seq).collect();
+        self.ask_again(at, &seqs, Cause::Stale).await;
+        Ok(())
+    }
+
+    async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) {
+        for seq in verdicts {
+            let Ok(Some(stored)) = self.stored(*seq) else { continue };
+            let Some(number) = stored.entry.subject.id else { continue };
+            let address = drafts::PullAddress {
+                installation: at.installation,
+                organization: stored.entry.subject.organization,
+                repository: at.repository.clone(),
+                number,
+            };
+            // If the store cannot take it now, the next event of this pull request does the same.
+            let _ = self.look_again(&address, cause, vec![Ref::Seq(*seq)], format!("again:{seq}")).await;
+        }
+    }
+
+    /// The repository or commit is not there for us any more: nothing can be shown.
+    async fn withhold(&self, target: &Target) {
+        let Ok(newest) = self.newest_verdicts(target) else { return };
+        let Some(first) = newest.first() else { return };
+        let data = ReportData {
+            target: target.clone(),
+            result: ReportResult::Withheld,
+            check_run: None,
+            conclusion: None,
+            covers: newest.iter().map(|v| v.seq).collect(),
+        };
+        let _ = self.record(first.subject.clone(), &data, None).await;
+    }
+
+    async fn record(
+        &self,
+        subject: event::Subject,
+        data: &ReportData,
+        request: Option<Vec<u8>>,
+    ) -> Result<(), Trouble> {
+        let group = vec![drafts::report(subject, data, request)];
+        // A write that is not recorded is ambiguous: look before writing again.
+        self.append(group).await.map(drop).map_err(|later| Trouble {
+            reason: "the report could not be recorded".into(),
+            retry_after: Some(later.after),
+            kind: TroubleKind::Unavailable,
+        })
+    }
+
+    /// The newest verdict of each open pull request (or of the push, or merge group) on a target.
+    fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
+        let mut newest: HashMap<Option<u64>, Recorded> = HashMap::new();
+        for seq in self.0.ledger.with_head(&target.sha) {
+            let Some(stored) = self.stored(seq)? else { continue };
+            if stored.entry.kind != Kind::Verdict {
+                continue;
+            }
+            let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data.clone()) else { continue };
+            if data.target.as_ref() != Some(target) {
+                continue;
+            }
+            let subject = stored.entry.subject.clone();
+            let number = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
+            let (decision, leaf) = (data.decision, stored.leaf);
+            newest.insert(number, Recorded { seq, leaf, number, decision, subject });
+        }
+        let pulls = lock(&self.0.pulls);
+        let mut newest: Vec<_> = newest
+            .into_values()
+            .filter(|v| v.number.is_none_or(|n| pulls.is_open(target.repository, n)))
+            // A pull request that has moved on does not speak for its old head.
+            .filter(|v| v.number.is_none_or(|n| self.stands_on(&pulls, target, n)))
+            .collect();
+        newest.sort_by_key(|v| v.seq);
+        Ok(newest)
+    }
+
+    fn stands_on(&self, pulls: &super::pulls::Pulls, target: &Target, number: u64) -> bool {
+        pulls.head(target.repository, number).is_none_or(|head: Sha| head == target.sha)
+    }
+
+    /// Whether an open pull request on this commit has an event that is not judged yet.
+    fn any_unjudged(&self, target: &Target) -> bool {
+        let on_head = lock(&self.0.pulls).on_head(target.repository, &target.sha);
+        let unjudged = lock(&self.0.unjudged);
+        on_head.into_iter().any(|n| unjudged.contains_key(&(target.repository, n)))
+    }
+
+    fn is_fresh(&self, verdict: u64) -> bool {
+        let made = lock(&self.0.publisher.made);
+        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < FRESH)
+    }
+
+    fn made_without_github(&self, verdict: u64) -> bool {
+        lock(&self.0.publisher.made).get(&verdict).is_some_and(|m| m.without_github)
+    }
+
+    fn shown(&self, target: &Target) -> Option<ReportData> {
+        let seq = self.0.ledger.report_of(target)?;
+        let stored = self.stored(seq).ok()??;
+        let data = serde_json::from_value::<ReportData>(stored.entry.data).ok()?;
+        (data.result != ReportResult::Withheld).then_some(data)
+    }
+
+    fn title_shown(&self, target: &Target) -> Option<String> {
+        let seq = self.0.ledger.report_of(target)?;
+        let request = self.0.ledger.body(seq, "check_run").ok()??;
+        let request: serde_json::Value = serde_json::from_slice(&request).ok()?;
+        request["output"]["title"].as_str().map(str::to_owned)
+    }
+
+    /// Whether what GitHub shows says the same in the same words.
+    fn says_the_same(&self, shown: Option<&ReportData>, verdict: &Verdict, state: State) -> bool {
+        let Some(shown) = shown else { return false };
+        if shown.conclusion.as_deref() != state.conclusion() {
+            return false;
+        }
+        let worst_before =
+            shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
+        worst_before
+            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
+    }
+
+    /// The page of a target. On a shared head it names the pull request in the way.
+    fn render(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        worst: &Recorded,
+        newest: &[Recorded],
+        verdict: &Verdict,
+        stored: &Stored,
+    ) -> Result<Rendered, Trouble> {
+        if verdict.decision == Decision::Allow && self.alarmed() {
+            let why = "an operator must acknowledge a check run that is not in the ledger";
+            return Ok(check_run::waiting_for_github(
+                why,
+                &self.context(target, at, stored, worst.number, None),
+            ));
+        }
+        let best = newest.iter().filter(|v| v.seq != worst.seq).min_by_key(|v| (v.decision, v.seq));
+        let Some(best) = best.filter(|b| b.decision < worst.decision) else {
+            return Ok(check_run::render(verdict, &self.context(target, at, stored, worst.number, None)));
+        };
+        let in_the_way = InTheWay {
+            number: worst.number.unwrap_or_default(),
+            decision: worst.decision,
+            reason: verdict.reason.clone(),
+            entry: worst.seq,
+        };
+        let own = self.verdict(best.seq)?;
+        let Some(stored) = self.stored(best.seq)? else { return Err(unreadable("an entry is gone")) };
+        Ok(check_run::render(&own, &self.context(target, at, &stored, best.number, Some(in_the_way))))
+    }
+
+    fn context(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        stored: &Stored,
+        pull_request: Option<u64>,
+        in_the_way: Option<InTheWay>,
+    ) -> Context {
+        let head = self.0.ledger.head();
+        Context {
+            check_name: target.check.clone(),
+            repository: at.repository.name.clone(),
+            head: target.sha.clone(),
+            pull_request,
+            draft: self.is_draft(stored.entry.seq),
+            judged_at: stored.entry.time,
+            entry: stored.entry.seq,
+            leaf: stored.leaf.to_string(),
+            tree_size: head.size,
+            root: head.root.to_string(),
+            in_the_way,
+        }
+    }
+
+    fn is_draft(&self, verdict: u64) -> bool {
+        let Ok(Some(facts)) = self.0.ledger.body(verdict, "facts") else { return false };
+        serde_json::from_slice::<serde_json::Value>(&facts)
+            .is_ok_and(|facts| facts["pull_request"]["draft"].as_bool() == Some(true))
+    }
+
+    fn show(
+        &self,
+        target: &Target,
+        rendered: Rendered,
+        stored: &Stored,
+        shown: Option<&ReportData>,
+        look_first: bool,
+    ) -> Show {
+        let known = |s: &ReportData| Some(KnownRun { id: s.check_run?, completed: s.conclusion.is_some() });
+        Show {
+            name: target.check.clone(),
+            sha: target.sha.clone(),
+            state: rendered.state,
+            title: rendered.title,
+            summary: rendered.summary,
+            text: rendered.text,
+            external_id: self.external_id(stored.entry.seq, stored.leaf),
+            known_run: shown.and_then(known),
+            look_first: look_first || shown.is_none() && stored.entry.seq < self.0.started_at_seq(),
+            started_at: Some(stored.entry.time),
+            details_url: None,
+        }
+    }
+
+    /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.
+    pub(super) fn external_id(&self, seq: u64, leaf: crate::ledger::entry::Hash) -> String {
+        format!("{}:{seq}:{leaf}", self.0.ledger.head().generation)
+    }
+
+    /// Whether our ledger wrote the run that an event is about.
+    pub(super) fn wrote(&self, check: &event::CheckRef) -> bool {
+        // A suite has no external id: GitHub makes it for every push.
+        if check.check_run.is_none() {
+            return true;
+        }
+        let Some((generation, rest)) = check.external_id.as_deref().and_then(|id| id.split_once(':')) else {
+            return false;
+        };
+        let Some((seq, leaf)) = rest.split_once(':') else { return false };
+        let Ok(seq) = seq.parse::<u64>() else { return false };
+        generation == self.0.ledger.head().generation.to_string()
+            && matches!(self.0.ledger.entry(seq), Ok(Some(stored)) if stored.leaf.to_string() == leaf)
+    }
+
+    fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
+        self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
+    }
+
+    fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
+        let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
+        let body = body.ok_or_else(|| unreadable("the verdict's body was erased"))?;
+        serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
+    }
+}
+
+impl super::Inner {
+    fn started_at_seq(&self) -> u64 {
+        self.started_at_seq.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+fn unreadable(reason: &str) -> Trouble {
+    Trouble::new(TroubleKind::Unexpected, format!("the ledger: {reason}"))
+}

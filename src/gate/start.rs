@@ -1,0 +1,411 @@
+//! Starting and stopping: what the ledger says is still to do, and what moved while nobody looked.
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64},
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+use super::{
+    Gate, Inner, Item, Settings, attempts, drafts,
+    drafts::PullAddress,
+    lock, publish,
+    pulls::{Known, Pulls},
+};
+use crate::{
+    event::{self, Cause, ContentType, Event, Source, SubjectKind},
+    github::{Github, RepoAt, Trouble, gather},
+    ledger::{
+        Ledger, OpenReport, Stored,
+        entry::{EventData, Flag, Kind, Ref, VerdictData},
+    },
+    policy::{Bundle, ENGINE, Judge, LoadError, REWRITER},
+    telemetry::Metrics,
+    time::Time,
+    verdict::{Decision, Verdict},
+    worker,
+};
+
+/// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
+/// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
+const LOOKS_PER_SECOND: u32 = 5;
+
+/// A gate that runs, and the task that judges for it.
+pub struct Running {
+    pub gate: Gate,
+    worker: JoinHandle<()>,
+}
+
+impl Running {
+    /// Finishes what is in hand, at most for `patience`, records the stop, seals the ledger.
+    pub async fn stop(self, patience: Duration) {
+        let gate = self.gate;
+        gate.0.stopping.send_replace(true);
+        let in_hand = async {
+            // A lane that panicked has nothing in hand.
+            let _ = self.worker.await;
+            gate.publishing_done().await;
+        };
+        if tokio::time::timeout(patience, in_hand).await.is_err() {
+            tracing::warn!("some events are still being judged or reported; the next start takes them up");
+        }
+        let stopped = json!({"event": "stopped"});
+        if let Err(e) = gate.0.ledger.append(vec![drafts::service(stopped)]).await {
+            tracing::error!("the stop could not be recorded: {e}");
+        }
+        if let Err(e) = gate.0.ledger.close().await {
+            tracing::error!("the ledger could not be sealed: {e}");
+        }
+    }
+}
+
+/// What the ledger's entries tell at start.
+#[derive(Default)]
+struct Told {
+    pulls: Pulls,
+    /// Repository → newest event that names it.
+    newest_event: HashMap<u64, u64>,
+    /// An unknown run of our App that nobody has acknowledged.
+    alarm: bool,
+    policy: Option<u64>,
+}
+
+impl Gate {
+    /// Starts the gate on an open ledger: records the start, takes up what is unfinished.
+    ///
+    /// # Errors
+    /// The ledger cannot be read or written.
+    pub async fn start(
+        settings: Settings,
+        ledger: Ledger,
+        opened: &OpenReport,
+        github: Github,
+        bundle: Bundle,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Running> {
+        let told = read_back(&ledger)?;
+        let changed = !is_active(&ledger, told.policy, &bundle)?;
+        let started = json!({
+            "event": "started",
+            "version": env!("CARGO_PKG_VERSION"),
+            "rebuilt": opened.rebuilt,
+            "torn_bytes": opened.torn.as_ref().map(|t| t.bytes),
+            "unclean": opened.unclean,
+        });
+        let mut group = vec![drafts::service(started)];
+        if changed {
+            group.push(drafts::policy(bundle.digest(), bundle.archive()));
+        }
+        let receipts = ledger.append(group).await?;
+        let service = receipts.first().map_or(0, |r| r.seq);
+        let (work, rx) = mpsc::unbounded_channel();
+        let (stopping, stop) = watch::channel(false);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let gate = Self(Arc::new(Inner {
+            attempts: attempts::Attempts::open(settings.ledger_dir.join("attempts"))?,
+            settings,
+            ledger,
+            github,
+            judge: Judge::new(threads)?,
+            bundle: RwLock::new(Arc::new(bundle)),
+            metrics,
+            work,
+            pulls: Mutex::new(told.pulls),
+            unjudged: Mutex::default(),
+            publisher: publish::Publisher::default(),
+            alarm: AtomicBool::new(told.alarm),
+            started_at_seq: AtomicU64::new(service),
+            timers: Mutex::default(),
+            stopping,
+            fatal: watch::channel(None).0,
+        }));
+        gate.0.metrics.alarm(told.alarm);
+        gate.learn_repositories(&told.newest_event);
+        gate.take_up_unjudged();
+        gate.take_up_unreported();
+        gate.schedule_all();
+        let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
+        let cause = if changed { Cause::Bundle } else { Cause::Start };
+        let looking = gate.clone();
+        tokio::spawn(async move { looking.look_at_open_pulls(cause, service).await });
+        Ok(Running { gate, worker })
+    }
+
+    /// Loads the policies again. On an error the old bundle stays active.
+    ///
+    /// # Errors
+    /// The new bundle does not load, or its activation cannot be recorded.
+    pub async fn reload(&self) -> anyhow::Result<()> {
+        let bundle = match load(&self.0.settings.policies_dir) {
+            Ok(bundle) => bundle,
+            Err(e) => {
+                let rejected = json!({"event": "policies_rejected"});
+                self.0.ledger.append(vec![drafts::service(rejected)]).await?;
+                anyhow::bail!("the policies were not reloaded, the old ones stay active: {e}");
+            }
+        };
+        if bundle.digest() == self.bundle().digest() {
+            return Ok(());
+        }
+        let entry = drafts::policy(bundle.digest(), bundle.archive());
+        self.0.ledger.append(vec![entry]).await?;
+        tracing::info!(bundle = bundle.digest(), "policies reloaded");
+        *self.0.bundle.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(bundle);
+        let gate = self.clone();
+        tokio::spawn(async move { gate.look_again_at_all(Cause::Bundle).await });
+        Ok(())
+    }
+
+    fn learn_repositories(&self, newest: &HashMap<u64, u64>) {
+        for seq in newest.values() {
+            if let Some(event) = self.recorded_event(*seq) {
+                lock(&self.0.pulls).learn_repository(&event);
+            }
+        }
+    }
+
+    fn take_up_unjudged(&self) {
+        for seq in self.0.ledger.unjudged() {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            let event = self.recorded_event(seq).map(Arc::new);
+            let flags = flags(&stored);
+            self.enqueue(Item {
+                seq,
+                unreadable: event.is_none(),
+                event,
+                received_at: stored.entry.time,
+                guid: guid(&stored.entry.key),
+                replayed: flags.contains(&Flag::Replayed),
+            });
+        }
+    }
+
+    fn take_up_unreported(&self) {
+        for seq in self.0.ledger.unreported() {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
+            let Some(target) = data.target else { continue };
+            let known = lock(&self.0.pulls).repository(target.repository);
+            if let Some(Known { installation, repository, .. }) = known {
+                self.touch(target, RepoAt { installation, repository }, |_| {});
+            }
+        }
+    }
+
+    /// The event of an entry, from its payload.
+    fn recorded_event(&self, seq: u64) -> Option<Event> {
+        let stored = self.0.ledger.entry(seq).ok()??;
+        let data: EventData = serde_json::from_value(stored.entry.data.clone()).ok()?;
+        let media = stored.entry.bodies.get("payload").map(|b| b.media.clone()).unwrap_or_default();
+        let body = self.0.ledger.body(seq, "payload").ok()??;
+        event::parse_stored(&data.name, data.source, data.cause, ContentType::of_media(&media), &body).ok()
+    }
+
+    /// Asks GitHub for the open pull requests of every repository we know, and looks again at those
+    /// whose head has no verdict, or only an `error`.
+    async fn look_at_open_pulls(&self, cause: Cause, service: u64) {
+        let repositories = lock(&self.0.pulls).repositories();
+        for known in repositories {
+            let at = RepoAt { installation: known.installation, repository: known.repository.clone() };
+            match self.open_pulls(&at).await {
+                Ok(pulls) => {
+                    for pull in pulls {
+                        let id = at.repository.id;
+                        lock(&self.0.pulls).open(
+                            id,
+                            pull.number,
+                            Some(pull.head.clone()),
+                            Some(pull.base_ref),
+                        );
+                        if cause == Cause::Bundle || !self.has_answer(id, pull.number, &pull.head) {
+                            let address = address(&known, pull.number);
+                            let key = format!("start:{service}:{id}:{}", pull.number);
+                            let _ = self.look_again(&address, cause, vec![Ref::Seq(service)], key).await;
+                            tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+                        }
+                    }
+                }
+                Err(trouble) => tracing::warn!(
+                    repo.name = known.repository.name.as_str(),
+                    "open pull requests could not be read at start: {}",
+                    trouble.reason
+                ),
+            }
+        }
+    }
+
+    async fn open_pulls(&self, at: &RepoAt) -> Result<Vec<gather::OpenPull>, Trouble> {
+        let mut waited = Duration::from_secs(1);
+        loop {
+            match gather::open_pulls(&self.0.github, at).await {
+                Err(t) if t.passes() && waited < Duration::from_secs(600) => {
+                    tokio::time::sleep(t.retry_after.unwrap_or(waited)).await;
+                    waited *= 2;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Whether this head has a verdict that stands, or an event that will bring one.
+    fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
+        if lock(&self.0.unjudged).contains_key(&(repository, number)) {
+            return true;
+        }
+        let seqs = self.0.ledger.of_pull(repository, number);
+        for seq in seqs.into_iter().rev() {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            if stored.entry.kind != Kind::Verdict || stored.entry.subject.head.as_ref() != Some(head) {
+                continue;
+            }
+            let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
+            match data.decision {
+                Decision::Superseded => {}
+                Decision::Error => return false,
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Another look at every open pull request, throttled.
+    pub(super) async fn look_again_at_all(&self, cause: Cause) {
+        let head = self.0.ledger.head().size;
+        let repositories = lock(&self.0.pulls).repositories();
+        for known in repositories {
+            let addresses = lock(&self.0.pulls).of_repository(known.repository.id);
+            for at in addresses {
+                let key = format!("all:{head}:{}:{}", at.repository.id, at.number);
+                let _ = self.look_again(&at, cause, vec![], key).await;
+                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+            }
+        }
+    }
+
+    /// Looks again at an open pull request when its verdict is no longer valid.
+    pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
+        let (Some(until), Some(at)) = (verdict.valid_until, drafts::address(event)) else { return };
+        self.schedule_at(at, until);
+    }
+
+    fn schedule_at(&self, at: PullAddress, until: Time) {
+        let key = (at.repository.id, at.number);
+        lock(&self.0.timers).insert(key, until);
+        let gate = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(until.since(Time::now())).await;
+            {
+                let mut timers = lock(&gate.0.timers);
+                if timers.get(&key) != Some(&until) {
+                    return;
+                }
+                timers.remove(&key);
+            }
+            if !*gate.0.stopping.borrow() && lock(&gate.0.pulls).is_open(key.0, key.1) {
+                let once = format!("expired:{until}:{}:{}", key.0, key.1);
+                let _ = gate.look_again(&at, Cause::Expired, vec![], once).await;
+            }
+        });
+    }
+
+    fn schedule_all(&self) {
+        let repositories = lock(&self.0.pulls).repositories();
+        for known in repositories {
+            let addresses = lock(&self.0.pulls).of_repository(known.repository.id);
+            for at in addresses {
+                if let Some(until) = self.valid_until(at.repository.id, at.number) {
+                    self.schedule_at(at, until);
+                }
+            }
+        }
+    }
+
+    fn valid_until(&self, repository: u64, number: u64) -> Option<Time> {
+        let seqs = self.0.ledger.of_pull(repository, number);
+        let newest = seqs.into_iter().rev().find_map(|seq| {
+            let stored = self.0.ledger.entry(seq).ok()??;
+            (stored.entry.kind == Kind::Verdict).then_some(stored)
+        })?;
+        serde_json::from_value::<VerdictData>(newest.entry.data).ok()?.valid_until
+    }
+}
+
+/// Loads a bundle for serving.
+///
+/// # Errors
+/// Whatever is wrong with it, with file, line and column.
+pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
+    Bundle::load(dir)
+}
+
+fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
+    let mut told = Told::default();
+    for seq in 0..ledger.head().size {
+        let Some(stored) = ledger.entry(seq)? else { continue };
+        match stored.entry.kind {
+            Kind::Event => told.event(&stored),
+            Kind::Policy => told.policy = Some(seq),
+            Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
+            _ => {}
+        }
+    }
+    Ok(told)
+}
+
+impl Told {
+    fn event(&mut self, stored: &Stored) {
+        let subject = &stored.entry.subject;
+        if flags(stored).contains(&Flag::UnknownRun) {
+            self.alarm = true;
+        }
+        let Some(repository) = subject.repository else { return };
+        if subject.installation.is_some() {
+            self.newest_event.insert(repository, stored.entry.seq);
+        }
+        let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else { return };
+        let Ok(data) = serde_json::from_value::<EventData>(stored.entry.data.clone()) else { return };
+        if data.source == Source::Gatelog {
+            return;
+        }
+        match (data.name.as_str(), data.action.as_deref()) {
+            ("pull_request", Some("closed")) => self.pulls.close(repository, number),
+            ("pull_request", _) => self.pulls.open(repository, number, subject.head.clone(), None),
+            _ => {}
+        }
+    }
+}
+
+fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::Result<bool> {
+    let Some(seq) = policy else { return Ok(false) };
+    let Some(stored) = ledger.entry(seq)? else { return Ok(false) };
+    let data = &stored.entry.data;
+    Ok(data["bundle"] == json!(bundle.digest())
+        && data["engine"] == json!(ENGINE)
+        && data["rewriter"] == json!(REWRITER))
+}
+
+fn flags(stored: &Stored) -> Vec<Flag> {
+    serde_json::from_value::<EventData>(stored.entry.data.clone()).map(|d| d.flags).unwrap_or_default()
+}
+
+/// `delivery:<GUID>` or `delivery:<GUID>#2`.
+fn guid(key: &str) -> Option<String> {
+    let guid = key.strip_prefix("delivery:")?;
+    Some(guid.split('#').next().unwrap_or(guid).to_owned())
+}
+
+fn address(known: &Known, number: u64) -> PullAddress {
+    PullAddress {
+        installation: known.installation,
+        organization: known.organization,
+        repository: known.repository.clone(),
+        number,
+    }
+}

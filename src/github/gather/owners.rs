@@ -1,0 +1,319 @@
+//! Code owners: the file at the base commit, and who owns what was changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Holes, final_reason};
+use crate::{
+    event::Sha,
+    facts::{
+        Change, Codeowners, CodeownersError,
+        codeowners::{self, Owner, Resolved, Rules},
+    },
+    github::{Github, RepoAt, Trouble},
+};
+
+const QUERY: &str = include_str!("../codeowners.graphql");
+const EMAIL_QUERY: &str = include_str!("../email_owner.graphql");
+
+/// Where GitHub looks, in this order; the alias of each in the query.
+const PLACES: [(&str, &str); 3] =
+    [("dotGithub", ".github/CODEOWNERS"), ("root", "CODEOWNERS"), ("docs", "docs/CODEOWNERS")];
+
+/// GitHub does not load a larger file.
+const MAX_SIZE: usize = 3 << 20;
+
+/// GitHub lists 3,000 files on 30 pages.
+const FILE_PAGES: usize = 30;
+
+/// CODEOWNERS at one commit.
+#[derive(Debug, Default)]
+pub struct OwnersFile {
+    path: Option<&'static str>,
+    rules: Rules,
+    /// GitHub's opinion when it was read.
+    github: Vec<CodeownersError>,
+    pub(super) size: usize,
+}
+
+impl OwnersFile {
+    /// Ours, and GitHub's about lines that we find nothing wrong with.
+    fn errors(&self) -> Vec<CodeownersError> {
+        let own = self.rules.errors();
+        let others = self.github.iter().filter(|e| !own.iter().any(|o| o.line == e.line));
+        own.iter().chain(others).cloned().collect()
+    }
+}
+
+/// Who owns the changed paths, before the owners are looked up.
+pub(super) struct Owning {
+    file: Arc<OwnersFile>,
+    emails: BTreeMap<String, String>,
+}
+
+impl Owning {
+    /// Teams on the lines that decide.
+    pub(super) fn teams(&self, change: &Change) -> BTreeSet<String> {
+        deciding(&self.file.rules, change)
+            .filter_map(|o| match o {
+                Owner::Team(team) => Some(team.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Fills `files[].owners`. `no_team`: teams that are not there.
+    pub(super) fn apply(&self, change: &mut Change, no_team: &BTreeSet<String>) {
+        let resolved = Resolved { emails: self.emails.clone(), no_team: no_team.clone() };
+        for file in &mut change.files {
+            let paths = std::iter::once(&file.filename).chain(&file.previous_filename);
+            let owned = |path: &String| codeowners::owned(path, self.file.rules.decide(path), &resolved);
+            file.owners = Some(paths.filter_map(owned).collect());
+        }
+    }
+}
+
+fn paths(change: &Change) -> impl Iterator<Item = &String> {
+    change.files.iter().flat_map(|f| std::iter::once(&f.filename).chain(&f.previous_filename))
+}
+
+fn deciding<'a>(rules: &'a Rules, change: &'a Change) -> impl Iterator<Item = &'a Owner> {
+    paths(change).filter_map(|path| rules.decide(path)).flat_map(|d| d.owners)
+}
+
+impl Github {
+    /// Fills `files[].previous_filename` from REST: GraphQL does not say where a file came from.
+    pub(super) async fn add_old_paths(
+        &self,
+        at: &RepoAt,
+        change: &mut Change,
+        holes: &mut Holes<'_>,
+    ) -> Result<(), Trouble> {
+        if holes.has("files") {
+            holes.add("old_paths", None, "the files of the pull request are missing");
+            return Ok(());
+        }
+        if !change.files.iter().any(|f| f.status == "renamed") {
+            return Ok(());
+        }
+        let number = change.pull_request.number;
+        let old = match self.old_paths(at, number).await {
+            Ok(old) => old,
+            Err(trouble) => {
+                holes.add("old_paths", None, final_reason(trouble)?);
+                return Ok(());
+            }
+        };
+        // Another set of files: the pull request moved since the query.
+        let same = old.len() == change.files.len()
+            && change.files.iter().all(|f| {
+                let listed = old.get(&f.filename);
+                listed.is_some_and(|(status, from)| {
+                    *status == f.status && (f.status != "renamed" || from.is_some())
+                })
+            });
+        if !same {
+            holes.add("old_paths", None, "REST lists other files than GraphQL");
+            return Ok(());
+        }
+        for file in &mut change.files {
+            let from = old.get(&file.filename).and_then(|(_, from)| from.clone());
+            file.previous_filename = from.filter(|_| file.status == "renamed");
+        }
+        Ok(())
+    }
+
+    async fn old_paths(
+        &self,
+        at: &RepoAt,
+        number: u64,
+    ) -> Result<HashMap<String, (String, Option<String>)>, Trouble> {
+        #[derive(Deserialize)]
+        struct Listed {
+            filename: String,
+            status: String,
+            previous_filename: Option<String>,
+        }
+        let mut old = HashMap::new();
+        for page in 1..=FILE_PAGES {
+            let path = at.path(&format!("/pulls/{number}/files?per_page=100&page={page}"));
+            let files: Vec<Listed> = self.get(at.installation, &path).await?.expect(&[200])?.json()?;
+            let last = files.len() < 100;
+            old.extend(files.into_iter().map(|f| (f.filename, (f.status, f.previous_filename))));
+            if last {
+                break;
+            }
+        }
+        Ok(old)
+    }
+
+    /// Reads the file and says who is to be looked up; `None`: it is missing, and `holes` says why.
+    pub(super) async fn owning(
+        &self,
+        at: &RepoAt,
+        change: &mut Change,
+        holes: &mut Holes<'_>,
+    ) -> Result<Option<Owning>, Trouble> {
+        for needed in ["files", "old_paths"] {
+            if holes.has(needed) {
+                holes.add("codeowners", None, format!("`{needed}` is missing"));
+                return Ok(None);
+            }
+        }
+        let base = &change.pull_request.base;
+        let Some(commit) = base.sha.clone() else {
+            holes.add("codeowners", None, format!("the base branch `{}` is gone", base.name));
+            return Ok(None);
+        };
+        let file = match self.owners_file(at, &commit, &base.name).await? {
+            Ok(file) => file,
+            Err(why) => {
+                holes.add("codeowners", None, why);
+                return Ok(None);
+            }
+        };
+        let mut emails = BTreeMap::new();
+        for owner in deciding(&file.rules, change) {
+            if let Owner::Email(email) = owner
+                && !emails.contains_key(email)
+                && let Some(login) = self.login_of(at, &commit, email).await?
+            {
+                emails.insert(email.clone(), login);
+            }
+        }
+        let errors = file.errors();
+        change.codeowners = Some(Codeowners { path: file.path.map(str::to_owned), sha: commit, errors });
+        Ok(Some(Owning { file, emails }))
+    }
+
+    async fn owners_file(
+        &self,
+        at: &RepoAt,
+        commit: &Sha,
+        base_ref: &str,
+    ) -> Result<Result<Arc<OwnersFile>, String>, Trouble> {
+        let key = (at.repository.id, commit.clone());
+        if let Some(file) = self.inner.shas.owners.get(&key).await {
+            return Ok(Ok(file));
+        }
+        match self.read_owners_file(at, commit, base_ref).await? {
+            Ok(file) => {
+                let file = Arc::new(file);
+                self.inner.shas.owners.insert(key, Arc::clone(&file)).await;
+                Ok(Ok(file))
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    async fn read_owners_file(
+        &self,
+        at: &RepoAt,
+        commit: &Sha,
+        base_ref: &str,
+    ) -> Result<Result<OwnersFile, String>, Trouble> {
+        let mut variables = json!({
+            "owner": at.repository.name.owner(),
+            "repo": at.repository.name.name(),
+            "baseRef": base_ref,
+        });
+        for (alias, path) in PLACES {
+            variables[alias] = json!(format!("{commit}:{path}"));
+        }
+        let answer = match self.graphql(at.installation, QUERY, variables).await {
+            Ok(answer) => answer,
+            Err(trouble) => return final_reason(trouble).map(Err),
+        };
+        super::same_repository(at, &answer)?;
+        for (alias, path) in PLACES {
+            if let Some(error) = answer.touching(&["repository", alias]) {
+                return Ok(Err(format!("{path} cannot be read: {}", error.short())));
+            }
+            let object = &answer.data["repository"][alias];
+            if object["__typename"] != "Blob" {
+                continue;
+            }
+            let text = match self.text(at, commit, path, object).await? {
+                Ok(text) => text,
+                Err(why) => return Ok(Err(why)),
+            };
+            let github = github_errors(&answer.data["repository"]["codeowners"], path);
+            let (rules, size) = (Rules::parse(&text), text.len());
+            return Ok(Ok(OwnersFile { path: Some(path), rules, github, size }));
+        }
+        Ok(Ok(OwnersFile::default()))
+    }
+
+    /// The text of the file, by REST where GraphQL gives it not at all or not whole.
+    async fn text(
+        &self,
+        at: &RepoAt,
+        commit: &Sha,
+        path: &str,
+        object: &Value,
+    ) -> Result<Result<String, String>, Trouble> {
+        let plain = object["isBinary"] == false && object["isTruncated"] == false;
+        let text = match object["text"].as_str().filter(|_| plain) {
+            Some(text) => text.to_owned(),
+            None => {
+                let asked = at.path(&format!("/contents/{path}?ref={commit}"));
+                let raw = self.get_as(at.installation, &asked, "application/vnd.github.raw+json").await;
+                let raw = match raw.and_then(|a| a.expect(&[200])) {
+                    Ok(raw) => raw,
+                    Err(trouble) => return final_reason(trouble).map(Err),
+                };
+                match String::from_utf8(raw.body.to_vec()) {
+                    Ok(text) => text,
+                    Err(_) => return Ok(Err(format!("{path} is not text"))),
+                }
+            }
+        };
+        if text.len() > MAX_SIZE {
+            return Ok(Err(format!("{path} has more than 3 MB: GitHub does not load it")));
+        }
+        Ok(Ok(text))
+    }
+
+    /// The account behind an e-mail address, if a commit on the base shows it. Nothing else maps one
+    /// to the other.
+    async fn login_of(&self, at: &RepoAt, commit: &Sha, email: &str) -> Result<Option<String>, Trouble> {
+        let cache = &self.inner.people;
+        let key = cache.dated((at.repository.id, email.to_owned()));
+        if let Some(known) = cache.email.get(&key).await {
+            return Ok(known);
+        }
+        let variables = json!({
+            "owner": at.repository.name.owner(),
+            "repo": at.repository.name.name(),
+            "base": commit,
+            "emails": [email],
+        });
+        let answer = match self.graphql(at.installation, EMAIL_QUERY, variables).await {
+            Ok(answer) => answer,
+            Err(trouble) => return final_reason(trouble).map(|_| None),
+        };
+        if answer.touching(&["repository", "object"]).is_some() {
+            return Ok(None);
+        }
+        let author = &answer.data["repository"]["object"]["history"]["nodes"][0]["author"];
+        let own = author["email"].as_str().is_some_and(|e| e.eq_ignore_ascii_case(email));
+        let login = author["user"]["login"].as_str().filter(|_| own).map(str::to_owned);
+        cache.email.insert(key, login.clone()).await;
+        Ok(login)
+    }
+}
+
+/// What GitHub thinks is wrong with the file; nothing if it does not say.
+fn github_errors(codeowners: &Value, path: &str) -> Vec<CodeownersError> {
+    let errors = codeowners["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let own = errors.iter().filter(|e| e["path"].as_str().is_none_or(|p| p == path));
+    let error = |e: &Value| {
+        Some(CodeownersError { line: e["line"].as_u64()?, message: e["message"].as_str()?.to_owned() })
+    };
+    own.filter_map(error).collect()
+}

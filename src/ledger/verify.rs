@@ -1,0 +1,220 @@
+//! Checks a journal with nothing but its files: while the service runs, or on a copy.
+//!
+//! Proved: every frame is whole; entries count from 0 and each names the hash of the one before;
+//! times never go back; every body that is there is the one its entry commits to; the root. Not
+//! proved, without something outside that remembers an earlier root: that nobody wrote the whole
+//! ledger anew, or cut off its end.
+
+use std::path::Path;
+
+use super::{
+    body::commitment,
+    entry::{Entry, Hash, Kind, Link, not_canonical},
+    merkle::CompactRange,
+};
+use crate::{
+    store::journal::{
+        JournalError,
+        frame::{BodyRecord, Codec, FrameEntry},
+        mark::{self, Mark},
+        reader::{Group, Groups},
+        recover::Torn,
+    },
+    time::Time,
+};
+
+/// What was found in a ledger in which nothing is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many; they are `0..=entries-1`.
+    pub entries: u64,
+    pub root: Hash,
+    pub ledger_id: [u8; 16],
+    /// Of the first and the last entry.
+    pub times: Option<(Time, Time)>,
+    /// Bodies that are what their entries commit to.
+    pub bodies: u64,
+    /// Entries of which at least one body was erased, and how many bodies.
+    pub redacted: Vec<u64>,
+    pub redacted_bodies: u64,
+    /// What is not as gatelog writes it, though nothing is wrong with the chain.
+    pub lints: Vec<(u64, String)>,
+    /// The last segment is sealed: the service was stopped cleanly.
+    pub sealed: bool,
+    /// Bytes after the last whole frame.
+    pub torn: Option<Torn>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The first entry that is wrong or missing.
+    #[error("entry {at}: {what}")]
+    Failed { at: u64, what: String },
+    /// There is nothing to verify, or it cannot be read.
+    #[error("{0}")]
+    CannotRead(String),
+}
+
+impl From<JournalError> for VerifyError {
+    fn from(e: JournalError) -> Self {
+        match e {
+            JournalError::Damaged { at, what } => Self::Failed { at, what },
+            JournalError::Io { .. } => Self::CannotRead(e.to_string()),
+        }
+    }
+}
+
+/// Verifies the segments in `journal`, and that at least as much is there as the marks beside them
+/// say.
+///
+/// # Errors
+/// The first thing that is wrong, or that it cannot be read.
+pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
+    let marks = marks(journal)?;
+    let Some(mut groups) = Groups::open(journal)? else {
+        check_marks_reached(&marks, 0)?;
+        return Err(VerifyError::CannotRead(format!("there are no segments in {}", journal.display())));
+    };
+    let found = Verified { ledger_id: groups.ledger_id, ..Verified::default() };
+    let mut check = Check { found, tree: CompactRange::default(), marks };
+    while let Some(group) = groups.next_group()? {
+        check.group(&group)?;
+    }
+    check_marks_reached(&check.marks, check.tree.size())?;
+    if let Some((who, _)) = check.marks.iter().find(|(_, m)| m.sealed && m.size > groups.segment)
+        && groups.tail.is_some()
+    {
+        let what = format!("{who} sealed the segment that ends before it, but the seal is not there");
+        return failed(check.tree.size(), what);
+    }
+    let torn = groups.tail.filter(|t| t.garbage > 0);
+    Ok(Verified {
+        entries: check.tree.size(),
+        root: check.tree.root(),
+        sealed: groups.sealed(),
+        torn: torn.map(|t| Torn { after: check.tree.size().checked_sub(1), bytes: t.garbage }),
+        ..check.found
+    })
+}
+
+type Marks = Vec<(&'static str, Mark)>;
+
+/// Read before the journal, which only grows: so a mark made meanwhile cannot be ahead of it.
+fn marks(journal: &Path) -> Result<Marks, JournalError> {
+    let signed = journal.parent().map(mark::signed).transpose()?.flatten();
+    let all = [("the last clean stop", mark::stopped(journal)?), ("the last signed checkpoint", signed)];
+    Ok(all.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect())
+}
+
+fn check_marks_reached(marks: &Marks, size: u64) -> Result<(), VerifyError> {
+    match marks.iter().find(|(_, mark)| mark.size > size) {
+        None => Ok(()),
+        Some((who, mark)) => failed(
+            size,
+            format!("it is missing: the journal ends before it, but {who} knows {} entries", mark.size),
+        ),
+    }
+}
+
+struct Check {
+    found: Verified,
+    tree: CompactRange,
+    marks: Marks,
+}
+
+impl Check {
+    fn group(&mut self, group: &Group) -> Result<(), VerifyError> {
+        let links = group.links()?;
+        for ((entry, link), leaf) in group.entries.iter().zip(&links).zip(&group.leaves) {
+            if link.seq == 0 {
+                self.first(entry)?;
+            }
+            self.time(link)?;
+            self.bodies(entry, link)?;
+            if let Some(e) = not_canonical(&entry.raw) {
+                self.found.lints.push((link.seq, e.to_string()));
+            }
+            self.tree.push(*leaf);
+            self.known(link.seq, *leaf)?;
+        }
+        Ok(())
+    }
+
+    /// Entry 0 says which ledger this is.
+    fn first(&self, entry: &FrameEntry) -> Result<(), VerifyError> {
+        let entry = Entry::parse(&entry.raw).or_else(|e| failed(0, format!("it cannot be read: {e}")))?;
+        let id = entry.data.get("ledger_id").and_then(|id| id.as_str());
+        if entry.kind != Kind::Service || id != Some(&hex::encode(self.found.ledger_id)) {
+            return failed(0, "it is not the first entry of the ledger that the segments belong to");
+        }
+        Ok(())
+    }
+
+    fn time(&mut self, link: &Link) -> Result<(), VerifyError> {
+        let (first, last) = self.found.times.unwrap_or((link.time, link.time));
+        if link.time < last {
+            return failed(
+                link.seq,
+                format!("time order: {} is before {last} of the entry before", link.time),
+            );
+        }
+        self.found.times = Some((first, link.time));
+        Ok(())
+    }
+
+    fn bodies(&mut self, entry: &FrameEntry, link: &Link) -> Result<(), VerifyError> {
+        let mut left = link.bodies.clone();
+        let mut redacted = false;
+        for body in &entry.bodies {
+            let Some(promised) = left.remove(&body.name) else {
+                return failed(
+                    link.seq,
+                    format!("body {} is there, but the entry does not name it", shown(body)),
+                );
+            };
+            match body.codec {
+                Codec::Absent => {
+                    redacted = true;
+                    self.found.redacted_bodies += 1;
+                }
+                Codec::Raw if commitment(&body.salt, &body.stored) != promised.commit => {
+                    return failed(
+                        link.seq,
+                        format!("body {} is not what the entry commits to", shown(body)),
+                    );
+                }
+                Codec::Raw => self.found.bodies += 1,
+                Codec::Zstd => {
+                    let what = format!("entry {} has a body that a newer gatelog compressed", link.seq);
+                    return Err(VerifyError::CannotRead(what));
+                }
+            }
+        }
+        if redacted {
+            self.found.redacted.push(link.seq);
+        }
+        match left.keys().next() {
+            None => Ok(()),
+            Some(name) => failed(link.seq, format!("body {} is missing", name.escape_debug())),
+        }
+    }
+
+    /// Where a mark knows the ledger's state at this size, it must be this one.
+    fn known(&self, seq: u64, leaf: Hash) -> Result<(), VerifyError> {
+        for (who, mark) in self.marks.iter().filter(|(_, mark)| mark.size == self.tree.size()) {
+            let other_leaf = mark.leaf.is_some_and(|l| l != leaf);
+            if other_leaf || mark.root.is_some_and(|r| r != self.tree.root()) {
+                return failed(seq, format!("{who} knows another entry in its place"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shown(body: &BodyRecord) -> std::str::EscapeDebug<'_> {
+    body.name.escape_debug()
+}
+
+fn failed<T>(at: u64, what: impl Into<String>) -> Result<T, VerifyError> {
+    Err(VerifyError::Failed { at, what: what.into() })
+}

@@ -1,0 +1,205 @@
+//! The admin socket: HTTP over `<ledger>/admin.sock` for commands on the same machine, run by the same
+//! user. Whoever may open the file may use it; what changes something is recorded as the local operator's.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /status` | size, root, process, version, bundle |
+//! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
+//! | `GET /entries/{seq}/bodies/{name}` | the body; 404 if it was erased |
+//! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
+
+use std::{
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path as UrlPath, RawQuery, State},
+    response::{IntoResponse, Response},
+    routing,
+};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::App;
+
+/// Name of the socket in the ledger's folder.
+pub const NAME: &str = "admin.sock";
+
+/// Entries in one answer at most.
+const MAX_ENTRIES: u64 = 1000;
+
+/// The bound socket. The file is removed when this is dropped.
+pub struct Socket {
+    listener: UnixListener,
+    file: Removed,
+}
+
+/// Removes the socket's file at the end of its life.
+pub struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // Whoever finds it later finds nobody listening and treats it as stale.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Socket {
+    /// Binds `<ledger>/admin.sock`, readable for this user alone from its first moment: it is made in
+    /// a folder of its own and moved into place. One that is already there is stale, because the
+    /// caller holds the ledger's lock.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or its path is too long for a socket (about 90 bytes).
+    pub fn bind(ledger: &Path) -> io::Result<Self> {
+        let (place, private) = (ledger.join(NAME), ledger.join(".admin"));
+        let _ = std::fs::remove_dir_all(&private);
+        std::fs::DirBuilder::new().mode(0o700).create(&private)?;
+        let made = private.join("s");
+        let bound = UnixListener::bind(&made).and_then(|listener| {
+            std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o600))?;
+            std::fs::rename(&made, &place)?;
+            Ok(Self { listener, file: Removed(place) })
+        });
+        let _ = std::fs::remove_dir_all(&private);
+        bound
+    }
+
+    pub(super) fn into_parts(self) -> (UnixListener, Removed) {
+        (self.listener, self.file)
+    }
+}
+
+pub(super) fn routes(app: App) -> Router {
+    Router::new()
+        .route("/status", routing::get(status))
+        .route("/entries", routing::get(entries))
+        .route("/entries/{seq}/bodies/{name}", routing::get(body))
+        .route("/acknowledge", routing::post(acknowledge))
+        .with_state(app)
+}
+
+async fn status(State(app): State<App>) -> Response {
+    let head = app.gate.ledger().head();
+    let ready = app.gate.ready();
+    answer(
+        StatusCode::OK,
+        &json!({
+            "size": head.size,
+            "root": head.root,
+            "generation": head.generation,
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "bundle": app.gate.bundle().digest(),
+            "ready": ready.is_ok(),
+            "reason": ready.err(),
+        }),
+    )
+}
+
+/// `from` and `limit` of a query. `None`: one of them is no number.
+fn range(query: &str) -> Option<(u64, u64)> {
+    let (mut from, mut limit) = (0, MAX_ENTRIES);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "from" => from = value.parse().ok()?,
+            "limit" => limit = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some((from, limit.min(MAX_ENTRIES)))
+}
+
+async fn entries(State(app): State<App>, RawQuery(query): RawQuery) -> Response {
+    let Some((from, limit)) = range(query.as_deref().unwrap_or_default()) else {
+        return problem(StatusCode::BAD_REQUEST, "from and limit must be whole numbers");
+    };
+    let ledger = app.gate.ledger();
+    let end = ledger.head().size.min(from.saturating_add(limit));
+    let mut lines = String::new();
+    for seq in from..end {
+        match ledger.entry(seq) {
+            Ok(Some(stored)) => {
+                let raw = String::from_utf8_lossy(&stored.raw);
+                let bodies: Vec<_> = stored.entry.bodies.keys().collect();
+                let line = json!({"seq": seq, "leaf": stored.leaf, "raw": raw, "bodies": bodies});
+                lines.push_str(&line.to_string());
+                lines.push('\n');
+            }
+            Ok(None) => break,
+            Err(e) => return problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("entry {seq}: {e}")),
+        }
+    }
+    ([(header::CONTENT_TYPE, "application/jsonl")], lines).into_response()
+}
+
+async fn body(State(app): State<App>, UrlPath((seq, name)): UrlPath<(u64, String)>) -> Response {
+    match app.gate.ledger().body(seq, &name) {
+        Ok(Some(body)) => ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "no such body, or it was erased"),
+        Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+async fn acknowledge(State(app): State<App>) -> Response {
+    match app.gate.acknowledge().await {
+        Ok(seq) => answer(StatusCode::OK, &json!({"seq": seq})),
+        Err(e) => problem(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
+    }
+}
+
+fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
+/// The one who asks is the operator: told everything.
+fn problem(status: StatusCode, text: &str) -> Response {
+    answer(status, &json!({"error": text}))
+}
+
+/// Why a running gatelog gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No socket, or nobody behind it: gatelog does not run on this ledger.
+    #[error("no gatelog runs on this ledger")]
+    NotRunning,
+    #[error("the running gatelog cannot be asked: {0}")]
+    Io(String),
+}
+
+/// Asks the gatelog that runs on `ledger`; `path` is a path of the table above.
+///
+/// # Errors
+/// [`CallError`]. An answer that says no is no error here: see its status.
+pub async fn call(ledger: &Path, method: Method, path: &str) -> Result<(StatusCode, Bytes), CallError> {
+    let other = |e: &dyn std::fmt::Display| CallError::Io(e.to_string());
+    let stream = UnixStream::connect(ledger.join(NAME)).await.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning,
+        _ => other(&e),
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| other(&e))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .body(Body::empty())
+        .map_err(|e| other(&e))?;
+    let exchange = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        drop(sender);
+        Ok::<_, hyper::Error>((status, body))
+    };
+    let (answer, _) = tokio::join!(exchange, connection);
+    answer.map_err(|e| other(&e))
+}

@@ -1,0 +1,85 @@
+//! Workflow runs, deployments, check re-runs, and events nobody has heard of.
+
+use serde_json::{Value, json};
+
+use crate::simulated_github::{payload, state::World};
+
+use super::{Act, Did, impossible};
+
+impl World {
+    /// A workflow run on a commit: `requested`, `in_progress` or `completed`. Returns its id.
+    ///
+    /// # Errors
+    /// Unknown login, repository or commit.
+    pub fn workflow_run(
+        &mut self,
+        who: &str,
+        repo: &str,
+        sha: &str,
+        action: &str,
+        conclusion: Option<&str>,
+    ) -> Act<u64> {
+        let now = payload::seconds(self.tick());
+        let (who, repo, id) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
+        if self.commit_in(repo, sha).is_none() {
+            return impossible(format!("there is no commit {sha}"));
+        }
+        let refs = &self.repo(repo)?.refs;
+        let branch = refs.iter().find(|(_, s)| *s == sha).and_then(|(n, _)| n.strip_prefix("refs/heads/"));
+        let run = json!({
+            "id": id, "name": "build", "path": ".github/workflows/build.yml", "workflow_id": 7, "run_number": 1,
+            "run_attempt": 1, "event": "push", "status": action, "conclusion": conclusion, "head_sha": sha,
+            "head_branch": branch, "created_at": now, "updated_at": now, "pull_requests": [],
+            "actor": self.user_json(Some(who)), "head_commit": self.push_commit(sha),
+        });
+        let workflow =
+            json!({"id": 7, "name": "build", "path": ".github/workflows/build.yml", "state": "active"});
+        let body = json!({"action": action, "workflow_run": run, "workflow": workflow});
+        Ok(Did { what: id, hooks: self.hook(repo, Some(who), "workflow_run", body) })
+    }
+
+    /// A deployment of a commit. Returns its id.
+    ///
+    /// # Errors
+    /// Unknown login or repository.
+    pub fn deployment(&mut self, who: &str, repo: &str, sha: &str, environment: &str) -> Act<u64> {
+        let now = payload::seconds(self.tick());
+        let (who, repo, id) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
+        let deployment = json!({
+            "id": id, "sha": sha, "ref": sha, "task": "deploy", "environment": environment, "payload": {},
+            "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
+        });
+        let body =
+            json!({"action": "created", "deployment": deployment, "workflow": null, "workflow_run": null});
+        Ok(Did { what: id, hooks: self.hook(repo, Some(who), "deployment", body) })
+    }
+
+    /// Any event of a repository, known or not; `payload` gets the common fields added.
+    ///
+    /// # Errors
+    /// Unknown login or repository.
+    pub fn any_event(&mut self, who: &str, repo: &str, event: &str, payload: Value) -> Act {
+        self.tick();
+        let (who, repo) = (self.who(who)?, self.repo_id(repo)?);
+        Ok(Did { what: (), hooks: self.hook(repo, Some(who), event, payload) })
+    }
+
+    /// Somebody pressed "Re-run" on a check run.
+    ///
+    /// # Errors
+    /// Unknown login or check run.
+    pub fn rerequest(&mut self, who: &str, check_run: u64) -> Act {
+        self.tick();
+        let who = self.who(who)?;
+        let Some(run) = self.check_runs.get(&check_run).cloned() else {
+            return impossible(format!("there is no check run {check_run}"));
+        };
+        let body = json!({"action": "rerequested", "check_run": self.check_run_json(&run)});
+        Ok(Did { what: (), hooks: self.hook(run.repository, Some(who), "check_run", body) })
+    }
+
+    /// The commit is lost (force pushed over and collected).
+    pub fn forget_commit(&mut self, sha: &str) {
+        self.commits.remove(sha);
+    }
+}

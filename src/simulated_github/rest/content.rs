@@ -1,0 +1,158 @@
+//! What a repository holds: files of pull requests, compares, activity, tags, rules.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use super::{page, people, url, with_link};
+use crate::simulated_github::{
+    git::FileChange,
+    http::{Call, Reply, Shared},
+    payload::seconds,
+    state::{Repository, World},
+};
+
+/// Files of a pull request that REST lists at most.
+const PULL_FILE_LIMIT: usize = 3_000;
+/// Files of a compare.
+const COMPARE_FILE_LIMIT: usize = 300;
+
+pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest: &[&str]) -> Reply {
+    // A lagging API may not know the repository yet.
+    let Some(r) = world.repositories.get(&repo) else { return Reply::not_found() };
+    match rest {
+        [] => Reply::json(200, &world.repo_json(r)),
+        ["pulls", number] => match number.parse().ok().and_then(|n: u64| r.pulls.get(&n)) {
+            Some(p) => Reply::json(200, &world.pull_json(r.id, p)),
+            None => Reply::not_found(),
+        },
+        ["pulls", number, "files"] => files(shared, world, r, number, call),
+        ["activity"] => activity(shared, world, r, call),
+        ["collaborators", login, "permission"] => people::permission(world, r.id, login),
+        ["compare", range @ ..] => compare(world, r, &range.join("/")),
+        ["git", "matching-refs", prefix @ ..] => matching_refs(r, &prefix.join("/")),
+        ["contents", path @ ..] => contents(world, r, &path.join("/"), call),
+        ["rules", "branches", branch @ ..] => {
+            let rules = r.rules.get(&branch.join("/")).cloned().unwrap_or_default();
+            let (items, link) = page(shared, call, rules);
+            with_link(Reply::json(200, &Value::Array(items)), link)
+        }
+        _ => Reply::not_found(),
+    }
+}
+
+fn file_json(f: &FileChange) -> Value {
+    let mut out = json!({
+        "sha": f.blob,
+        "filename": f.path,
+        "status": f.status.rest(),
+        "additions": f.additions,
+        "deletions": f.deletions,
+        "changes": f.additions + f.deletions,
+    });
+    if let Some(previous) = &f.previous {
+        out["previous_filename"] = json!(previous);
+    }
+    out
+}
+
+fn files(shared: &Shared, world: &World, r: &Repository, number: &str, call: &Call) -> Reply {
+    let Some(pull) = number.parse().ok().and_then(|n: u64| r.pulls.get(&n)) else {
+        return Reply::not_found();
+    };
+    let all = world.pull_files(pull).iter().take(PULL_FILE_LIMIT).map(file_json).collect();
+    let (items, link) = page(shared, call, all);
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
+/// Newest first; the cursor `after` is the id of the last item seen.
+fn activity(shared: &Shared, world: &World, r: &Repository, call: &Call) -> Reply {
+    let wanted = |name: &str, is: &str| call.query.get(name).is_none_or(|w| w == is);
+    let after = call.query.get("after").and_then(|a| a.parse::<u64>().ok());
+    let size = call.query.get("per_page").and_then(|n| n.parse().ok()).unwrap_or(30usize).clamp(1, 100);
+    let mut left = r.activity.iter().rev().filter(|a| {
+        let short = a.full_ref.trim_start_matches("refs/heads/");
+        (wanted("ref", &a.full_ref) || wanted("ref", short))
+            && wanted("activity_type", a.kind)
+            && after.is_none_or(|after| a.id < after)
+    });
+    let shown: Vec<_> = left.by_ref().take(size).collect();
+    let more = left.next().is_some();
+    let items = shown
+        .iter()
+        .map(|a| {
+            json!({
+                "id": a.id, "node_id": format!("PSH_{}", a.id), "ref": a.full_ref, "before": a.before,
+                "after": a.after, "timestamp": seconds(a.at), "activity_type": a.kind,
+                "actor": world.user_json(a.actor),
+            })
+        })
+        .collect();
+    let next = shown.last().filter(|_| more);
+    let link = next.map(|a| format!("<{}>; rel=\"next\"", url(shared, call, "after", &a.id.to_string())));
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
+fn compare(world: &World, r: &Repository, range: &str) -> Reply {
+    let Some((base, head)) = range.split_once("...") else { return Reply::not_found() };
+    let resolve = |name: &str| {
+        let sha = world.branch(r.id, name).unwrap_or(name);
+        world.commit_in(r.id, sha).map(|c| c.sha.clone())
+    };
+    let (Some(base), Some(head)) = (resolve(base), resolve(head)) else { return Reply::not_found() };
+    let (ahead, behind) = (world.between(&base, &head), world.between(&head, &base));
+    let status = match (ahead.is_empty(), behind.is_empty()) {
+        (true, true) => "identical",
+        (true, false) => "behind",
+        (false, true) => "ahead",
+        (false, false) => "diverged",
+    };
+    let commit = |sha: &String| {
+        let parents =
+            world.commits.get(sha).map(|c| c.parents.iter().map(|p| json!({"sha": p})).collect::<Vec<_>>());
+        json!({"sha": sha, "parents": parents})
+    };
+    let files: Vec<Value> =
+        world.changes(&base, &head).iter().take(COMPARE_FILE_LIMIT).map(file_json).collect();
+    let merge_base = world.merge_base(&base, &head);
+    let body = json!({
+        "status": status,
+        "ahead_by": ahead.len(),
+        "behind_by": behind.len(),
+        "total_commits": ahead.len(),
+        "base_commit": commit(&base),
+        "merge_base_commit": merge_base.as_ref().map(commit),
+        "commits": ahead.iter().take(250).map(commit).collect::<Vec<_>>(),
+        "files": files,
+    });
+    Reply::json(200, &body)
+}
+
+fn matching_refs(r: &Repository, prefix: &str) -> Reply {
+    let prefix = format!("refs/{prefix}");
+    let refs: Vec<Value> = r
+        .refs
+        .iter()
+        .filter(|(name, _)| name.starts_with(&prefix))
+        .map(|(name, sha)| json!({"ref": name, "node_id": format!("REF_{name}"), "object": {"type": "commit", "sha": sha}}))
+        .collect();
+    Reply::json(200, &Value::Array(refs))
+}
+
+fn contents(world: &World, r: &Repository, path: &str, call: &Call) -> Reply {
+    let revision = call.query.get("ref").map_or(r.default_branch.as_str(), String::as_str);
+    let sha = world.branch(r.id, revision).unwrap_or(revision);
+    let blob = world.commit_in(r.id, sha).and_then(|c| c.tree.get(path));
+    let Some((blob, bytes)) = blob.and_then(|b| world.blobs.get_key_value(b)) else {
+        return Reply::not_found();
+    };
+    if call.header("accept").contains("raw") {
+        let kind = "application/vnd.github.raw; charset=utf-8";
+        return Reply { status: 200, body: bytes.clone(), kind, headers: vec![] };
+    }
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let body = json!({
+        "type": "file", "name": name, "path": path, "sha": blob, "size": bytes.len(),
+        "encoding": "base64", "content": STANDARD.encode(bytes),
+    });
+    Reply::json(200, &body)
+}

@@ -1,0 +1,366 @@
+//! The bytes of a segment: its header, frames, body records, the seal. Pure.
+
+use bytes::Bytes;
+
+use super::MAX_FRAME;
+use crate::{
+    ledger::{body::Salt, entry::Hash},
+    store::{Record, SaltedBody, wire::Take},
+};
+
+pub const SEGMENT_HEADER: usize = 80;
+pub const FRAME_HEADER: usize = 32;
+/// Header and the CRC behind the payload.
+pub const FRAME_OVERHEAD: usize = FRAME_HEADER + 4;
+pub const SEAL: usize = 64;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"GATELOG1";
+const FRAME_MAGIC: [u8; 4] = *b"gFRM";
+const SEAL_MAGIC: [u8; 4] = *b"gEND";
+const VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub ledger_id: [u8; 16],
+    pub first: u64,
+    /// Leaf hash of the entry before the first; zeros where there is none.
+    pub prev: Hash,
+}
+
+impl SegmentHeader {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(SEGMENT_HEADER);
+        out.extend_from_slice(&SEGMENT_MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.ledger_id);
+        out.extend_from_slice(&self.first.to_le_bytes());
+        out.extend_from_slice(&self.prev.0);
+        out.extend_from_slice(&[0; 4]);
+        with_crc(out)
+    }
+
+    /// `Err`: why these bytes are no header that we can read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut take = checked(bytes, SEGMENT_HEADER).ok_or("the segment's header is damaged")?;
+        let mut read = || {
+            let (magic, version, _flags) = (take.array()?, take.u32()?, take.u32()?);
+            Some((magic, version, take.array()?, take.u64()?, Hash(take.array()?)))
+        };
+        match read() {
+            Some((SEGMENT_MAGIC, VERSION, ledger_id, first, prev)) => Ok(Self { ledger_id, first, prev }),
+            Some((SEGMENT_MAGIC, ..)) => Err("the segment was written by a newer gatelog"),
+            _ => Err("the segment's header is damaged"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub first: u64,
+    pub count: u32,
+    /// Bytes of payload.
+    pub length: u64,
+}
+
+impl FrameHeader {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FRAME_OVERHEAD + usize::try_from(self.length).unwrap_or(0));
+        out.extend_from_slice(&FRAME_MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.first.to_le_bytes());
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+        with_crc(out)
+    }
+
+    /// `None`: these bytes are no frame header.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = checked(bytes, FRAME_HEADER)?;
+        if take.array()? != FRAME_MAGIC || take.u32()? != 0 {
+            return None;
+        }
+        let header = Self { first: take.u64()?, count: take.u32()?, length: take.u64()? };
+        (header.length <= MAX_FRAME && header.count > 0).then_some(header)
+    }
+
+    /// Bytes of the whole frame.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        FRAME_OVERHEAD as u64 + self.length
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Entries of the ledger up to here.
+    pub next: u64,
+    pub frames: u32,
+    /// Leaf hash of the last entry.
+    pub leaf: Hash,
+    /// Of the file, this seal included.
+    pub length: u64,
+}
+
+impl Seal {
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(SEAL);
+        out.extend_from_slice(&SEAL_MAGIC);
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.next.to_le_bytes());
+        out.extend_from_slice(&self.frames.to_le_bytes());
+        out.extend_from_slice(&self.leaf.0);
+        out.extend_from_slice(&self.length.to_le_bytes());
+        with_crc(out)
+    }
+
+    /// `None`: these bytes are no seal.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut take = checked(bytes, SEAL)?;
+        if take.array()? != SEAL_MAGIC || take.u32()? != 0 {
+            return None;
+        }
+        Some(Self { next: take.u64()?, frames: take.u32()?, leaf: Hash(take.array()?), length: take.u64()? })
+    }
+}
+
+/// How a body is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Codec {
+    Raw = 0,
+    /// For segments that were compressed when they were sealed; not written yet.
+    Zstd = 1,
+    /// Erased: neither bytes nor salt.
+    Absent = 2,
+}
+
+/// A body record as it lies in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyRecord {
+    pub name: String,
+    pub codec: Codec,
+    pub raw_length: u32,
+    pub salt: Salt,
+    pub stored: Bytes,
+    /// Of the record, from the start of the payload.
+    pub offset: usize,
+}
+
+/// One entry of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameEntry {
+    pub raw: Bytes,
+    pub bodies: Vec<BodyRecord>,
+}
+
+/// A frame ready to be written, and for each record where its bodies' records begin, counted from
+/// the frame's start.
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    pub places: Vec<Vec<u64>>,
+}
+
+/// Makes the frame of a group.
+///
+/// # Errors
+/// The group cannot be a frame: too many entries, bodies or bytes.
+pub fn encode(first: u64, group: &[Record]) -> Result<Encoded, &'static str> {
+    let length: u64 = group.iter().map(record_length).sum();
+    let count = u32::try_from(group.len()).map_err(|_| "too many entries in one group")?;
+    if length > MAX_FRAME {
+        return Err("too many bytes in one group");
+    }
+    let mut bytes = FrameHeader { first, count, length }.encode();
+    let mut places = Vec::with_capacity(group.len());
+    for record in group {
+        places.push(encode_record(record, &mut bytes)?);
+    }
+    let crc = crc32c::crc32c(&bytes[FRAME_HEADER..]);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    Ok(Encoded { bytes, places })
+}
+
+fn record_length(record: &Record) -> u64 {
+    let bodies: usize = record.bodies.iter().map(|b| 1 + b.name.len() + 1 + 4 + 4 + 32 + b.bytes.len()).sum();
+    (4 + record.raw.len() + 1 + bodies) as u64
+}
+
+fn encode_record(record: &Record, out: &mut Vec<u8>) -> Result<Vec<u64>, &'static str> {
+    out.extend_from_slice(&length32(record.raw.len())?);
+    out.extend_from_slice(&record.raw);
+    out.push(record.bodies.len().try_into().map_err(|_| "too many bodies of one entry")?);
+    let mut places = Vec::with_capacity(record.bodies.len());
+    for body in &record.bodies {
+        places.push(out.len() as u64);
+        encode_body(body, out)?;
+    }
+    Ok(places)
+}
+
+fn encode_body(body: &SaltedBody, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    out.push(body.name.len().try_into().map_err(|_| "the name of a body is too long")?);
+    out.extend_from_slice(body.name.as_bytes());
+    out.push(Codec::Raw as u8);
+    let length = length32(body.bytes.len())?;
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&length);
+    out.extend_from_slice(&body.salt.0);
+    out.extend_from_slice(&body.bytes);
+    Ok(())
+}
+
+fn length32(n: usize) -> Result<[u8; 4], &'static str> {
+    u32::try_from(n).map(u32::to_le_bytes).map_err(|_| "too many bytes in one body")
+}
+
+/// Takes a payload, whose CRC was checked, apart. `None`: not `count` entries and nothing else.
+#[must_use]
+pub fn decode_payload(payload: &Bytes, count: u32) -> Option<Vec<FrameEntry>> {
+    let mut take = Take(payload);
+    let mut entries = vec![];
+    for _ in 0..count {
+        let n = take.u32()?;
+        let raw = payload.slice_ref(take.bytes(n as usize)?);
+        let bodies = (0..take.u8()?).map(|_| decode_body(payload, &mut take)).collect::<Option<_>>()?;
+        entries.push(FrameEntry { raw, bodies });
+    }
+    take.0.is_empty().then_some(entries)
+}
+
+/// The longest start of a body record, up to its bytes: enough to be read before the rest.
+pub const BODY_START: usize = 1 + 255 + 1 + 4 + 4 + 32;
+
+/// The start of a body record: everything but its bytes, whose number is given instead.
+#[must_use]
+pub fn decode_body_start(take: &mut Take<'_>) -> Option<(BodyRecord, usize)> {
+    let name = std::str::from_utf8(take.short()?).ok()?.to_owned();
+    let codec = match take.u8()? {
+        0 => Codec::Raw,
+        1 => Codec::Zstd,
+        2 => Codec::Absent,
+        _ => return None,
+    };
+    let (stored, raw_length) = (take.u32()?, take.u32()?);
+    let salt = Salt(take.array()?);
+    Some((BodyRecord { name, codec, raw_length, salt, stored: Bytes::new(), offset: 0 }, stored as usize))
+}
+
+fn decode_body(payload: &Bytes, take: &mut Take<'_>) -> Option<BodyRecord> {
+    let offset = payload.len() - take.0.len();
+    let (mut record, stored) = decode_body_start(take)?;
+    record.offset = offset;
+    record.stored = payload.slice_ref(take.bytes(stored)?);
+    Some(record)
+}
+
+fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The first `size` bytes without their CRC, if that is right.
+fn checked(bytes: &[u8], size: usize) -> Option<Take<'_>> {
+    let (content, crc) = bytes.get(..size)?.split_last_chunk::<4>()?;
+    (crc32c::crc32c(content) == u32::from_le_bytes(*crc)).then_some(Take(content))
+}
+
+/// Where the next frame or seal could begin at or after `from`: its magic stands there.
+#[must_use]
+pub fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
+    let found = bytes.get(from..)?.windows(4).position(|w| w == FRAME_MAGIC || w == SEAL_MAGIC)?;
+    Some(from + found)
+}
+
+/// The payload of the frame that `bytes` begin with, if it is whole and its CRC is right.
+#[must_use]
+pub fn payload_of<'a>(header: &FrameHeader, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let end = FRAME_HEADER + usize::try_from(header.length).ok()?;
+    let payload = bytes.get(FRAME_HEADER..end)?;
+    let crc: [u8; 4] = bytes.get(end..end + 4)?.try_into().ok()?;
+    (crc32c::crc32c(payload) == u32::from_le_bytes(crc)).then_some(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{chain::leaf_hash, summary::Summary};
+
+    fn record() -> Record {
+        let raw = Bytes::from_static(b"{\"v\":1}");
+        Record {
+            leaf: leaf_hash(&raw),
+            raw,
+            summary: Summary::opaque("2026-11-24T15:04:05Z".parse().unwrap()),
+            bodies: vec![SaltedBody {
+                name: "payload".into(),
+                salt: Salt([0x11; 32]),
+                bytes: Bytes::from_static(b"hello"),
+            }],
+        }
+    }
+
+    /// The format is a promise: these bytes, made by another program, change only with the version.
+    #[test]
+    fn golden_frame() {
+        let frame = encode(258, &[record()]).unwrap();
+        let expected = concat!(
+            "6746524d00000000020100000000000001000000420000000000000051cdb662",
+            "070000007b2276223a317d01077061796c6f6164000500000005000000",
+            "1111111111111111111111111111111111111111111111111111111111111111",
+            "68656c6c6f2f3e2ac9",
+        );
+        assert_eq!(hex::encode(&frame.bytes), expected);
+        assert_eq!(frame.places, [[44]]);
+    }
+
+    #[test]
+    fn golden_header_and_seal() {
+        let header = SegmentHeader { ledger_id: [0x22; 16], first: 3, prev: Hash([0x33; 32]) };
+        let seal = Seal { next: 9, frames: 2, leaf: Hash([0x44; 32]), length: 500 };
+        let expected = concat!(
+            "474154454c4f4731010000000000000022222222222222222222222222222222",
+            "0300000000000000333333333333333333333333333333333333333333333333",
+            "333333333333333300000000dfd3a618",
+        );
+        assert_eq!(hex::encode(header.encode()), expected);
+        let expected = concat!(
+            "67454e4400000000090000000000000002000000444444444444444444444444",
+            "4444444444444444444444444444444444444444f4010000000000003985a207",
+        );
+        assert_eq!(hex::encode(seal.encode()), expected);
+    }
+
+    #[test]
+    fn reads_what_it_wrote_and_nothing_else() {
+        let frame = encode(258, &[record(), record()]).unwrap().bytes;
+        let header = FrameHeader::decode(&frame).unwrap();
+        assert_eq!((header.first, header.count, header.total()), (258, 2, frame.len() as u64));
+        let payload = Bytes::copy_from_slice(payload_of(&header, &frame).unwrap());
+        let entries = decode_payload(&payload, 2).unwrap();
+        assert_eq!(entries[1].raw, record().raw);
+        assert_eq!(entries[1].bodies[0].stored, "hello");
+        assert!(decode_payload(&payload, 1).is_none() && decode_payload(&payload, 3).is_none());
+
+        let header = SegmentHeader { ledger_id: [1; 16], first: 3, prev: Hash([2; 32]) };
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        let seal = Seal { next: 9, frames: 2, leaf: Hash([4; 32]), length: 500 };
+        assert_eq!(Seal::decode(&seal.encode()), Some(seal));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_is_noticed() {
+        let frame = encode(258, &[record()]).unwrap().bytes;
+        for bit in 0..frame.len() * 8 {
+            let mut bad = frame.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let header = FrameHeader::decode(&bad);
+            assert!(header.is_none_or(|h| payload_of(&h, &bad).is_none()), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Marks: small files that say how much existed, kept apart from the bytes they speak of.
+//!
+//! `journal/stopped` is written by a clean stop. `signed`, beside the journal, will be written before
+//! a checkpoint is published. A journal that holds less than a mark says was damaged or rolled back.
+
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use crate::{
+    ledger::entry::Hash,
+    store::{Tip, files},
+};
+
+const STOPPED: &str = "stopped";
+const SIGNED: &str = "signed";
+
+/// At least this existed once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Entries.
+    pub size: u64,
+    /// Leaf hash of the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Hash>,
+    /// Merkle root over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Hash>,
+    /// Every segment that holds one of them was sealed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
+}
+
+/// The mark of the last clean stop, if there was one.
+///
+/// # Errors
+/// The file is there and cannot be read as a mark.
+pub fn stopped(journal: &Path) -> Result<Option<Mark>, JournalError> {
+    read(&journal.join(STOPPED))
+}
+
+/// The last size that was signed, if any was. `dir` is the ledger's.
+///
+/// # Errors
+/// The file is there and cannot be read as a mark.
+pub fn signed(dir: &Path) -> Result<Option<Mark>, JournalError> {
+    read(&dir.join(SIGNED))
+}
+
+fn read(path: &Path) -> Result<Option<Mark>, JournalError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|e| JournalError::damaged(0, format!("{} is not a mark: {e}", path.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(JournalError::io("reading", path)(e)),
+    }
+}
+
+/// Says that a clean stop left `tip`.
+///
+/// # Errors
+/// I/O.
+pub fn write_stopped(journal: &Path, tip: Tip) -> io::Result<()> {
+    let mark = Mark { size: tip.size, leaf: Some(tip.leaf), root: None, sealed: true };
+    files::fail_at("journal.stopped.before")?;
+    files::replace(journal, STOPPED, &[serde_json::to_vec(&mark)?, b"\n".to_vec()].concat())?;
+    files::fail_at("journal.stopped.after")
+}

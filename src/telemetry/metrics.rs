@@ -1,0 +1,349 @@
+//! What Prometheus scrapes. Every method is cheap and never fails.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::{
+    time::Time,
+    verdict::{Outcome, Verdict},
+};
+
+/// Event names get a label of their own up to this many; the header that carries them is not signed.
+const MAX_EVENT_NAMES: usize = 150;
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Intake {
+    Recorded,
+    Duplicate,
+    /// 503: the store could not take it.
+    Refused,
+    /// 401
+    BadSignature,
+    /// 400, 413 or 415
+    Malformed,
+}
+
+impl Intake {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Duplicate => "duplicate",
+            Self::Refused => "refused",
+            Self::BadSignature => "bad_signature",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// What the store has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounts {
+    pub entries: u64,
+    pub groups: u64,
+    pub syncs: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IntakeLabels {
+    event: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    kind: &'static str,
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    installation: String,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ControlLabels {
+    control: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    decision: &'static str,
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Pass => "pass",
+        Outcome::Deny => "deny",
+        Outcome::Warn => "warn",
+        Outcome::Pending => "pending",
+        Outcome::Skip => "skip",
+        Outcome::Waived => "waived",
+        Outcome::Error => "error",
+    }
+}
+
+/// Counters and gauges of one process. Clones share them.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    event_names: Mutex<BTreeSet<String>>,
+    intake: Family<IntakeLabels, Counter>,
+    rejected: Counter,
+    stages: Family<StageLabels, Histogram>,
+    /// When the oldest waiting event was received.
+    oldest: Mutex<Option<Time>>,
+    queue_depth: Gauge,
+    queue_age: Gauge<f64, AtomicU64>,
+    calls: Family<CallLabels, Counter>,
+    remaining: Family<LimitLabels, Gauge>,
+    controls: Family<ControlLabels, Counter>,
+    decisions: Family<DecisionLabels, Counter>,
+    alarm: Gauge,
+    store_entries: Gauge,
+    store_groups: Counter,
+    store_syncs: Counter,
+    store_bytes: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[must_use]
+    pub fn new() -> Self {
+        // 1 ms to 33 s.
+        let stages: Family<StageLabels, Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 16)));
+        let mut inner = Inner {
+            registry: Registry::with_prefix("gatelog"),
+            event_names: Mutex::default(),
+            intake: Family::default(),
+            rejected: Counter::default(),
+            stages,
+            oldest: Mutex::default(),
+            queue_depth: Gauge::default(),
+            queue_age: Gauge::default(),
+            calls: Family::default(),
+            remaining: Family::default(),
+            controls: Family::default(),
+            decisions: Family::default(),
+            alarm: Gauge::default(),
+            store_entries: Gauge::default(),
+            store_groups: Counter::default(),
+            store_syncs: Counter::default(),
+            store_bytes: Counter::default(),
+        };
+        inner.register();
+        Self(Arc::new(inner))
+    }
+
+    /// A delivery was answered. Where it was refused before its event was known, `event` is empty.
+    pub fn intake(&self, event: &str, outcome: Intake) {
+        let event = self.0.label(event);
+        self.0.intake.get_or_create(&IntakeLabels { event, outcome: outcome.as_str() }).inc();
+        if outcome == Intake::BadSignature {
+            self.0.rejected.inc();
+        }
+    }
+
+    /// A stage of some event took so long: `append` (until the entry was durable), `gather` (facts from
+    /// GitHub), `judge` (policies), `report` (the check run).
+    pub fn stage(&self, stage: &'static str, took: Duration) {
+        self.0.stages.get_or_create(&StageLabels { stage }).observe(took.as_secs_f64());
+    }
+
+    /// Events that wait for a verdict, and when the oldest of them was received.
+    pub fn queue(&self, depth: usize, oldest: Option<Time>) {
+        self.0.queue_depth.set(i64::try_from(depth).unwrap_or(i64::MAX));
+        *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+    }
+
+    /// Calls to GitHub so far. `kind` names the way (`rest_get`, `graphql`); no `status`: no answer.
+    pub fn github_calls(&self, kind: &'static str, status: Option<u16>, total: u64) {
+        let status = status.map_or_else(|| "none".to_owned(), |s| s.to_string());
+        self.0.calls.get_or_create(&CallLabels { kind, status }).inner().store(total, Ordering::Relaxed);
+    }
+
+    /// Calls left until GitHub's limit. `resource` is `core` or `graphql`; no `installation`: the App
+    /// itself.
+    pub fn github_remaining(&self, installation: Option<u64>, resource: &'static str, left: u64) {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        let labels = LimitLabels { installation, resource };
+        self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+
+    /// A verdict was recorded.
+    pub fn decided(&self, verdict: &Verdict) {
+        let decision = verdict.decision.as_str();
+        self.0.decisions.get_or_create(&DecisionLabels { decision }).inc();
+        for control in &verdict.controls {
+            let labels = ControlLabels { control: control.id.clone(), outcome: outcome(control.outcome) };
+            self.0.controls.get_or_create(&labels).inc();
+        }
+    }
+
+    /// A check run of our App that the ledger does not have was seen, and nobody has acknowledged it.
+    pub fn alarm(&self, on: bool) {
+        self.0.alarm.set(i64::from(on));
+    }
+
+    /// Totals of the store, as it counts them itself.
+    pub fn store(&self, counts: StoreCounts) {
+        self.0.store_entries.set(i64::try_from(counts.entries).unwrap_or(i64::MAX));
+        self.0.store_groups.inner().store(counts.groups, Ordering::Relaxed);
+        self.0.store_syncs.inner().store(counts.syncs, Ordering::Relaxed);
+        self.0.store_bytes.inner().store(counts.bytes, Ordering::Relaxed);
+    }
+
+    /// The OpenMetrics text of this moment.
+    #[must_use]
+    pub fn text(&self, now: Time) -> String {
+        let oldest = *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.queue_age.set(oldest.map_or(0.0, |t| now.since(t).as_secs_f64()));
+        let mut out = String::new();
+        // Writing into a `String` does not fail.
+        let _ = text::encode(&mut out, &self.0.registry);
+        out
+    }
+}
+
+impl Inner {
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        r.register("deliveries", "Deliveries answered, by event and outcome", self.intake.clone());
+        r.register("rejected_signatures", "Deliveries without a good signature", self.rejected.clone());
+        r.register_with_unit("stage", "Duration of each stage", Unit::Seconds, self.stages.clone());
+        r.register("queue_depth", "Events without a verdict", self.queue_depth.clone());
+        r.register_with_unit(
+            "queue_oldest",
+            "Age of the oldest of them",
+            Unit::Seconds,
+            self.queue_age.clone(),
+        );
+        r.register("github_calls", "Calls to GitHub, by kind and status", self.calls.clone());
+        r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
+        r.register("controls", "Outcomes of controls", self.controls.clone());
+        r.register("decisions", "Verdicts, by decision", self.decisions.clone());
+        r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
+        r.register("ledger_entries", "Entries in the ledger", self.store_entries.clone());
+        r.register("store_groups", "Groups of entries written", self.store_groups.clone());
+        r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
+        r.register_with_unit(
+            "store_written",
+            "Bytes written to the journal",
+            Unit::Bytes,
+            self.store_bytes.clone(),
+        );
+    }
+
+    fn label(&self, event: &str) -> String {
+        let mut names = self.event_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.contains(event) {
+            return event.to_owned();
+        }
+        if names.len() >= MAX_EVENT_NAMES {
+            return "other".to_owned();
+        }
+        names.insert(event.to_owned());
+        event.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::{Control, Decision};
+
+    fn verdict() -> Verdict {
+        let control = Control {
+            id: "CHG-02".into(),
+            package: "controls.required_reviews".into(),
+            title: "Reviews".into(),
+            severity: None,
+            outcome: Outcome::Deny,
+            evaluate_only: false,
+            findings: vec![],
+            skip_reason: None,
+        };
+        Verdict {
+            decision: Decision::Deny,
+            reason: String::new(),
+            controls: vec![control],
+            valid_until: None,
+            bundle: "sha256:0".into(),
+            engine: "none".into(),
+            rewriter: 1,
+        }
+    }
+
+    #[test]
+    fn the_text_prometheus_reads() {
+        let now: Time = "2026-11-24T15:00:10Z".parse().unwrap();
+        let m = Metrics::new();
+        m.intake("push", Intake::Recorded);
+        m.queue(2, Some("2026-11-24T15:00:00Z".parse().unwrap()));
+        m.github_calls("rest_get", Some(200), 3);
+        m.github_remaining(Some(9), "graphql", 4999);
+        m.decided(&verdict());
+        m.alarm(true);
+        m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
+        insta::assert_snapshot!(m.text(now));
+    }
+
+    #[test]
+    fn stages_are_histograms() {
+        let m = Metrics::new();
+        m.stage("judge", Duration::from_millis(3));
+        let text = m.text(Time::now());
+        assert!(text.contains("gatelog_stage_seconds_count{stage=\"judge\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn rejected_signatures_are_counted() {
+        let m = Metrics::new();
+        m.intake("", Intake::BadSignature);
+        assert!(m.text(Time::now()).contains("gatelog_rejected_signatures_total 1"));
+    }
+
+    #[test]
+    fn names_of_events_cannot_fill_the_memory() {
+        let m = Metrics::new();
+        for i in 0..10_000 {
+            m.intake(&format!("e{i}"), Intake::Recorded);
+        }
+        assert!(
+            m.text(Time::now()).lines().filter(|l| l.starts_with("gatelog_deliveries_total")).count() <= 152
+        );
+    }
+}

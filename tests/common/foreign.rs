@@ -1,0 +1,143 @@
+//! Foreign tools: found or installed once, under a lock, into `target/`; missing ones said in one line.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Mutex,
+};
+
+/// The version whose answers the tests compare with.
+const OPA: &str = "github.com/open-policy-agent/opa@v1.22.2";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tool {
+    /// Node with the packages of `tests/foreign` beside it: the path is the folder to run it in.
+    Node,
+    /// The `go` command.
+    Go,
+    /// The `opa` binary.
+    Opa,
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Go => "go",
+            Self::Opa => "opa",
+        }
+    }
+
+    /// What the tests do with it.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Node => "GitHub's own webhook library and its 329 example payloads",
+            Self::Go => "checks written in Go",
+            Self::Opa => "the comparison of our answers with opa's",
+        }
+    }
+}
+
+/// The tool, installed if need be.
+///
+/// `None`: it is not here; that was said, once per test program.
+///
+/// # Panics
+/// If it is missing and `GATELOG_REQUIRE` (comma-separated) lists it.
+pub fn foreign(tool: Tool) -> Option<PathBuf> {
+    let found = match tool {
+        Tool::Node => node(),
+        Tool::Go => on_path("go", "version"),
+        Tool::Opa => opa(),
+    };
+    match found {
+        Ok(path) => Some(path),
+        Err(why) => {
+            missing(tool, &why);
+            None
+        }
+    }
+}
+
+fn missing(tool: Tool, why: &str) {
+    static SAID: Mutex<BTreeSet<Tool>> = Mutex::new(BTreeSet::new());
+    let name = tool.name();
+    let required = std::env::var("GATELOG_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r.trim() == name), "{name} is required (GATELOG_REQUIRE): {why}");
+    if SAID.lock().unwrap().insert(tool) {
+        // Not `eprintln!`: the test runner would keep it to itself. One write, so that lines stay whole.
+        let line = format!("not run: {}, because {name} is not here ({why})\n", tool.purpose());
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+fn on_path(name: &str, version: &str) -> Result<PathBuf, String> {
+    let asked = Command::new(name).arg(version).stdin(Stdio::null()).output();
+    match asked {
+        Ok(out) if out.status.success() => Ok(PathBuf::from(name)),
+        Ok(out) => Err(format!("`{name} {version}` ended with {}", out.status)),
+        Err(_) => Err("not installed".to_owned()),
+    }
+}
+
+/// `npm ci` of `tests/foreign` into `target/foreign`, once per lock file.
+fn node() -> Result<PathBuf, String> {
+    on_path("node", "--version")?;
+    let (source, dir) = (root().join("tests/foreign"), root().join("target/foreign"));
+    let wanted = fs::read(source.join("package-lock.json")).map_err(|e| e.to_string())?;
+    let _lock = lock("foreign")?;
+    // Written last: an installation that broke off is done again.
+    let mark = dir.join("installed-lock.json");
+    if fs::read(&mark).is_ok_and(|have| have == wanted) {
+        return Ok(dir);
+    }
+    fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    for file in ["package.json", "package-lock.json", ".npmrc"] {
+        fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    }
+    run(Command::new("npm").arg("ci").current_dir(&dir))?;
+    fs::write(&mark, wanted).map_err(|e| e.to_string())?;
+    Ok(dir)
+}
+
+/// `opa` of exactly our version: built by Go into `target/tools` the first time.
+fn opa() -> Result<PathBuf, String> {
+    let tools = root().join("target/tools");
+    let version = OPA.rsplit_once("@v").map_or("", |(_, v)| v);
+    let binary = tools.join(format!("opa-{version}"));
+    let _lock = lock("tools")?;
+    if binary.exists() {
+        return Ok(binary);
+    }
+    on_path("go", "version").map_err(|_| "no go to build it with".to_owned())?;
+    let bin = tools.join("bin");
+    run(Command::new("go").args(["install", OPA]).env("GOBIN", &bin).env("GOFLAGS", ""))?;
+    fs::rename(bin.join("opa"), &binary).map_err(|e| e.to_string())?;
+    Ok(binary)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let out = command.stdin(Stdio::null()).output().map_err(|e| format!("{command:?}: {e}"))?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&out.stderr);
+    let last = said.lines().rfind(|l| !l.trim().is_empty()).unwrap_or_default();
+    Err(format!("`{}` ended with {}: {last}", command.get_program().display(), out.status))
+}
+
+/// Held until dropped; test programs may run side by side.
+fn lock(name: &str) -> Result<File, String> {
+    let dir = root().join("target");
+    fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    let file = File::create(dir.join(format!(".{name}.lock"))).map_err(|e| e.to_string())?;
+    file.lock().map_err(|e| e.to_string())?;
+    Ok(file)
+}
+
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,135 @@
+//! An organisation on a simulated GitHub, and the service that guards it.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use gatelog::simulated_github::{
+    Answer, CheckRun, Did, Options, Role, SimulatedGithub, Webhook, World, commit,
+};
+use tempfile::TempDir;
+
+use super::{service::Service, view::View};
+
+pub const REPO: &str = "octo-org/app";
+
+/// How long everything in hand may take.
+const SETTLED: Duration = Duration::from_secs(90);
+
+pub struct Scene {
+    pub gh: SimulatedGithub,
+    pub service: Service,
+    _dir: TempDir,
+}
+
+impl Scene {
+    /// alice, bob and carol may write to `octo-org/app`, mallory may read it. Nothing runs yet.
+    pub async fn set() -> Self {
+        let gh = SimulatedGithub::start_with(Options::default()).await.unwrap();
+        gh.with(|w| {
+            w.add_organization("octo-org");
+            w.add_repository(REPO).unwrap();
+            for login in ["alice", "bob", "carol", "mallory"] {
+                w.add_user(login);
+                let role = if login == "mallory" { Role::Read } else { Role::Write };
+                w.grant(login, REPO, role).unwrap();
+            }
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let service = Service::prepare(dir.path(), &gh);
+        Self { gh, service, _dir: dir }
+    }
+
+    /// As [`Scene::set`], with the service running.
+    pub async fn started() -> Self {
+        let mut scene = Self::set().await;
+        scene.service.start().await;
+        scene
+    }
+
+    /// Does something on GitHub and delivers what GitHub sends for it. All must be taken.
+    pub async fn act<T>(&self, f: impl FnOnce(&mut World) -> gatelog::simulated_github::Act<T>) -> Did<T> {
+        let did = self.gh.with(f).unwrap();
+        for answer in self.gh.deliver_all(&did.hooks).await.unwrap() {
+            assert!(matches!(answer.status, 200 | 202), "{answer:?}\n{}", self.service.log());
+        }
+        did
+    }
+
+    /// alice pushes a signed commit to `branch` and opens a pull request for it.
+    pub async fn pull(&self, branch: &str, title: &str) -> u64 {
+        self.act(|w| push_and_open(w, branch, title)).await.what
+    }
+
+    pub async fn deliver(&self, hook: &Webhook) -> Answer {
+        self.gh.deliver(hook).await.unwrap()
+    }
+
+    pub fn view(&self) -> View {
+        View::read(&self.service.dir.join("data"))
+    }
+
+    /// Waits until every event has its verdict and every verdict is shown, GitHub's own webhooks about
+    /// our check runs included.
+    pub async fn settle(&self) -> View {
+        let (until, mut quiet) = (Instant::now() + SETTLED, 0);
+        loop {
+            let told = self.gh.deliver_outbox().await.unwrap();
+            let view = self.view();
+            let (unjudged, unreported) = view.unfinished();
+            quiet =
+                if told.is_empty() && unjudged.is_empty() && unreported.is_empty() { quiet + 1 } else { 0 };
+            if quiet == 3 {
+                return view;
+            }
+            assert!(
+                Instant::now() < until,
+                "not settled: unjudged {unjudged:?}, unreported {unreported:?}\n{}",
+                self.service.log()
+            );
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+
+    pub fn head(&self, number: u64) -> String {
+        self.gh.with(|w| w.pull(REPO, number).unwrap().head.sha.clone())
+    }
+
+    /// Our check run that counts on a commit: the newest of its name.
+    pub fn run_on(&self, sha: &str, name: &str) -> Option<CheckRun> {
+        let (ours, runs) = (self.gh.app_id(), self.gh.check_runs_on(sha));
+        runs.into_iter().filter(|r| r.app == ours && r.name == name).max_by_key(|r| r.id)
+    }
+
+    /// Conclusion (or status) and title of the check on a pull request's head.
+    pub fn check(&self, number: u64) -> (String, String) {
+        match self.run_on(&self.head(number), "gatelog") {
+            Some(run) => (run.conclusion.unwrap_or(run.status), run.title.unwrap_or_default()),
+            None => ("none".to_owned(), String::new()),
+        }
+    }
+
+    /// At most one run per target is live, and never neutral or skipped.
+    pub fn assert_runs_are_sound(&self) {
+        let mut live: BTreeMap<(String, String), Vec<u64>> = BTreeMap::new();
+        let runs = self.gh.with(|w| w.check_runs.values().cloned().collect::<Vec<_>>());
+        for run in runs.into_iter().filter(|r| r.app == self.gh.app_id()) {
+            match run.conclusion.as_deref() {
+                Some(c) => assert!(matches!(c, "success" | "failure"), "{c}"),
+                None => live.entry((run.head_sha, run.name)).or_default().push(run.id),
+            }
+        }
+        live.retain(|_, runs| runs.len() > 1);
+        assert!(live.is_empty(), "several live runs: {live:?}");
+    }
+}
+
+/// alice pushes a signed commit to `branch` and opens a pull request for it.
+pub fn push_and_open(w: &mut World, branch: &str, title: &str) -> gatelog::simulated_github::Act<u64> {
+    let change = commit("alice", title).write(&format!("{branch}.txt"), title).signed();
+    let pushed = w.push("alice", REPO, branch, &[change])?;
+    let mut opened = w.open_pull("alice", REPO, branch, "main", title)?;
+    opened.hooks.splice(..0, pushed.hooks);
+    Ok(opened)
+}

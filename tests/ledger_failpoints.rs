@@ -1,0 +1,233 @@
+//! Every durable step of the ledger, failed and not stored, failed but stored, and ended by a death.
+//!
+//! Failpoints are global to a process: every test here takes the scenario, so they run one by one.
+#![cfg(feature = "failpoints")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use fail::FailScenario;
+use gatelog::{
+    ledger::{
+        AppendError, Ledger,
+        entry::{Draft, Ref},
+        verify::verify,
+    },
+    store::journal::Sizes,
+    time::Time,
+    verdict::Decision,
+};
+
+mod ledger_util;
+use ledger_util::*;
+
+/// Small, so that segments are sealed and created in the middle of it.
+const SIZES: Sizes = Sizes { segment: 2500, ahead: 600 };
+
+fn open_small(dir: &Path) -> Ledger {
+    Ledger::open_sized(dir, SIZES, Time::now).unwrap().0
+}
+
+fn pair(i: usize) -> Vec<Draft> {
+    vec![delivery(&i.to_string(), &format!("body {i}")), verdict(Ref::InGroup(0), Decision::Allow)]
+}
+
+/// What the ledger holds: pairs, none of them half.
+fn pairs(ledger: &Ledger) -> u64 {
+    assert_eq!(ledger.head().size % 2, 1, "half a group was stored");
+    assert!(ledger.unjudged().is_empty());
+    ledger.head().size / 2
+}
+
+/// Where a step fails, and whether the group is there afterwards.
+const STEPS: &[(&str, Option<bool>)] = &[
+    ("journal.write.before", Some(false)),
+    ("journal.write.torn", Some(false)),
+    // Written, and the machine did not lose power: there, but that was not known.
+    ("journal.sync.before", Some(true)),
+    ("journal.sync.after", Some(true)),
+    ("journal.create.before", Some(false)),
+    ("journal.create.after", Some(false)),
+    ("journal.seal.before", Some(false)),
+    ("journal.seal.after", Some(false)),
+    ("journal.fill", Some(false)),
+    // Applied off the commit path: acknowledged before, refused after.
+    ("sled.apply.before", None),
+    ("sled.apply.after", None),
+];
+
+#[tokio::test]
+async fn an_error_at_any_step_ends_the_ledger_and_opening_tells_what_was_stored() {
+    let scenario = FailScenario::setup();
+    for (step, stored) in STEPS {
+        let dir = Dir::new();
+        let ledger = open_small(&dir.path());
+        ledger.append(pair(0)).await.unwrap();
+        fail::cfg(*step, "return(error)").unwrap();
+        let mut acked = 1;
+        let error = loop {
+            match ledger.append(pair(acked)).await {
+                Ok(_) => acked += 1,
+                Err(e) => break e,
+            }
+            assert!(acked < 2000, "{step} was never reached");
+        };
+        assert!(matches!(error, AppendError::Fatal(_)), "{step}: {error}");
+        assert_eq!(
+            Some(error.to_string().rsplit(": ").next().unwrap()),
+            ledger.failure().as_deref().map(|w| w.rsplit(": ").next().unwrap())
+        );
+        let later = ledger.append(pair(5000)).await.unwrap_err();
+        assert!(matches!(later, AppendError::Fatal(_)), "{step}: a failed ledger took more: {later}");
+        fail::remove(*step);
+        drop(ledger);
+
+        let ledger = open_small(&dir.path());
+        let there = pairs(&ledger) - acked as u64;
+        match stored {
+            Some(stored) => assert_eq!(there == 1, *stored, "{step}"),
+            None => assert!(there <= 1, "{step}"),
+        }
+        // Whoever was told of the failure asks again.
+        let again = ledger.append(pair(acked)).await.unwrap();
+        assert_eq!(again[0].duplicate, there == 1, "{step}");
+        assert_eq!(pairs(&ledger), acked as u64 + 1, "{step}");
+        ledger.close().await.unwrap();
+        assert_eq!(verify(&dir.path().join("journal")).unwrap().root, ledger.head().root, "{step}");
+    }
+    scenario.teardown();
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_is_over_when_there_is_room() {
+    let scenario = FailScenario::setup();
+    for step in ["journal.fill", "journal.create.before", "journal.seal.before"] {
+        let dir = Dir::new();
+        let ledger = open_small(&dir.path());
+        ledger.append(pair(0)).await.unwrap();
+        fail::cfg(step, "return(full)").unwrap();
+        let mut acked = 1;
+        while let Ok(receipts) = ledger.append(pair(acked)).await {
+            acked += 1;
+            assert!(!receipts[0].duplicate && acked < 2000, "{step} was never reached");
+        }
+        for _ in 0..3 {
+            let error = ledger.append(pair(acked)).await.unwrap_err();
+            assert!(matches!(error, AppendError::Full), "{step}: {error}");
+        }
+        let known = ledger.append(pair(0)).await.unwrap();
+        assert!(known.iter().all(|r| r.duplicate), "a redelivery needs no room");
+        fail::remove(step);
+        assert!(!ledger.append(pair(acked)).await.unwrap()[0].duplicate);
+        assert_eq!((pairs(&ledger), ledger.failure()), (acked as u64 + 1, None));
+        ledger.close().await.unwrap();
+        assert_eq!(verify(&dir.path().join("journal")).unwrap().root, ledger.head().root, "{step}");
+    }
+    scenario.teardown();
+}
+
+#[tokio::test]
+async fn a_clean_stop_that_fails_loses_nothing() {
+    let scenario = FailScenario::setup();
+    let steps =
+        ["journal.seal.before", "journal.seal.after", "journal.stopped.before", "journal.stopped.after"];
+    for step in steps {
+        let dir = Dir::new();
+        let ledger = open_small(&dir.path());
+        ledger.append(pair(0)).await.unwrap();
+        fail::cfg(step, "return(error)").unwrap();
+        assert!(ledger.close().await.is_err(), "{step}");
+        fail::remove(step);
+        drop(ledger);
+        let ledger = open_small(&dir.path());
+        assert_eq!(pairs(&ledger), 1, "{step}");
+        ledger.append(pair(1)).await.unwrap();
+        ledger.close().await.unwrap();
+        assert_eq!(verify(&dir.path().join("journal")).unwrap().entries, 5, "{step}");
+    }
+    scenario.teardown();
+}
+
+#[tokio::test]
+async fn mending_may_fail_and_be_tried_again() {
+    let scenario = FailScenario::setup();
+    for step in ["journal.mend.before", "journal.mend.after"] {
+        let dir = Dir::new();
+        let ledger = open_small(&dir.path());
+        fail::cfg("journal.write.torn", "return(error)").unwrap();
+        ledger.append(pair(0)).await.unwrap_err();
+        fail::remove("journal.write.torn");
+        drop(ledger);
+        fail::cfg(step, "return(error)").unwrap();
+        assert!(Ledger::open_sized(&dir.path(), SIZES, Time::now).is_err(), "{step}");
+        fail::remove(step);
+        let (ledger, report) = Ledger::open_sized(&dir.path(), SIZES, Time::now).unwrap();
+        assert_eq!(report.torn.is_some(), step == "journal.mend.before");
+        ledger.append(pair(0)).await.unwrap();
+        assert_eq!(pairs(&ledger), 1);
+    }
+    scenario.teardown();
+}
+
+// ---- Deaths: a child process appends and says what was acknowledged, until it dies at the step.
+
+const CHILD: &str = "GATELOG_TEST_LEDGER";
+
+#[test]
+#[ignore = "run by the test of deaths as a process of its own"]
+fn child() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    // Takes the failpoints from the environment.
+    let _scenario = FailScenario::setup();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let ledger = open_small(Path::new(&dir));
+        for i in 0..30 {
+            ledger.append(pair(i)).await.unwrap();
+            fs::write(Path::new(&dir).join("acked"), (i + 1).to_string()).unwrap();
+        }
+        ledger.close().await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn a_death_at_any_step_loses_nothing_that_was_acknowledged() {
+    let scenario = FailScenario::setup();
+    let steps = STEPS.iter().map(|(step, _)| *step).chain([
+        "journal.seal.before",
+        "journal.seal.after",
+        "journal.stopped.before",
+        "journal.stopped.after",
+    ]);
+    for step in steps {
+        for after in [0, 1, 3] {
+            let dir = Dir::new();
+            fs::create_dir_all(dir.path()).unwrap();
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["child", "--exact", "--ignored"])
+                .env(CHILD, dir.path())
+                .env("FAILPOINTS", format!("{step}={after}*off->return(die)"))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
+            let reached = !status.success();
+            assert!(reached || step.starts_with("journal.stopped"), "{step} was not reached {after} times");
+            let acked: u64 =
+                fs::read_to_string(dir.path().join("acked")).map_or(0, |text| text.parse().unwrap());
+            let ledger = open_small(&dir.path());
+            let there = pairs(&ledger);
+            assert!(there == acked || there == acked + 1, "{step} {after}: acked {acked}, there {there}");
+            for i in 0..acked + 2 {
+                let receipts = ledger.append(pair(usize::try_from(i).unwrap())).await.unwrap();
+                assert_eq!(receipts[0].duplicate, i < there, "{step} {after}");
+            }
+            ledger.close().await.unwrap();
+            assert_eq!(verify(&dir.path().join("journal")).unwrap().root, ledger.head().root);
+        }
+    }
+    scenario.teardown();
+}

@@ -1,0 +1,113 @@
+//! Drafts and folders for the tests of the ledger.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+use std::path::{Path, PathBuf};
+
+use gatelog::{
+    event::{Subject, SubjectKind},
+    ledger::{
+        Ledger, OpenReport,
+        entry::{Body, Draft, Key, Kind, Receipt, Ref, ReportData, ReportResult, VerdictData},
+    },
+    time::Time,
+    verdict::{Decision, Target},
+};
+
+pub const SHA: &str = "00112233445566778899aabbccddeeff00112233";
+
+pub fn subject() -> Subject {
+    Subject {
+        kind: SubjectKind::PullRequest,
+        installation: Some(1),
+        organization: Some(2),
+        repository: Some(3),
+        id: Some(4),
+        head: Some(SHA.parse().unwrap()),
+        base: None,
+        ref_kind: None,
+    }
+}
+
+pub fn delivery(guid: &str, body: &str) -> Draft {
+    Draft {
+        kind: Kind::Event,
+        subject: subject(),
+        key: Key::Delivery { guid: guid.into() },
+        refs: vec![],
+        bodies: vec![("payload".into(), Body { bytes: body.to_owned().into(), media: "application/json" })],
+        data: serde_json::json!({"name": "push", "action": null, "source": "github", "cause": null, "flags": []}),
+    }
+}
+
+pub fn target() -> Target {
+    Target { repository: 3, sha: SHA.parse().unwrap(), check: "gatelog".into() }
+}
+
+pub fn verdict(event: Ref, decision: Decision) -> Draft {
+    let data = VerdictData {
+        decision,
+        bundle: "sha256:00".into(),
+        engine: "regorus".into(),
+        rewriter: 1,
+        valid_until: None,
+        target: Some(target()),
+        superseded_by: None,
+    };
+    Draft {
+        kind: Kind::Verdict,
+        key: Key::Verdict(event),
+        refs: vec![event],
+        bodies: vec![("verdict".into(), Body { bytes: "{}".into(), media: "application/json" })],
+        data: serde_json::to_value(data).unwrap(),
+        ..delivery("", "")
+    }
+}
+
+pub fn report(covers: &[u64]) -> Draft {
+    let data = ReportData {
+        target: target(),
+        result: ReportResult::Created,
+        check_run: Some(9),
+        conclusion: None,
+        covers: covers.to_vec(),
+    };
+    Draft {
+        kind: Kind::Report,
+        key: Key::Own("report"),
+        refs: covers.iter().copied().map(Ref::Seq).collect(),
+        bodies: vec![],
+        data: serde_json::to_value(data).unwrap(),
+        ..delivery("", "")
+    }
+}
+
+pub fn open(dir: &Path) -> (Ledger, OpenReport) {
+    Ledger::open(dir, Time::now).unwrap()
+}
+
+pub async fn one(ledger: &Ledger, draft: Draft) -> Receipt {
+    ledger.append(vec![draft]).await.unwrap()[0]
+}
+
+pub struct Dir(pub tempfile::TempDir);
+impl Dir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+}
+
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.path().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
