@@ -89,7 +89,10 @@ pub fn cut(s: &str) -> String {
 }
 
 /// The whole `data` document of a folder under an input.
-pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
+///
+/// # Errors
+/// The file and the words of an error that stops OPA altogether: a rule with two values.
+pub fn try_eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Result<Value, (String, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), input.to_string()).unwrap();
     let out = Command::new(opa)
@@ -102,8 +105,16 @@ pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
         .unwrap();
     let said: Value = serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
-    assert!(said.get("errors").is_none(), "opa: {said:#}");
-    said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null)
+    if let Some(e) = said.pointer("/errors/0") {
+        let file = Path::new(e["location"]["file"].as_str().unwrap_or_default());
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err((name, cut(&e.to_string())));
+    }
+    Ok(said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null))
+}
+
+pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
+    try_eval(opa, dir, input, query).unwrap_or_else(|e| panic!("opa: {e:?}"))
 }
 
 /// Are they the same to JSON? `1` and `1.0` are.
