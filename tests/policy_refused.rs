@@ -59,7 +59,13 @@ fn chance_clock_and_network_are_forbidden() {
     3 | x := http.send({"method": "get", "url": "a"})
       |      ^
     "#);
-    for call in ["rand.intn(\"a\", 3)", "opa.runtime()", "uuid.rfc4122(\"a\")", "net.lookup_ip_addr(\"a\")", "rego.parse_module(\"a\", \"b\")"] {
+    for call in [
+        "rand.intn(\"a\", 3)",
+        "opa.runtime()",
+        "uuid.rfc4122(\"a\")",
+        "net.lookup_ip_addr(\"a\")",
+        "rego.parse_module(\"a\", \"b\")",
+    ] {
         assert!(refused(&format!("x := {call}")).contains("is not allowed"), "{call}");
     }
     accepted("x := time.now_ns()");
@@ -247,7 +253,10 @@ fn a_bundle_needs_controls_that_can_say_something() {
       = it needs one of the rules deny, violation, warn, pending, error, allow
     ");
     let same = "# METADATA\n# custom:\n#   id: X-1\n";
-    let two = [("a.rego", format!("{same}package controls.a\n\ndeny contains 1 if false\n")), ("b.rego", format!("{same}package controls.b\n\ndeny contains 1 if false\n"))];
+    let two = [
+        ("a.rego", format!("{same}package controls.a\n\ndeny contains 1 if false\n")),
+        ("b.rego", format!("{same}package controls.b\n\ndeny contains 1 if false\n")),
+    ];
     let two: Vec<(&str, &str)> = two.iter().map(|(p, t)| (*p, t.as_str())).collect();
     insta::assert_snapshot!(load(&two).unwrap_err().to_string(), @"b.rego: `controls.a` has the id `X-1` too");
 }
@@ -255,12 +264,21 @@ fn a_bundle_needs_controls_that_can_say_something() {
 #[test]
 fn the_digest_is_of_what_serves() {
     let plain = load(&[("c/c.rego", CONTROL), ("data.yaml", "a: 1")]).unwrap();
-    let tests = load(&[("data.yaml", "a: 1"), ("c/c.rego", CONTROL), ("c/c_test.rego", "package c_test\n"), ("README.md", "x"), (".git/x.rego", "!")]).unwrap();
+    let tests = load(&[
+        ("data.yaml", "a: 1"),
+        ("c/c.rego", CONTROL),
+        ("c/c_test.rego", "package c_test\n"),
+        ("README.md", "x"),
+        (".git/x.rego", "!"),
+    ])
+    .unwrap();
     assert_eq!(plain.digest(), tests.digest());
     assert_eq!(plain.archive(), tests.archive());
     let again = Bundle::from_archive(&plain.archive()).unwrap();
     assert_eq!(again.digest(), plain.digest());
-    for other in [[("c/c.rego", CONTROL), ("data.yaml", "a: 2")], [("c/d.rego", CONTROL), ("data.yaml", "a: 1")]] {
+    for other in
+        [[("c/c.rego", CONTROL), ("data.yaml", "a: 2")], [("c/d.rego", CONTROL), ("data.yaml", "a: 1")]]
+    {
         assert_ne!(load(&other).unwrap().digest(), plain.digest());
     }
 }
@@ -314,5 +332,10 @@ fn odd_files_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("a.rego"), b"package a\n# \xff\n").unwrap();
     assert!(Bundle::load(dir.path()).unwrap_err().to_string().contains("not UTF-8"));
-    assert!(Bundle::load(std::path::Path::new("/nonexistent/policies")).unwrap_err().to_string().contains("cannot be read"));
+    assert!(
+        Bundle::load(std::path::Path::new("/nonexistent/policies"))
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be read")
+    );
 }

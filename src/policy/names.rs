@@ -162,8 +162,10 @@ impl<'a> Names<'a> {
                 && self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_none()
         };
         match vars.negated.iter().find(open) {
-            Some(span) => Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
-                .help("say it as a rule or function of its own and negate that")),
+            Some(span) => {
+                Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
+                    .help("say it as a rule or function of its own and negate that"))
+            }
             None => Ok(()),
         }
     }
