@@ -9,7 +9,7 @@ use crate::config::{self, Config, ConfigError};
 mod check_config;
 mod demo;
 mod doctor;
-mod init;
+pub(crate) mod init;
 mod log;
 mod policy;
 mod serve;

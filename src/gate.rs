@@ -229,7 +229,11 @@ impl Gate {
             facts,
             target.clone(),
         ));
-        let again = self.fan_outs(item, older);
+        let mut again = self.fan_outs(item, older);
+        if looked.pusher_unknown {
+            // `synchronize` named the owner of a deploy key as sender; now it is known better.
+            again.extend(self.on_head(looked.subject.repository, looked.subject.head.as_ref(), Cause::Base));
+        }
         group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
         let receipts = self.append(group).await?;
         self.0.attempts.end(item.seq, attempt);
@@ -275,10 +279,13 @@ impl Gate {
                 (looked.subject.repository, looked.subject.id, looked.open)
                 && looked.subject.kind == event::SubjectKind::PullRequest
             {
+                // A head that a later event has stated is newer than the one just judged.
+                let later = lock(&self.0.unjudged).contains_key(&(repository, number));
+                let head = looked.subject.head.clone().filter(|_| !later);
                 let mut pulls = lock(&self.0.pulls);
                 if open {
-                    pulls.open(repository, number, looked.subject.head.clone(), looked.base_ref.clone());
-                } else {
+                    pulls.open(repository, number, head, looked.base_ref.clone());
+                } else if !later {
                     pulls.close(repository, number);
                 }
             }
@@ -370,7 +377,8 @@ impl Gate {
             self.0.ledger.append(vec![drafts::service(data)]).await.map_err(|e| self.refused(e))?;
         self.0.alarm.store(false, Ordering::SeqCst);
         self.0.metrics.alarm(false);
-        self.look_again_at_all(Cause::Stale).await;
+        let gate = self.clone();
+        tokio::spawn(async move { gate.look_again_at_all(Cause::Stale).await });
         Ok(receipts.first().map_or(0, |r| r.seq))
     }
 
@@ -455,39 +463,44 @@ impl Gate {
     fn fan_out(&self, event: &Event, handling: Handling) -> Vec<(PullAddress, Cause)> {
         use crate::event::FanOut;
         let repository = event.repository.as_ref().map(|r| r.id);
-        let pulls = lock(&self.0.pulls);
-        let on_head = |head: Option<&Sha>, except: Option<u64>, cause: Cause| -> Vec<(PullAddress, Cause)> {
-            let (Some(repository), Some(head)) = (repository, head) else { return vec![] };
-            let numbers = pulls.on_head(repository, head).into_iter().filter(|n| Some(*n) != except);
-            numbers.filter_map(|n| pulls.address(repository, n)).map(|at| (at, cause)).collect()
-        };
+        let because =
+            |cause: Cause, found: Vec<PullAddress>| found.into_iter().map(|at| (at, cause)).collect();
         match handling.fan_out {
             FanOut::None => vec![],
-            FanOut::Head => on_head(event.subject().head.as_ref(), None, Cause::Rerequested),
+            FanOut::Head => self.on_head(repository, event.subject().head.as_ref(), Cause::Rerequested),
             FanOut::SharedHead => {
                 let About::PullRequest(pull) = &event.about else { return vec![] };
-                let mut again = on_head(pull.head.as_ref(), Some(pull.number), Cause::SharedHead);
-                again.extend(on_head(pull.before.as_ref(), Some(pull.number), Cause::SharedHead));
+                let mut again = self.on_head(repository, pull.head.as_ref(), Cause::SharedHead);
+                again.extend(self.on_head(repository, pull.before.as_ref(), Cause::SharedHead));
+                again.retain(|(at, _)| at.number != pull.number);
                 again
             }
-            FanOut::Repository => repository
-                .map(|r| pulls.of_repository(r))
-                .unwrap_or_default()
-                .into_iter()
-                .map(|at| (at, Cause::Membership))
-                .collect(),
-            FanOut::Organization => pulls
-                .of_organization(event.organization, event.installation)
-                .into_iter()
-                .map(|at| (at, Cause::Membership))
-                .collect(),
+            FanOut::Repository => {
+                let found = repository.map(|r| lock(&self.0.pulls).of_repository(r));
+                because(Cause::Membership, found.unwrap_or_default())
+            }
+            FanOut::Organization => {
+                let pulls = lock(&self.0.pulls);
+                because(Cause::Membership, pulls.of_organization(event.organization, event.installation))
+            }
             FanOut::Base => match (&event.about, repository) {
-                (About::Ref(r), Some(id)) => {
-                    pulls.into_branch(id, &r.name).into_iter().map(|at| (at, Cause::Base)).collect()
-                }
+                (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
                 _ => vec![],
             },
         }
+    }
+
+    /// The open pull requests on a head.
+    fn on_head(
+        &self,
+        repository: Option<u64>,
+        head: Option<&Sha>,
+        cause: Cause,
+    ) -> Vec<(PullAddress, Cause)> {
+        let (Some(repository), Some(head)) = (repository, head) else { return vec![] };
+        let pulls = lock(&self.0.pulls);
+        let numbers = pulls.on_head(repository, head).into_iter();
+        numbers.filter_map(|n| pulls.address(repository, n)).map(|at| (at, cause)).collect()
     }
 
     fn fan_out_draft(&self, seq: u64, at: &PullAddress, cause: Cause) -> Draft {

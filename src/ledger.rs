@@ -218,7 +218,8 @@ impl Ledger {
         let created = tip.size == 0;
         let report = OpenReport { created, size: tip.size, torn, replayed, rebuilt, unclean };
         let ledger_id = store.ledger_id();
-        let head = Head { size: tip.size, root: tree.root(), leaf: tip.leaf, time, generation: 1, ledger_id };
+        let generation = generation(&*store).map_err(read_failed)?;
+        let head = Head { size: tip.size, root: tree.root(), leaf: tip.leaf, time, generation, ledger_id };
         let shared = Arc::new(Shared {
             store,
             index: index.into(),
@@ -451,6 +452,19 @@ fn load(store: &dyn Store) -> Result<(Index, merkle::CompactRange, Time), ReadEr
     }
     let time = time.ok_or_else(|| ReadError::Io("no time".into()))?;
     Ok((index, tree, time))
+}
+
+/// Of entry 0, which must be of this ledger; a new ledger's is 1.
+fn generation(store: &dyn Store) -> Result<u64, ReadError> {
+    let Some(first) = store.entry(0)? else { return Ok(1) };
+    let damaged = |what: String| ReadError::Damaged { seq: 0, what };
+    let data = Entry::parse(&first.raw).map_err(|e| damaged(format!("it cannot be read: {e}")))?.data;
+    if data.get("ledger_id").and_then(|id| id.as_str()) != Some(&hex::encode(store.ledger_id())) {
+        return Err(damaged("it is not the first entry of the ledger that the segments belong to".into()));
+    }
+    data.get("generation")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or_else(|| damaged("it has no generation".into()))
 }
 
 fn read_failed(e: ReadError) -> OpenError {

@@ -92,6 +92,8 @@ async fn run_lane(
             if let Some(queue) = lanes.get_mut(&key) {
                 waiting.extend(queue.drain(..));
             }
+            // Two deliveries received at once may come here in another order than the ledger's.
+            waiting.make_contiguous().sort_by_key(|item: &Item| item.seq);
             if waiting.is_empty() || *stop.borrow() {
                 lanes.remove(&key);
                 return;
@@ -122,5 +124,57 @@ async fn pause(after: Duration, stop: &mut watch::Receiver<bool>) {
     tokio::select! {
         () = tokio::time::sleep(after) => {}
         _ = stop.wait_for(|stopping| *stopping) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        event::{About, Event, PullRequestRef, Source},
+        time::Time,
+    };
+
+    fn item(seq: u64, name: &str, action: &str, open: bool) -> Item {
+        let pull = PullRequestRef { number: 1, open: Some(open), ..PullRequestRef::default() };
+        let event = Event {
+            name: name.into(),
+            action: Some(action.into()),
+            source: Source::Github,
+            cause: None,
+            installation: Some(1),
+            organization: None,
+            repository: None,
+            sender: None,
+            about: About::PullRequest(pull),
+        };
+        Item {
+            seq,
+            event: Some(Arc::new(event)),
+            received_at: Time::from_unix_micros(0).unwrap(),
+            guid: None,
+            replayed: false,
+            unreadable: false,
+        }
+    }
+
+    fn turn(items: Vec<Item>) -> usize {
+        next_turn(&items.into())
+    }
+
+    #[test]
+    fn the_newest_look_again_stands_for_those_before_it() {
+        assert_eq!(turn(vec![item(1, "pull_request", "opened", true)]), 0);
+        let three = (1..=3).map(|n| item(n, "pull_request_review", "submitted", true)).collect();
+        assert_eq!(turn(three), 2);
+    }
+
+    #[test]
+    fn what_happens_once_is_judged_alone() {
+        let labeled = || item(1, "pull_request", "labeled", true);
+        let closed = || item(2, "pull_request", "closed", false);
+        assert_eq!(turn(vec![labeled(), closed(), labeled()]), 0);
+        assert_eq!(turn(vec![closed(), labeled()]), 0);
+        assert_eq!(turn(vec![labeled(), labeled(), closed()]), 1);
     }
 }

@@ -416,6 +416,31 @@ async fn a_torn_tail_is_said_removed_and_told_by_verify() {
     assert_eq!(verify(&journal).unwrap().entries, SIZE + 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ledger_that_is_being_written_verifies() {
+    let dir = Dir::new();
+    let sizes = Sizes { segment: 100_000, ahead: 4096 };
+    let (ledger, _) = Ledger::open_sized(&dir.path(), sizes, Time::now).unwrap();
+    let writers: Vec<_> = (0..8)
+        .map(|w| {
+            let ledger = ledger.clone();
+            tokio::spawn(async move {
+                for i in 0..150 {
+                    one(&ledger, delivery(&format!("{w}-{i}"), &format!("{w} {i} {}", "x".repeat(5000))))
+                        .await;
+                }
+            })
+        })
+        .collect();
+    let journal = journal_of(&dir);
+    let mut sizes = vec![];
+    while !writers.iter().all(|w| w.is_finished()) {
+        sizes.push(verify(&journal).unwrap().entries);
+        tokio::task::yield_now().await;
+    }
+    assert!(sizes.is_sorted() && verify(&journal).unwrap().entries == 1201, "{sizes:?}");
+}
+
 // ---- sled
 
 fn damage_sled(sled: &Path, how: &str) {

@@ -1,6 +1,6 @@
 //! The ledger on its embedded store: what is acknowledged is there after any end of the process.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use gatelog::{
     ledger::{
@@ -10,6 +10,7 @@ use gatelog::{
     store::{
         embedded::OpenError,
         journal::{Sizes, segments},
+        memory::{Disk, Fault, Memory},
     },
     time::Time,
     verdict::Decision,
@@ -199,4 +200,55 @@ async fn many_writers_share_syncs_and_segments_roll() {
     let (ledger, report) = open(&dir.path());
     assert_eq!((report.replayed, report.unclean), (1281, false));
     assert_eq!((ledger.head(), ledger.index_snapshot()), (head, index));
+}
+
+// ---- The sequencer on a store that fails as it is told.
+
+fn on(disk: &Disk) -> Ledger {
+    Ledger::on_store(Arc::new(Memory::open(disk)), Time::now).unwrap().0
+}
+
+#[tokio::test]
+async fn a_failed_append_is_settled_by_opening_again() {
+    for (fault, stored) in [(Fault::FailedNotStored, false), (Fault::FailedButStored, true)] {
+        let disk = Disk::default();
+        let ledger = on(&disk);
+        let group = || vec![delivery("a", "a"), verdict(Ref::InGroup(0), Decision::Allow)];
+        disk.fail_next(fault);
+        assert!(matches!(ledger.append(group()).await, Err(AppendError::Fatal(_))));
+        assert_eq!(ledger.head().size, 1, "what is not known to be stored is not shown");
+        assert_eq!(ledger.failed().await, "the write failed");
+        assert!(matches!(ledger.append(group()).await, Err(AppendError::Fatal(_))), "never go on");
+        drop(ledger);
+
+        let ledger = on(&disk);
+        let receipts = ledger.append(group()).await.unwrap();
+        assert_eq!(
+            receipts.iter().map(|r| (r.seq, r.duplicate)).collect::<Vec<_>>(),
+            [(1, stored), (2, stored)]
+        );
+        assert_eq!(ledger.head().size, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_full_store_takes_nothing_and_recovers() {
+    let disk = Disk::default();
+    let ledger = on(&disk);
+    one(&ledger, delivery("a", "a")).await;
+    disk.fail_next(Fault::Full);
+    assert!(matches!(ledger.append(vec![delivery("b", "b")]).await, Err(AppendError::Full)));
+    assert_eq!((ledger.head().size, ledger.with_key("delivery:b"), ledger.failure()), (2, None, None));
+    let b = one(&ledger, delivery("b", "b")).await;
+    assert_eq!((b.seq, b.duplicate), (2, false));
+}
+
+#[tokio::test]
+async fn two_writers_cannot_share_a_store() {
+    let disk = Disk::default();
+    let (first, second) = (on(&disk), on(&disk));
+    one(&first, delivery("a", "a")).await;
+    let error = second.append(vec![delivery("b", "b")]).await.unwrap_err();
+    assert!(error.to_string().contains("somebody else writes"), "{error}");
+    assert_eq!(one(&first, delivery("c", "c")).await.seq, 2);
 }

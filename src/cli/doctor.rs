@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     net::SocketAddr,
+    path::Path,
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use super::{CommandResult, ConfigArg, Exit, serve};
 use crate::{
     config::Config,
     github::{Trouble, rest::Response},
+    ledger::verify::{self, VerifyError},
     server::{self, admin},
     time::Time,
 };
@@ -59,6 +61,9 @@ const MAX_SKEW: Duration = Duration::from_secs(30);
 
 /// Shorter ones can be guessed from one recorded delivery.
 const SHORT_SECRET: usize = 16;
+
+/// Bytes of a journal that are verified in about a second.
+const QUICK: u64 = 256 << 20;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -281,7 +286,7 @@ async fn ledger(config: &Config, report: &mut Report) -> bool {
         }
     };
     match dir.join("journal").symlink_metadata() {
-        Ok(_) => report.say("ledger", State::Good, format!("{} is there", dir.display())),
+        Ok(_) => verify_journal(dir, report).await,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             report.say("ledger", State::Good, format!("{} will be made", dir.display()));
         }
@@ -298,12 +303,68 @@ async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mu
     }
 }
 
-/// What can be said without reading all of it: `gatelog log verify` does that.
-async fn verify(config: &Config, report: &mut Report) {
-    let dir = config.ledger.path.display();
-    report.say(
-        "ledger",
-        State::Good,
-        format!("{dir} is there; `gatelog log verify --ledger {dir}` checks every byte"),
-    );
+/// Verifies the journal, unless it is so large that it takes long.
+async fn verify_journal(dir: &Path, report: &mut Report) {
+    let (journal, shown) = (dir.join("journal"), dir.display());
+    let looked = tokio::task::spawn_blocking(move || match size(&journal) {
+        Ok(bytes) if bytes > QUICK => Ok(None),
+        Ok(_) => verify::verify(&journal).map(Some),
+        Err(e) => Err(VerifyError::CannotRead(e.to_string())),
+    });
+    let (state, text) = match looked.await {
+        Ok(Ok(Some(found))) => (State::Good, format!("{shown}: {} entries, all verified", found.entries)),
+        Ok(Ok(None)) => {
+            let how = format!("`gatelog log verify --ledger {shown}` takes its time");
+            (State::Note, format!("{shown} is large and was not verified: {how}"))
+        }
+        Ok(Err(VerifyError::Failed { at, what })) => {
+            (State::Wrong, format!("{shown} is damaged at entry {at}: {what}"))
+        }
+        Ok(Err(VerifyError::CannotRead(why))) => (State::Unknown, format!("{shown}: {why}")),
+        Err(e) => (State::Unknown, format!("{shown}: {e}")),
+    };
+    report.say("ledger", state, text);
+}
+
+fn size(dir: &Path) -> io::Result<u64> {
+    std::fs::read_dir(dir)?.map(|file| Ok(file?.metadata()?.len())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(n, l)| ((*n).to_owned(), (*l).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_the_app_has_and_what_it_needs() {
+        let mut report = Report::default();
+        permissions(&granted(PERMISSIONS), &mut report);
+        events(&EVENTS.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>(), &mut report);
+        assert_eq!(report.exit(), Exit::Ok);
+        permissions(
+            &granted(&[("checks", "read"), ("contents", "write"), ("metadata", "read")]),
+            &mut report,
+        );
+        events(&["push".to_owned()], &mut report);
+        assert_eq!(report.exit(), Exit::Failed);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&report.text()).to_string());
+    }
+
+    #[test]
+    fn the_clock() {
+        let says = |now: &str| {
+            let mut report = Report::default();
+            clock(Some("Tue, 24 Nov 2026 15:00:00 GMT"), now.parse().unwrap(), &mut report);
+            report.0[0].state
+        };
+        assert_eq!(says("2026-11-24T15:00:20Z"), State::Good);
+        assert_eq!(says("2026-11-24T15:00:31Z"), State::Wrong);
+        assert_eq!(says("2026-11-24T14:59:00Z"), State::Wrong);
+        let mut report = Report::default();
+        clock(None, Time::now(), &mut report);
+        assert_eq!(report.exit(), Exit::CouldNotRun);
+    }
 }

@@ -23,7 +23,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> CommandResult {
-    let dir = args.dir;
+    let text = write(&args.dir)?;
+    anstream::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+/// Writes everything and returns what to do next.
+fn write(dir: &Path) -> Result<String, Failure> {
     let (config, policies) = (dir.join("gatelog.toml"), dir.join("policies"));
     for there in [&config, &policies] {
         if there.symlink_metadata().is_ok() {
@@ -31,12 +37,10 @@ pub fn run(args: Args) -> CommandResult {
         }
     }
     let cannot = |e: io::Error| Failure::could_not_run(format!("cannot write to {}: {e}", dir.display()));
-    fs::create_dir_all(&dir).map_err(cannot)?;
+    fs::create_dir_all(dir).map_err(cannot)?;
     let files = write_policies(&policies).map_err(cannot)?;
     write_new(&config, CONFIG.as_bytes()).map_err(cannot)?;
-    let text = next_steps(&dir, files);
-    anstream::stdout().write_all(text.as_bytes())?;
-    Ok(Exit::Ok)
+    Ok(next_steps(dir, files))
 }
 
 /// Writes the policies of this version into `dir`, which is made. Returns how many files.
@@ -117,7 +121,7 @@ mod tests {
     fn writes_what_serve_reads() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("a/gate");
-        assert_eq!(run(Args { dir: to.clone() }).unwrap(), Exit::Ok);
+        write(&to).unwrap();
         let config = Config::load(&to.join("gatelog.toml"), &Environment::new()).unwrap();
         assert_eq!(config.policies.path, to.join("policies"));
         assert!(to.join("policies/data.yaml").is_file());
@@ -128,7 +132,7 @@ mod tests {
         for name in ["gatelog.toml", "policies"] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(name), "mine").unwrap();
-            let failure = run(Args { dir: dir.path().to_owned() }).unwrap_err();
+            let failure = write(dir.path()).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.message.contains(name), "{}", failure.message);
             assert_eq!(fs::read_to_string(dir.path().join(name)).unwrap(), "mine");

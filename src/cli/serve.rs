@@ -47,6 +47,8 @@ pub fn run(args: Args) -> CommandResult {
 
 async fn serve(config: &Config) -> CommandResult {
     let mut stop = Stop::install()?;
+    // From here on a hangup does not end the process.
+    let hangup = on(SignalKind::hangup())?;
     // A signal during the start leaves what a power cut would leave: nothing that was acknowledged.
     let started = tokio::select! {
         started = start(config) => started?,
@@ -55,7 +57,7 @@ async fn serve(config: &Config) -> CommandResult {
     let Started { running, doors, app } = started;
     let gate = running.gate.clone();
     announce(&doors)?;
-    tokio::spawn(reload_on_hangup(gate.clone()));
+    tokio::spawn(reload_on(hangup, gate.clone()));
     let mut fatal = gate.fatal();
     let until = async {
         tokio::select! {
@@ -72,20 +74,26 @@ async fn serve(config: &Config) -> CommandResult {
     }
 }
 
+fn on(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")))
+}
+
 /// SIGTERM and Ctrl-C.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn install() -> Result<Self, Failure> {
+    /// # Errors
+    /// The system does not let us wait for signals.
+    pub(super) fn install() -> Result<Self, Failure> {
         let on =
             |kind| signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")));
         Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -102,8 +110,7 @@ async fn failed(fatal: &mut watch::Receiver<Option<String>>) -> String {
     }
 }
 
-async fn reload_on_hangup(gate: Gate) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+async fn reload_on(mut hangup: Signal, gate: Gate) {
     while hangup.recv().await.is_some() {
         if let Err(e) = gate.reload().await {
             tracing::error!("{e:#}");
@@ -170,14 +177,14 @@ pub async fn load_policies(config: &Config) -> Result<Bundle, Failure> {
 async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
     let dir = config.ledger.path.clone();
     let opened = on_thread(move || Ledger::open(&dir, Time::now)).await?;
-    opened.map_err(|e| Failure::new(exit_of(&e), format!("the ledger {}: {e}", config.ledger.path.display())))
-}
-
-fn exit_of(e: &OpenError) -> Exit {
-    match e {
-        OpenError::Damaged { .. } => Exit::Integrity,
-        _ => Exit::CouldNotRun,
-    }
+    opened.map_err(|e| match &e {
+        OpenError::Locked { .. } => Failure::could_not_run(e.to_string()),
+        OpenError::Damaged { .. } => {
+            let hint = "do not start it again before you know why; a copy of its journal can be put in place";
+            Failure::new(Exit::Integrity, format!("{}: {e}\n{hint}", config.ledger.path.display()))
+        }
+        _ => Failure::could_not_run(format!("the ledger {}: {e}", config.ledger.path.display())),
+    })
 }
 
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {

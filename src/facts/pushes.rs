@@ -77,14 +77,22 @@ impl Walk<'_> {
 
     fn take(&mut self, i: usize) -> Option<Sha> {
         let (push, source) = (self.edges[i].push, self.edges[i].source);
-        // `push` and `synchronize` tell of the same push; the activity too.
-        for e in &mut self.edges {
-            e.used |= e.push.after == push.after && e.push.before == push.before;
+        let mut user = push.user.as_ref();
+        // `push`, `synchronize` and the activity tell of the same push. A branch moved to and fro may
+        // also have gone this way twice: what another person did stays to be taken.
+        for e in self.edges.iter_mut().filter(|e| e.push.after == push.after && e.push.before == push.before)
+        {
+            let other = e.push.user.as_ref();
+            if source == "ledger" && e.source == "ledger" && other.is_none() {
+                user = None;
+            }
+            let same_person = other.is_none() || user.is_none() || other.map(|u| u.id) == user.map(|u| u.id);
+            e.used |= same_person || source != e.source;
         }
         self.chain.push(PushedBy {
             before: push.before.clone(),
             after: push.after.clone(),
-            user: push.user.clone(),
+            user: user.cloned(),
             forced: push.forced,
             commits: self.graph.brought(push.before.as_ref(), &push.after),
             source: source.to_owned(),
@@ -208,13 +216,26 @@ mod tests {
     }
 
     #[test]
+    fn a_deploy_key_is_not_taken_for_the_sender_of_synchronize() {
+        let mut key = push(2, 3, 0);
+        key.user = None;
+        for ledger in [[push(0, 2, 10), key.clone(), push(2, 3, 11)], [push(0, 2, 10), push(2, 3, 11), key]] {
+            let chain = chain(&sha(3), &line(), &ledger, &[]);
+            assert_eq!(told(&chain)[0], (None, vec![sha(3)], "ledger"));
+            assert_eq!(chain.len(), 2);
+        }
+    }
+
+    #[test]
     fn a_branch_moved_to_and_fro_names_everyone() {
         // 10 pushed 1, 11 pushed 2, 12 went back to 1, 13 pushed 2 again.
         let s = [commit(1, &[100]), commit(2, &[1])];
         let ledger = [push(0, 1, 10), push(1, 2, 11), push(2, 1, 12), push(1, 2, 13)];
         let chain = chain(&sha(2), &s, &ledger, &[]);
         assert_eq!(chain[0].user, Some(who(13)), "the last push");
-        assert!(chain.iter().any(|p| p.user == Some(who(10))), "whoever brought the first commit");
+        let mut names: Vec<u64> = chain.iter().filter_map(|p| p.user.as_ref()).map(|u| u.id).collect();
+        names.sort_unstable();
+        assert_eq!(names, [10, 11, 12, 13]);
         assert!(!has_gap(&chain));
     }
 

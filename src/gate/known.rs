@@ -38,7 +38,8 @@ impl Gate {
     /// What the payloads have stated of a pull request, below which the API must not fall.
     pub(super) fn floor(&self, at: &RepoAt, pull: &PullRequestRef, item: &Item, older: &[Item]) -> Floor {
         let repository = at.repository.id;
-        let newest = lock(&self.0.pulls).head(repository, pull.number).or_else(|| pull.head.clone());
+        let stated = pull.head.clone().filter(|_| !item.replayed);
+        let newest = stated.or_else(|| lock(&self.0.pulls).head(repository, pull.number));
         let mut heads = Vec::new();
         for seq in self.0.ledger.of_pull(repository, pull.number) {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };

@@ -26,6 +26,8 @@ pub(super) struct Looked {
     pub base_ref: Option<String>,
     /// When the facts were frozen.
     pub frozen_at: Time,
+    /// A push of a branch whose pusher the payload does not show.
+    pub pusher_unknown: bool,
     /// GitHub could not be asked: to be judged again when it is back.
     pub without_github: bool,
     /// The decision where no policy is asked.
@@ -83,6 +85,7 @@ impl Gate {
             subject: subject_of(event, about, &facts),
             open: facts.change.as_ref().map(|c| c.pull_request.state == "open"),
             base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
+            pusher_unknown: facts.push.as_ref().is_some_and(|p| p.pusher.is_none()),
             frozen_at: facts.time,
             input: Some(input),
             at,
@@ -221,6 +224,7 @@ impl Gate {
             at,
             open,
             base_ref: None,
+            pusher_unknown: false,
             frozen_at: facts.time,
             without_github: false,
             verdict: None,

@@ -48,8 +48,13 @@ impl Running {
     pub async fn stop(self, patience: Duration) {
         let gate = self.gate;
         gate.0.stopping.send_replace(true);
-        if tokio::time::timeout(patience, self.worker).await.is_err() {
-            tracing::warn!("some events are still being judged; they are judged at the next start");
+        let in_hand = async {
+            // A lane that panicked has nothing in hand.
+            let _ = self.worker.await;
+            gate.publishing_done().await;
+        };
+        if tokio::time::timeout(patience, in_hand).await.is_err() {
+            tracing::warn!("some events are still being judged or reported; the next start takes them up");
         }
         let stopped = json!({"event": "stopped"});
         if let Err(e) = gate.0.ledger.append(vec![drafts::service(stopped)]).await {

@@ -37,6 +37,9 @@ const GROUP_ENTRIES: usize = 4096;
 /// Bytes of bodies that one append may bring: several times the largest delivery.
 pub const MAX_GROUP: usize = 128 << 20;
 
+/// More than any kind has; the journal's format could hold 255.
+const MAX_BODIES: usize = 16;
+
 pub(crate) type Clock = Box<dyn FnMut() -> Time + Send>;
 
 pub(crate) enum Order {
@@ -76,9 +79,16 @@ impl Prepared {
         {
             return Err(AppendError::Invalid(format!("the key {key} is not a plain one")));
         }
-        let payload = bodies.iter().find(|(name, _)| name == "payload").map(|(_, b)| &b.bytes);
-        let fingerprint =
-            matches!(key, Key::Delivery { .. }).then(|| secret.fingerprint(payload.map_or(&[][..], |b| b)));
+        if bodies.len() > MAX_BODIES {
+            return Err(AppendError::Invalid(format!("{} bodies of one entry", bodies.len())));
+        }
+        let fingerprint = match (&key, bodies.iter().find(|(name, _)| name == "payload")) {
+            (Key::Delivery { .. }, Some((_, payload))) => Some(secret.fingerprint(&payload.bytes)),
+            (Key::Delivery { .. }, None) => {
+                return Err(AppendError::Invalid("a delivery without its payload".into()));
+            }
+            _ => None,
+        };
         let mut promised = BTreeMap::new();
         let mut salted = Vec::with_capacity(bodies.len());
         for (name, body) in bodies {
@@ -152,7 +162,16 @@ impl Sequencer {
     }
 
     /// Serves orders until the ledger is closed, dropped or has failed.
-    pub fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+    pub fn run(self, inbox: mpsc::Receiver<Order>) {
+        let shared = self.shared.clone();
+        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.run_guarded(inbox)));
+        if served.is_err() {
+            // A mistake in this program: what it was about to write is not known to be there.
+            shared.failed.send_replace(Some("the sequencer panicked".into()));
+        }
+    }
+
+    fn run_guarded(mut self, mut inbox: mpsc::Receiver<Order>) {
         while let Some(order) = inbox.blocking_recv() {
             let mut orders = vec![order];
             gather(&mut orders, &mut inbox);

@@ -51,6 +51,9 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("http.send", "a verdict must be reproducible; facts are fetched before judging"),
     ("net.lookup_ip_addr", "a verdict must be reproducible"),
     ("opa.runtime", "a verdict must not depend on the machine"),
+    ("net.cidr_expand", "it gives a set in OPA; use `net.cidr_contains`"),
+    ("time.parse_ns", "layouts are not as OPA has them; write `time.parse_rfc3339_ns`"),
+    ("yaml", "YAML has dialects; write `json.marshal` and `json.unmarshal`"),
     ("rand", "a verdict must be reproducible"),
     ("regex.globs_match", "it is not as OPA has it; write `regex.match`"),
     ("regex.template_match", "it is not as OPA has it; write `regex.match`"),
@@ -81,7 +84,7 @@ const EXTENSIONS: &[(&str, u8, Extension)] = &[
     ("glob.quote_meta", 1, glob::rego_quote_meta),
     ("regex.match", 2, |a| re2::delegate("regex.match", 0, a)),
     ("regex.is_valid", 1, re2::is_valid),
-    ("regex.split", 2, |a| re2::delegate("regex.split", 0, a)),
+    ("regex.split", 2, re2::split),
     ("regex.find_n", 3, |a| re2::delegate("regex.find_n", 0, a)),
     ("regex.find_all_string_submatch_n", 3, |a| re2::delegate("regex.find_all_string_submatch_n", 0, a)),
     ("regex.replace", 3, |a| re2::delegate("regex.replace", 1, a)),
@@ -89,16 +92,25 @@ const EXTENSIONS: &[(&str, u8, Extension)] = &[
     ("strings.replace_n", 2, replace_n),
     ("strings.count", 2, strings_count),
     ("object.subset", 2, object_subset),
+    ("indexof", 2, |a| not_empty("indexof", a)),
+    ("indexof_n", 2, |a| not_empty("indexof_n", a)),
+    ("substring", 3, substring),
+    ("semver.is_valid", 1, semver_is_valid),
+    ("bits.lsh", 2, |a| shift("bits.lsh", a)),
+    ("bits.rsh", 2, |a| shift("bits.rsh", a)),
+    ("units.parse", 1, |a| whole_units("units.parse", a)),
+    ("units.parse_bytes", 1, |a| whole_units("units.parse_bytes", a)),
+    ("urlquery.decode", 1, |a| urlquery("urlquery.decode", b"-_.~+", a)),
+    ("urlquery.decode_object", 1, |a| urlquery("urlquery.decode_object", b"-_.~+&=", a)),
     ("json.marshal", 1, json_marshal),
     ("to_number", 1, to_number),
     ("numbers.range", 2, |a| numbers_range("numbers.range", a)),
     ("numbers.range_step", 3, |a| numbers_range("numbers.range_step", a)),
-    ("semver.compare", 2, |a| delegate("semver.compare", a)),
     ("time.parse_rfc3339_ns", 1, parse_rfc3339_ns),
     ("time.clock", 1, |a| without_local_zone("time.clock", a)),
     ("time.date", 1, |a| without_local_zone("time.date", a)),
     ("time.diff", 2, |a| without_local_zone("time.diff", a)),
-    ("time.format", 1, |a| without_local_zone("time.format", a)),
+    ("time.format", 1, time_format),
     ("time.weekday", 1, |a| without_local_zone("time.weekday", a)),
     ("trace", 1, |_| Ok(Value::Bool(true))),
 ];
@@ -155,14 +167,89 @@ fn strings_count(args: &[Value]) -> Result<Value> {
     Ok(Value::from(n as u64))
 }
 
-/// regorus panics on an empty array to look for.
+/// regorus panics on an empty array to look for, and says false where OPA says nothing.
 fn object_subset(args: &[Value]) -> Result<Value> {
-    if let [Value::Array(_), Value::Array(sub)] = args
-        && sub.is_empty()
-    {
-        bail!("`object.subset` with an empty array");
+    match args {
+        [Value::Array(_), Value::Array(sub)] if sub.is_empty() => {
+            bail!("`object.subset` with an empty array")
+        }
+        [Value::Object(_), Value::Object(_)]
+        | [Value::Set(_), Value::Set(_)]
+        | [Value::Array(_), Value::Array(_) | Value::Set(_)] => delegate("object.subset", args),
+        _ => bail!("`object.subset` of values of different kinds"),
     }
-    delegate("object.subset", args)
+}
+
+fn not_empty(name: &str, args: &[Value]) -> Result<Value> {
+    if matches!(args, [_, Value::String(s)] if s.is_empty()) {
+        bail!("`{name}` of an empty string");
+    }
+    delegate(name, args)
+}
+
+fn substring(args: &[Value]) -> Result<Value> {
+    let fits = |v: &Value| v.as_i64().is_ok_and(|n| i32::try_from(n).is_ok());
+    if !args.iter().skip(1).all(fits) {
+        bail!("`substring` with a place that is no place");
+    }
+    delegate("substring", args)
+}
+
+/// OPA allows a leading `v`, the engine does not.
+fn semver_is_valid(args: &[Value]) -> Result<Value> {
+    if matches!(args, [Value::String(s)] if s.starts_with(['v', 'V'])) {
+        bail!("`semver.is_valid` of a version that begins with `v` (trim it first)");
+    }
+    delegate("semver.is_valid", args)
+}
+
+/// Beyond 31 bits the engine runs into its largest number.
+fn shift(name: &str, args: &[Value]) -> Result<Value> {
+    if !args.iter().all(|v| v.as_i64().is_ok_and(|n| (0..1 << 31).contains(&n)))
+        || !args.get(1).is_some_and(|v| v.as_i64().is_ok_and(|n| n < 32))
+    {
+        bail!("`{name}` beyond 31 bits");
+    }
+    delegate(name, args)
+}
+
+/// Whole numbers with a unit; fractions are rounded differently.
+fn whole_units(name: &str, args: &[Value]) -> Result<Value> {
+    let [value] = args else { bail!("one argument") };
+    let s = string(name, value)?;
+    let unit = s.trim_start_matches(|c: char| c.is_ascii_digit());
+    if unit.len() == s.len() || s.len() - unit.len() > 9 || !unit.bytes().all(|b| b.is_ascii_alphabetic()) {
+        bail!("`{name}` of something else than a whole number and a unit");
+    }
+    delegate(name, args)
+}
+
+/// Text that is properly encoded; regorus drops or keeps the rest otherwise than Go.
+fn urlquery(name: &str, plain: &[u8], args: &[Value]) -> Result<Value> {
+    let [value] = args else { bail!("one argument") };
+    let b = string(name, value)?.as_bytes();
+    let hex = |i: usize| b.get(i).is_some_and(u8::is_ascii_hexdigit);
+    let fine = |(i, c): (usize, &u8)| {
+        c.is_ascii_alphanumeric() || plain.contains(c) || (*c == b'%' && hex(i + 1) && hex(i + 2))
+    };
+    if !b.iter().enumerate().all(fine) {
+        bail!("`{name}` of text that is not encoded");
+    }
+    delegate(name, args)
+}
+
+/// Go leaves out zeros at the end of the fraction. Layouts are not as OPA has them.
+fn time_format(args: &[Value]) -> Result<Value> {
+    if matches!(args, [Value::Array(a)] if a.len() > 2) {
+        bail!("`time.format` with a layout");
+    }
+    let text = without_local_zone("time.format", args)?;
+    let Value::String(s) = &text else { return Ok(text) };
+    let Some((head, tail)) = s.split_once('.') else { return Ok(text) };
+    let zone = tail.trim_start_matches(|c: char| c.is_ascii_digit());
+    let fraction = tail[..tail.len() - zone.len()].trim_end_matches('0');
+    let dot = if fraction.is_empty() { "" } else { "." };
+    Ok(Value::from(format!("{head}{dot}{fraction}{zone}")))
 }
 
 fn numbers_range(name: &str, args: &[Value]) -> Result<Value> {

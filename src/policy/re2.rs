@@ -11,6 +11,9 @@ use regorus::Value;
 
 use super::builtins::{self, string};
 
+/// Bytes of a compiled pattern, as in regorus.
+const MAX_COMPILED: usize = 100 * 1024;
+
 /// Go's limit for a repetition, nested ones multiplied.
 const MAX_REPEAT: u32 = 1000;
 
@@ -28,6 +31,29 @@ pub(crate) fn is_valid(args: &[Value]) -> Result<Value> {
         [Value::String(s)] => delegate("regex.is_valid", 0, &[Value::from(s.as_ref())]),
         _ => Ok(Value::Bool(false)),
     }
+}
+
+/// Go's `Regexp.Split`, which leaves out an empty match at the very beginning and end.
+pub(crate) fn split(args: &[Value]) -> Result<Value> {
+    let [pattern, text] = args else { bail!("two arguments") };
+    let (pattern, text) = (string("regex.split", pattern)?, string("regex.split", text)?);
+    let re = regex::RegexBuilder::new(&translate(pattern)?).size_limit(MAX_COMPILED).build();
+    let re = re.map_err(|_| anyhow::anyhow!("a regular expression that is wrong or too large"))?;
+    if !pattern.is_empty() && text.is_empty() {
+        return Ok(Value::from(vec![Value::from("")]));
+    }
+    let (mut parts, mut begin, mut end) = (Vec::new(), 0, 0);
+    for m in re.find_iter(text) {
+        end = m.start();
+        if m.end() != 0 {
+            parts.push(Value::from(&text[begin..end]));
+        }
+        begin = m.end();
+    }
+    if end != text.len() {
+        parts.push(Value::from(&text[begin..]));
+    }
+    Ok(Value::from(parts))
 }
 
 /// The pattern in the syntax of the `regex` crate.

@@ -1,12 +1,12 @@
 //! Through real sockets.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::Path};
 
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::{gate, github, ledger::Ledger, time::Time};
 
 const SECRET: &str = "It's a Secret to Everybody";
 
@@ -35,8 +36,8 @@ impl Server {
         let addresses = (public.local_addr().unwrap(), internal.local_addr().unwrap());
         let ledger = tempfile::tempdir().unwrap();
         let admin = Some(admin::Socket::bind(ledger.path()).unwrap());
-        let metrics = Arc::new(Metrics::new());
-        let app = App::new(gate(), metrics, vec![Secret::new(SECRET.into())]);
+        let (gate, github) = gate(ledger.path()).await;
+        let app = App::new(gate, github, Arc::new(Metrics::new()), vec![Secret::new(SECRET.into())]);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = serve(Doors { public, internal, admin }, app, async {
             let _ = stopped.await;
@@ -150,12 +151,24 @@ async fn the_admin_socket() {
     let s = Server::start().await;
     let socket = s.ledger.path().join(admin::NAME);
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-    let call = async |method, path| admin::call(s.ledger.path(), method, path).await.unwrap();
+    let call = async |method, path: &str| admin::call(s.ledger.path(), method, path).await.unwrap();
     let (status, body) = call(Method::GET, "/status").await;
     let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, body["pid"].as_u64()), (StatusCode::OK, Some(u64::from(std::process::id()))));
     assert_eq!(call(Method::GET, "/entries?from=x").await.0, StatusCode::BAD_REQUEST);
-    assert_eq!(call(Method::GET, "/entries?from=0&limit=2").await.0, StatusCode::OK);
+    exchange(s.public, delivery("g-5", "{}")).await;
+    let (_, lines) = call(Method::GET, "/entries").await;
+    let lines: Vec<serde_json::Value> =
+        lines.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+    let event = lines.iter().find(|l| l["bodies"] == serde_json::json!(["payload"])).unwrap();
+    assert_eq!(event["seq"], lines.iter().position(|l| l == event).unwrap());
+    // `raw` is what is hashed.
+    let leaf = Sha256::digest([b"\0", event["raw"].as_str().unwrap().as_bytes()].concat());
+    assert_eq!(event["leaf"], hex::encode(leaf));
+    let path = format!("/entries/{}/bodies/payload", event["seq"]);
+    assert_eq!(call(Method::GET, &path).await, (StatusCode::OK, Bytes::from_static(b"{}")));
+    let (_, one) = call(Method::GET, "/entries?from=0&limit=1").await;
+    assert_eq!(one.iter().filter(|b| **b == b'\n').count(), 1);
     assert_eq!(call(Method::GET, "/entries/0/bodies/none").await.0, StatusCode::NOT_FOUND);
     assert_eq!(call(Method::POST, "/acknowledge").await.0, StatusCode::OK);
     let _ = s.stop.send(());
@@ -208,6 +221,29 @@ async fn a_port_in_use_is_one_sentence() {
     assert_eq!(e, format!("[server] listen: {address} is in use by another program"));
 }
 
-fn gate() -> Gate {
-    Gate::stub()
+/// A gate whose GitHub cannot be reached.
+async fn gate(dir: &Path) -> (Gate, Github) {
+    let policies = dir.join("policies");
+    crate::cli::init::write_policies(&policies).unwrap();
+    let (ledger, opened) = Ledger::open(&dir.join("data"), Time::now).unwrap();
+    let key = crate::simulated_github::AppKey::of_this_process().unwrap();
+    let github = Github::new(&github::Settings {
+        api_url: "http://127.0.0.1:1".into(),
+        graphql_url: None,
+        app_id: 1,
+        private_key_pem: key.private_pem.into_bytes().into(),
+        timeout: Duration::from_secs(1),
+    })
+    .unwrap();
+    let bundle = gate::load(&policies).unwrap();
+    let settings = gate::Settings {
+        ledger_dir: dir.join("data"),
+        policies_dir: policies,
+        app_id: 1,
+        check_name: "gatelog".into(),
+        publish: false,
+    };
+    let running =
+        Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();
+    (running.gate, github)
 }

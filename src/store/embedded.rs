@@ -169,6 +169,7 @@ impl Embedded {
                 .filter(|((seq, _), _)| *seq >= applied.size)
                 .map(|((seq, (entry, link)), leaf)| (seq, self.value(entry, &link, *leaf, &group).encode()))
                 .collect();
+            // Groups of the segment before what is missing give nothing to do.
             self.view.take(todo).map_err(OpenError::CannotOpen)?;
             progress.at(groups.tip.size);
         }
@@ -385,7 +386,7 @@ impl Progress {
             return;
         }
         self.next = Instant::now() + Duration::from_secs(1);
-        let (done, all) = (seq - self.from, self.to - self.from);
+        let (done, all) = (seq.saturating_sub(self.from), self.to.saturating_sub(self.from));
         if io::stderr().is_terminal() {
             let filled = usize::try_from(30 * done / all.max(1)).unwrap_or(30).min(30);
             let _ = write!(

@@ -142,6 +142,9 @@ impl View {
     /// # Errors
     /// Applying failed, now or before.
     pub fn take(&self, group: Group) -> Result<(), String> {
+        if group.is_empty() {
+            return Ok(());
+        }
         self.recent.write().unwrap_or_else(PoisonError::into_inner).extend(group.iter().cloned());
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = orders.as_ref().is_some_and(|o| o.send(group).is_ok());

@@ -102,7 +102,8 @@ pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            a == b || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b || (a - b).abs() < 1e-9 * a.abs())
+            a == b
+                || a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| a == b || (a - b).abs() < 1e-9 * a.abs())
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {

@@ -10,13 +10,16 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{journal::Judged, stage::Stage};
+
 use crate::{
-    escape::{terminal, terminal_block, terminal_up_to},
+    escape::{terminal, terminal_up_to},
     ledger::verify::Verified,
     simulated_github::{CheckRun, Webhook},
     time::Time,
     verdict::Decision,
 };
+
+mod markdown;
 
 const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
@@ -91,7 +94,7 @@ fn line(hook: &Webhook, event: Option<u64>, decision: String, reason: &str) -> i
         clock(),
         pad(&terminal(&name), 29),
         pad(&terminal(&subject(&hook.payload)), 22),
-        paint(DIM, &pad(&event.map_or_else(|| "-".to_owned(), |e| format!("#{e}")), 5)),
+        paint(DIM, &pad(&event.map_or_else(|| "no entry".to_owned(), |e| format!("entry {e}")), 9)),
         terminal_up_to(reason, REASON),
     ))
 }
@@ -136,7 +139,7 @@ pub fn check_run(run: &CheckRun) -> io::Result<()> {
         paint(BOLD, &run.name),
         title,
     );
-    for l in terminal_block(&body).lines() {
+    for l in markdown::lines(&body) {
         text.push_str(&format!("  {} {l}\n", paint(DIM, "│")));
     }
     print(&text)

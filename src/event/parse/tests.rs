@@ -206,45 +206,6 @@ fn errors_name_field_and_place() {
     );
 }
 
-/// Every example payload that GitHub's own tools publish. Installed by the test set-up.
-#[test]
-fn all_published_examples() {
-    let index = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/foreign/node_modules/@octokit/webhooks-examples/api.github.com/index.json"
-    );
-    let Ok(text) = std::fs::read_to_string(index) else {
-        eprintln!("@octokit/webhooks-examples is not installed: its payloads were not parsed");
-        return;
-    };
-    let events: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let mut lines = std::collections::BTreeSet::new();
-    let mut payloads = 0;
-    for event in &events {
-        let name = event["name"].as_str().unwrap();
-        for payload in event["examples"].as_array().unwrap() {
-            payloads += 1;
-            let form = form_urlencoded::Serializer::new(String::new())
-                .append_pair("payload", &payload.to_string())
-                .finish();
-            let e = parse(&delivery(name, payload.to_string()))
-                .unwrap_or_else(|e| panic!("{name}: {e}\n{payload}"));
-            parse(&Delivery { content: ContentType::Form, ..delivery(name, form) }).unwrap();
-            let h = crate::event::handling(&e);
-            lines.insert(format!(
-                "{name}.{}: {:?} judged as {:?}, fan-out {:?}{}",
-                e.action.as_deref().unwrap_or("-"),
-                e.subject().kind,
-                h.judge,
-                h.fan_out,
-                if h.drop_caches { ", drops caches" } else { "" }
-            ));
-        }
-    }
-    assert_eq!((events.len(), payloads), (58, 329));
-    insta::assert_snapshot!(lines.into_iter().collect::<Vec<_>>().join("\n"));
-}
-
 proptest! {
     #[test]
     fn never_panics(name in "(push|pull_request|check_run|x)", body in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -39,17 +39,17 @@ impl Fill {
     /// # Errors
     /// The disk is full or broken; what was filled before stays so.
     pub fn reserve(&self, end: u64) -> io::Result<()> {
+        files::fail_at("journal.fill")?;
         if self.filled.load(Ordering::Acquire) >= end {
             return Ok(());
         }
         let _lock = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        files::fail_at("journal.fill")?;
         self.extend(end)
     }
 
     /// To be called under the lock.
     fn extend(&self, end: u64) -> io::Result<()> {
-        const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut at = self.filled.load(Ordering::Acquire);
         while at < end {
             let n = usize::try_from(end - at).map_or(ZEROS.len(), |n| n.min(ZEROS.len()));
