@@ -104,17 +104,18 @@ impl Stage {
     }
 
     /// Waits for the verdict on an event and what GitHub then shows, prints the line, compares.
+    /// Returns the entry of the verdict.
     ///
     /// # Errors
     /// No verdict or report comes.
-    pub async fn outcome(&mut self, hook: &Webhook, event: u64, expect: Expect) -> Result<(), Failure> {
+    pub async fn outcome(&mut self, hook: &Webhook, event: u64, expect: Expect) -> Result<u64, Failure> {
         let judged = self.journal.verdict_of(event).await?;
         if judged.target.is_some() {
             self.journal.report_of(judged.seq).await?;
         }
         show::delivery(hook, event, &judged)?;
         self.compare(event, &judged, expect);
-        Ok(())
+        Ok(judged.seq)
     }
 
     fn compare(&mut self, event: u64, judged: &Judged, expect: Expect) {
@@ -147,6 +148,22 @@ impl Stage {
             [run] => Some(format!("{name} shows {}", run.conclusion.as_deref().unwrap_or("nothing yet"))),
             several => Some(format!("{} check runs {name} on one commit", several.len())),
         }
+    }
+
+    /// How often a check run that shows this verdict was sent to GitHub.
+    pub fn times_sent(&self, verdict: u64) -> usize {
+        let shows = |body: &str| {
+            let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+            // `<generation>:<entry>:<leaf hash>`
+            let id = body.get("external_id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            id.split(':').nth(1) == Some(verdict.to_string().as_str())
+        };
+        let writes = |method: &str| matches!(method, "POST" | "PATCH");
+        let requests = self.github.requests();
+        requests
+            .iter()
+            .filter(|r| writes(&r.method) && r.path.contains("/check-runs") && shows(&r.body))
+            .count()
     }
 
     /// Our check runs of a name on a commit.
