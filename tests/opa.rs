@@ -311,7 +311,8 @@ fn probe(what: &str, expressions: &[String], exact: bool) {
     }
     let refused = drop_refused(&opa, &mut files);
     files.retain(|path, text| evaluate(BTreeMap::from([(path.clone(), text.clone())]), &[], &[]).is_ok());
-    let rules: Vec<String> = files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
+    let rules: Vec<String> =
+        files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
     let ours = evaluate(files.clone(), &[json!({})], &rules).unwrap_or_else(|e| panic!("{e}"));
     let dir = folder(&files);
     let theirs = eval(&opa, dir.path(), &json!({}), "data");
@@ -335,7 +336,11 @@ fn probe(what: &str, expressions: &[String], exact: bool) {
             wrong.push(line.chars().take(400).collect::<String>());
         }
     }
-    println!("{what}: {} probes, {} refused by OPA, {errors} errors where OPA has an answer", rules.len(), refused.len());
+    println!(
+        "{what}: {} probes, {} refused by OPA, {errors} errors where OPA has an answer",
+        rules.len(),
+        refused.len()
+    );
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
 }
 
@@ -352,12 +357,23 @@ fn word(chance: &mut Chance, from: &[&str], most: usize) -> String {
 fn globs_match_the_same() {
     let mut chance = Chance::new(2);
     let fixed = [
-        ("src/**.rs", "src/a/b.rs"), ("**.lock", "a/b.lock"), ("**/Cargo.lock", "Cargo.lock"), ("a/**/b", "a/b"),
-        ("**/*.rs", "lib.rs"), ("?", "ü"), ("[^a]", "^"), ("[!a]", "b"), ("{a,b}/*", "b/x"), ("a***b", "a/x/b"),
+        ("src/**.rs", "src/a/b.rs"),
+        ("**.lock", "a/b.lock"),
+        ("**/Cargo.lock", "Cargo.lock"),
+        ("a/**/b", "a/b"),
+        ("**/*.rs", "lib.rs"),
+        ("?", "ü"),
+        ("[^a]", "^"),
+        ("[!a]", "b"),
+        ("{a,b}/*", "b/x"),
+        ("a***b", "a/x/b"),
     ];
     let mut probes: Vec<String> =
         fixed.iter().map(|(p, t)| format!("glob.match({}, [\"/\"], {})", quoted(p), quoted(t))).collect();
-    let parts = ["a", "b", "/", ".", "*", "**", "?", "[", "]", "{", "}", ",", "!", "-", "\\", "ü", "[ab]", "{a,b}", "[!a]", "[a-c]"];
+    let parts = [
+        "a", "b", "/", ".", "*", "**", "?", "[", "]", "{", "}", ",", "!", "-", "\\", "ü", "[ab]", "{a,b}",
+        "[!a]", "[a-c]",
+    ];
     let text = ["a", "b", "c", "/", ".", "ü", "-", "*", "{", ",", "\n"];
     for _ in 0..cases(700) {
         let delimiters = chance.pick(&["[]", "[\"/\"]", "null", "[\"/\", \".\"]", "[\"ab\"]"]);
@@ -375,18 +391,68 @@ fn globs_match_the_same() {
 fn regular_expressions_match_the_same() {
     let mut chance = Chance::new(3);
     let parts = [
-        "a", "b", "ü", "1", ".", "*", "+", "?", "|", "(", ")", "[", "]", "^", "$", "-", "\\d", "\\w", "\\s", "\\b", "\\W", "\\D",
-        "[a-c]", "[^b]", "(a|b)", "{2}", "{1,2}", "{,2}", "(?i)", "(?:ab)", "[[:alpha:]]", "[\\w-]", "&&", "\\.", "\\pL", "K",
-        "(?s).", "a*?", "[a&&b]", "~~", "\\x41", "{", "}", "(?P<n>b)", "\\B", "\\A", "\\z", "\\n",
+        "a",
+        "b",
+        "ü",
+        "1",
+        ".",
+        "*",
+        "+",
+        "?",
+        "|",
+        "(",
+        ")",
+        "[",
+        "]",
+        "^",
+        "$",
+        "-",
+        "\\d",
+        "\\w",
+        "\\s",
+        "\\b",
+        "\\W",
+        "\\D",
+        "[a-c]",
+        "[^b]",
+        "(a|b)",
+        "{2}",
+        "{1,2}",
+        "{,2}",
+        "(?i)",
+        "(?:ab)",
+        "[[:alpha:]]",
+        "[\\w-]",
+        "&&",
+        "\\.",
+        "\\pL",
+        "K",
+        "(?s).",
+        "a*?",
+        "[a&&b]",
+        "~~",
+        "\\x41",
+        "{",
+        "}",
+        "(?P<n>b)",
+        "\\B",
+        "\\A",
+        "\\z",
+        "\\n",
     ];
-    let text = ["a", "b", "c", "ü", "1", "٣", " ", "\n", "-", "&", "A", "K", "\u{212a}", "~", "_", "{", "é", "\u{a0}"];
+    let text = [
+        "a", "b", "c", "ü", "1", "٣", " ", "\n", "-", "&", "A", "K", "\u{212a}", "~", "_", "{", "é", "\u{a0}",
+    ];
     let mut probes = Vec::new();
     for _ in 0..cases(700) {
         let (pattern, text) = (quoted(&word(&mut chance, &parts, 5)), quoted(&word(&mut chance, &text, 6)));
         probes.push(match chance.below(8) {
             0 => format!("regex.split({pattern}, {text})"),
             1 => format!("regex.find_n({pattern}, {text}, {})", chance.pick(&["-1", "0", "1", "2"])),
-            2 => format!("regex.replace({text}, {pattern}, {})", chance.pick(&["\"x\"", "\"<$1>\"", "\"${n}\"", "\"$$\"", "\"$1a\""])),
+            2 => format!(
+                "regex.replace({text}, {pattern}, {})",
+                chance.pick(&["\"x\"", "\"<$1>\"", "\"${n}\"", "\"$$\"", "\"$1a\""])
+            ),
             3 => format!("regex.find_all_string_submatch_n({pattern}, {text}, -1)"),
             4 => format!("regex.is_valid({pattern})"),
             _ => format!("regex.match({pattern}, {text})"),
@@ -398,34 +464,173 @@ fn regular_expressions_match_the_same() {
 #[test]
 fn built_in_functions_answer_the_same() {
     let values: &[&str] = &[
-        "0", "1", "-1", "3", "2.5", "-7", "100", "\"\"", "\"a\"", "\"abc\"", "\"a,b,c\"", "\"Hällo W\"", "\" x \"", "\"12\"", "\"1.5\"",
-        "\" 1\"", "\"0x10\"", "\"a/b\"", "\"<&>\"", "true", "false", "null", "[]", "[1, 2, 3]", "[\"b\", \"a\"]", "[[1, 2], [3]]", "set()",
-        "{1, 2}", "{\"a\", \"b\"}", "{{1}, {2}}", "{}", "{\"a\": 1}", "{\"a\": {\"b\": 2}, \"c\": [1]}", "{\"b\": 2, \"a\": 1}", "\"10.0.0.0/8\"",
-        "\"10.1.2.3\"", "\"1.2.3\"", "\"v1.2.3\"", "\"1.2.3-rc1\"", "\"2026-11-24T15:04:05Z\"", "\"2026-11-24 15:04:05Z\"",
-        "\"2026-11-24t15:04:05z\"", "\"2026-11-24T15:04:60Z\"", "\"1h30m\"", "1763996645000000000", "\"YWJj\"", "\"616263\"", "\"a=1&b=2\"", "\"10Ki\"",
-        "\"5GB\"", "[\"a\", {\"b\": 1}]", "{\"1\": 1, 1: 2}", "\"a\\nb\"", "\"%\"", "[1763996645000000000, \"UTC\"]",
-        "[1763996645000000000, \"Europe/Paris\"]", "\"[1, {\\\"a\\\": null}]\"", "[\"a\", \"ab\"]", "9007199254740993", "18446744073709551615",
+        "0",
+        "1",
+        "-1",
+        "3",
+        "2.5",
+        "-7",
+        "100",
+        "\"\"",
+        "\"a\"",
+        "\"abc\"",
+        "\"a,b,c\"",
+        "\"Hällo W\"",
+        "\" x \"",
+        "\"12\"",
+        "\"1.5\"",
+        "\" 1\"",
+        "\"0x10\"",
+        "\"a/b\"",
+        "\"<&>\"",
+        "true",
+        "false",
+        "null",
+        "[]",
+        "[1, 2, 3]",
+        "[\"b\", \"a\"]",
+        "[[1, 2], [3]]",
+        "set()",
+        "{1, 2}",
+        "{\"a\", \"b\"}",
+        "{{1}, {2}}",
+        "{}",
+        "{\"a\": 1}",
+        "{\"a\": {\"b\": 2}, \"c\": [1]}",
+        "{\"b\": 2, \"a\": 1}",
+        "\"10.0.0.0/8\"",
+        "\"10.1.2.3\"",
+        "\"1.2.3\"",
+        "\"v1.2.3\"",
+        "\"1.2.3-rc1\"",
+        "\"2026-11-24T15:04:05Z\"",
+        "\"2026-11-24 15:04:05Z\"",
+        "\"2026-11-24t15:04:05z\"",
+        "\"2026-11-24T15:04:60Z\"",
+        "\"1h30m\"",
+        "1763996645000000000",
+        "\"YWJj\"",
+        "\"616263\"",
+        "\"a=1&b=2\"",
+        "\"10Ki\"",
+        "\"5GB\"",
+        "[\"a\", {\"b\": 1}]",
+        "{\"1\": 1, 1: 2}",
+        "\"a\\nb\"",
+        "\"%\"",
+        "[1763996645000000000, \"UTC\"]",
+        "[1763996645000000000, \"Europe/Paris\"]",
+        "\"[1, {\\\"a\\\": null}]\"",
+        "[\"a\", \"ab\"]",
+        "9007199254740993",
+        "18446744073709551615",
     ];
     // Name and number of arguments. Numbers are written plainly above: their spelling (`1e3`, `1.0`)
     // is lost here, and OPA keeps it in text.
     let functions: &[(&str, usize)] = &[
-        ("abs", 1), ("array.concat", 2), ("array.reverse", 1), ("array.slice", 3), ("base64.decode", 1), ("base64.encode", 1),
-        ("base64.is_valid", 1), ("base64url.decode", 1), ("base64url.encode", 1), ("base64url.encode_no_pad", 1), ("bits.and", 2),
-        ("bits.lsh", 2), ("bits.negate", 1), ("bits.or", 2), ("bits.rsh", 2), ("bits.xor", 2), ("ceil", 1), ("concat", 2), ("contains", 2),
-        ("count", 1), ("endswith", 2), ("floor", 1), ("format_int", 2), ("graph.reachable", 2), ("hex.decode", 1), ("hex.encode", 1),
-        ("indexof", 2), ("indexof_n", 2), ("intersection", 1), ("is_array", 1), ("is_boolean", 1), ("is_null", 1), ("is_number", 1),
-        ("is_object", 1), ("is_set", 1), ("is_string", 1), ("json.filter", 2), ("json.is_valid", 1), ("json.marshal", 1), ("json.patch", 2),
-        ("json.remove", 2), ("json.unmarshal", 1), ("lower", 1), ("max", 1), ("min", 1), ("net.cidr_contains", 2), ("net.cidr_is_valid", 1),
-        ("numbers.range", 2), ("numbers.range_step", 3), ("object.filter", 2), ("object.get", 3), ("object.keys", 1), ("object.remove", 2),
-        ("object.subset", 2), ("object.union", 2), ("object.union_n", 1), ("product", 1), ("replace", 3), ("round", 1), ("semver.compare", 2),
-        ("semver.is_valid", 1), ("sort", 1), ("split", 2), ("sprintf", 2), ("startswith", 2), ("strings.any_prefix_match", 2),
-        ("strings.any_suffix_match", 2), ("strings.count", 2), ("strings.replace_n", 2), ("strings.reverse", 1), ("substring", 3), ("sum", 1),
-        ("time.add_date", 4), ("time.clock", 1), ("time.date", 1), ("time.diff", 2), ("time.format", 1), ("time.parse_duration_ns", 1),
-        ("time.parse_ns", 2), ("time.parse_rfc3339_ns", 1), ("time.weekday", 1), ("to_number", 1), ("trim", 2), ("trim_left", 2),
-        ("trim_prefix", 2), ("trim_right", 2), ("trim_space", 1), ("trim_suffix", 2), ("type_name", 1), ("union", 1), ("units.parse", 1),
-        ("units.parse_bytes", 1), ("upper", 1), ("urlquery.decode", 1), ("urlquery.decode_object", 1), ("urlquery.encode", 1),
-        ("urlquery.encode_object", 1), ("yaml.is_valid", 1), ("yaml.marshal", 1), ("yaml.unmarshal", 1), ("graph.reachable_paths", 2),
-        ("uuid.parse", 1), ("json.marshal_with_options", 2),
+        ("abs", 1),
+        ("array.concat", 2),
+        ("array.reverse", 1),
+        ("array.slice", 3),
+        ("base64.decode", 1),
+        ("base64.encode", 1),
+        ("base64.is_valid", 1),
+        ("base64url.decode", 1),
+        ("base64url.encode", 1),
+        ("base64url.encode_no_pad", 1),
+        ("bits.and", 2),
+        ("bits.lsh", 2),
+        ("bits.negate", 1),
+        ("bits.or", 2),
+        ("bits.rsh", 2),
+        ("bits.xor", 2),
+        ("ceil", 1),
+        ("concat", 2),
+        ("contains", 2),
+        ("count", 1),
+        ("endswith", 2),
+        ("floor", 1),
+        ("format_int", 2),
+        ("graph.reachable", 2),
+        ("hex.decode", 1),
+        ("hex.encode", 1),
+        ("indexof", 2),
+        ("indexof_n", 2),
+        ("intersection", 1),
+        ("is_array", 1),
+        ("is_boolean", 1),
+        ("is_null", 1),
+        ("is_number", 1),
+        ("is_object", 1),
+        ("is_set", 1),
+        ("is_string", 1),
+        ("json.filter", 2),
+        ("json.is_valid", 1),
+        ("json.marshal", 1),
+        ("json.patch", 2),
+        ("json.remove", 2),
+        ("json.unmarshal", 1),
+        ("lower", 1),
+        ("max", 1),
+        ("min", 1),
+        ("net.cidr_contains", 2),
+        ("net.cidr_is_valid", 1),
+        ("numbers.range", 2),
+        ("numbers.range_step", 3),
+        ("object.filter", 2),
+        ("object.get", 3),
+        ("object.keys", 1),
+        ("object.remove", 2),
+        ("object.subset", 2),
+        ("object.union", 2),
+        ("object.union_n", 1),
+        ("product", 1),
+        ("replace", 3),
+        ("round", 1),
+        ("semver.compare", 2),
+        ("semver.is_valid", 1),
+        ("sort", 1),
+        ("split", 2),
+        ("sprintf", 2),
+        ("startswith", 2),
+        ("strings.any_prefix_match", 2),
+        ("strings.any_suffix_match", 2),
+        ("strings.count", 2),
+        ("strings.replace_n", 2),
+        ("strings.reverse", 1),
+        ("substring", 3),
+        ("sum", 1),
+        ("time.add_date", 4),
+        ("time.clock", 1),
+        ("time.date", 1),
+        ("time.diff", 2),
+        ("time.format", 1),
+        ("time.parse_duration_ns", 1),
+        ("time.parse_ns", 2),
+        ("time.parse_rfc3339_ns", 1),
+        ("time.weekday", 1),
+        ("to_number", 1),
+        ("trim", 2),
+        ("trim_left", 2),
+        ("trim_prefix", 2),
+        ("trim_right", 2),
+        ("trim_space", 1),
+        ("trim_suffix", 2),
+        ("type_name", 1),
+        ("union", 1),
+        ("units.parse", 1),
+        ("units.parse_bytes", 1),
+        ("upper", 1),
+        ("urlquery.decode", 1),
+        ("urlquery.decode_object", 1),
+        ("urlquery.encode", 1),
+        ("urlquery.encode_object", 1),
+        ("yaml.is_valid", 1),
+        ("yaml.marshal", 1),
+        ("yaml.unmarshal", 1),
+        ("graph.reachable_paths", 2),
+        ("uuid.parse", 1),
+        ("json.marshal_with_options", 2),
     ];
     let mut chance = Chance::new(4);
     let mut probes = Vec::new();
@@ -443,7 +648,10 @@ fn built_in_functions_answer_the_same() {
             }
         }
     }
-    let formats = ["%d", "%s", "%v", "%5d|", "%-5s|", "%05d", "%x", "%q", "%.2f", "%%", "%+d", "%f", "%5.1f|", "%t", "a", "%.1s|"];
+    let formats = [
+        "%d", "%s", "%v", "%5d|", "%-5s|", "%05d", "%x", "%q", "%.2f", "%%", "%+d", "%f", "%5.1f|", "%t",
+        "a", "%.1s|",
+    ];
     for _ in 0..cases(200) {
         let format = word(&mut chance, &formats, 3);
         let args: Vec<&str> = (0..chance.below(3)).map(|_| chance.pick(values)).collect();
