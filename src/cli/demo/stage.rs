@@ -133,7 +133,8 @@ impl Stage {
         }
     }
 
-    /// What is wrong with what GitHub shows: exactly one check run, with the right conclusion.
+    /// What is wrong with what GitHub shows: the newest check run of a name counts; no other is live.
+    /// (A run that is done stays done: judging again that takes long shows as a new run.)
     fn shown_wrong(&self, judged: &Judged, expect: Expect) -> Option<String> {
         let (target, name) = match (&judged.target, expect.check) {
             (None, None) => return None,
@@ -143,10 +144,12 @@ impl Stage {
         };
         let runs = self.runs(target.sha.as_str(), name);
         let want = if expect.decision == Decision::Allow { "success" } else { "failure" };
-        match runs.as_slice() {
-            [run] if run.conclusion.as_deref() == Some(want) => None,
-            [run] => Some(format!("{name} shows {}", run.conclusion.as_deref().unwrap_or("nothing yet"))),
-            several => Some(format!("{} check runs {name} on one commit", several.len())),
+        let live = runs.iter().filter(|r| r.status != "completed").count();
+        match runs.last() {
+            None => Some(format!("GitHub shows no check run {name}")),
+            Some(_) if live > 0 => Some(format!("{live} check runs {name} are still in progress")),
+            Some(run) if run.conclusion.as_deref() == Some(want) => None,
+            Some(run) => Some(format!("{name} shows {}", run.conclusion.as_deref().unwrap_or("nothing yet"))),
         }
     }
 
@@ -166,7 +169,7 @@ impl Stage {
             .count()
     }
 
-    /// Our check runs of a name on a commit.
+    /// Our check runs of a name on a commit, oldest first.
     pub fn runs(&self, sha: &str, name: &str) -> Vec<CheckRun> {
         self.github.check_runs_on(sha).into_iter().filter(|r| r.name == name).collect()
     }
