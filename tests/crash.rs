@@ -13,6 +13,7 @@ use gatelog::{
     simulated_github::{ReviewState, Webhook, World, commit},
     verdict::Decision,
 };
+use serde_json::json;
 
 /// Deliveries GitHub got an answer for (GUID → seq), and those it did not.
 #[derive(Default)]
@@ -191,14 +192,20 @@ async fn dies_at(place: &str, how: &str, n: u32) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_deliveries_and_loses_none() {
     let mut s = Scene::set().await;
-    s.service.start_with_failpoints("journal.write.before=6*off->2*return(full)").await.unwrap();
-    let (mut sent, mut pulls) = (Sent::default(), Vec::new());
-    for n in 0..4 {
-        let opened = s.gh.with(|w| push_and_open(w, &format!("topic-{n}"), "A door")).unwrap();
-        pulls.push(opened.what);
-        sent.deliver(&s, &opened.hooks).await;
+    // Room is made a few megabytes ahead, so only a large delivery notices.
+    s.service.start_with_failpoints("journal.fill=1*off->2*return(full)").await.unwrap();
+    let large = json!({"action": "appeared", "padding": "x".repeat(12 << 20)});
+    let large = s.gh.with(|w| w.any_event("alice", REPO, "never_heard_of", large)).unwrap().hooks;
+    for _ in 0..2 {
+        let refused = s.deliver(&large[0]).await;
+        assert_eq!(refused.status, 503, "{refused:?}\n{}", s.service.log());
     }
-    println!("{} refused", sent.lost.len());
+    let (mut sent, mut pulls) = (Sent::default(), Vec::new());
+    let opened = s.gh.with(|w| push_and_open(w, "topic", "A door")).unwrap();
+    pulls.push(opened.what);
+    sent.deliver(&s, &opened.hooks).await;
+    assert!(sent.lost.is_empty(), "what fits is taken");
+    sent.lost.extend(large);
     all_is_well(&mut s, &mut sent, &pulls).await;
 }
 

@@ -304,7 +304,7 @@ fn generated_rules_mean_the_same() {
 
 /// Asks both for each expression. `exact`: an error of ours must be OPA's (which shows as undefined).
 fn probe(what: &str, expressions: &[String], exact: bool) {
-    let Some(opa) = opa(what) else { return };
+    let Some(opa) = foreign(Tool::Opa) else { return };
     let mut files = BTreeMap::new();
     for (i, expression) in expressions.iter().enumerate() {
         files.insert(format!("p{i}.rego"), format!("package p{i}\n\nr := {expression}\n"));
