@@ -484,9 +484,7 @@ impl Gate {
                 because(Cause::Membership, pulls.of_organization(event.organization, event.installation))
             }
             FanOut::Base => match (&event.about, repository) {
-                (About::Ref(r), Some(id)) => {
-                    because(Cause::Base, lock(&self.0.pulls).into_branch(id, &r.name))
-                }
+                (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
                 _ => vec![],
             },
         }

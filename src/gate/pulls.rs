@@ -111,7 +111,7 @@ impl Pulls {
     }
 
     /// Open pull requests into a branch. One whose base is not known counts as into it.
-    pub fn into_branch(&self, repository: u64, branch: &str) -> Vec<PullAddress> {
+    pub fn with_base(&self, repository: u64, branch: &str) -> Vec<PullAddress> {
         self.addresses(|key, open| {
             key.0 == repository && open.base_ref.as_deref().is_none_or(|b| b == branch)
         })

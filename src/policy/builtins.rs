@@ -170,7 +170,9 @@ fn strings_count(args: &[Value]) -> Result<Value> {
 /// regorus panics on an empty array to look for, and says false where OPA says nothing.
 fn object_subset(args: &[Value]) -> Result<Value> {
     match args {
-        [Value::Array(_), Value::Array(sub)] if sub.is_empty() => bail!("`object.subset` with an empty array"),
+        [Value::Array(_), Value::Array(sub)] if sub.is_empty() => {
+            bail!("`object.subset` with an empty array")
+        }
         [Value::Object(_), Value::Object(_)]
         | [Value::Set(_), Value::Set(_)]
         | [Value::Array(_), Value::Array(_) | Value::Set(_)] => delegate("object.subset", args),
@@ -227,7 +229,9 @@ fn urlquery(name: &str, plain: &[u8], args: &[Value]) -> Result<Value> {
     let [value] = args else { bail!("one argument") };
     let b = string(name, value)?.as_bytes();
     let hex = |i: usize| b.get(i).is_some_and(u8::is_ascii_hexdigit);
-    let fine = |(i, c): (usize, &u8)| c.is_ascii_alphanumeric() || plain.contains(c) || (*c == b'%' && hex(i + 1) && hex(i + 2));
+    let fine = |(i, c): (usize, &u8)| {
+        c.is_ascii_alphanumeric() || plain.contains(c) || (*c == b'%' && hex(i + 1) && hex(i + 2))
+    };
     if !b.iter().enumerate().all(fine) {
         bail!("`{name}` of text that is not encoded");
     }

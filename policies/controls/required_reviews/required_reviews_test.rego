@@ -774,6 +774,11 @@ test_pusher_unknown_and_stale_approvals if {
 	errors(document, object.union(lenient, {"defaults": {"required_reviews": {"required_approving_review_count": 1}}})) == {"who made the last push is not known: 1 of 2 people approved c2"}
 }
 
+test_push_without_a_head_is_unknown if {
+	document := f.pull({"pushes": [object.remove(f.push(f.carol, null, "c1", ["c1"]), ["after"])], "reviews": [f.approval(f.bob)]})
+	count(errors(document, usual)) == 1
+}
+
 test_pusher_unknown_does_not_matter if allowed(unknown_pusher([f.approval(f.bob)]), p({"require_last_push_approval": false}))
 
 # A commit that no recorded push brought may have come with the last one.

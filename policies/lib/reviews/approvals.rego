@@ -199,17 +199,18 @@ contributors[i] := {account |
 	some i, change in judged
 }
 
-stale_because(i, review) := sprintf("stale: approved before the base was changed from %s to %s", [retarget.from, retarget.to]) if {
+stale_because(i, review) := sprintf("stale: approved before the base was changed from %s to %s", [object.get(retarget, "from", "another"), object.get(retarget, "to", "this one")]) if {
 	settings.dismiss_stale_reviews_on_push
 	retarget := judged[i].pull_request.retarget
 	is_object(retarget)
-	not after(object.get(review, "submitted_at", null), retarget.at)
+	not after(object.get(review, "submitted_at", null), object.get(retarget, "at", null))
 } else := outdated(i, review) if {
 	settings.dismiss_stale_reviews_on_push
 }
 
 after(later, earlier) if {
 	is_string(later)
+	is_string(earlier)
 	time.parse_rfc3339_ns(later) > time.parse_rfc3339_ns(earlier)
 }
 
@@ -246,6 +247,7 @@ newest(i) := {"kind": "none"} if {
 } else := {"kind": "known", "user": push.user, "after": push.after} if {
 	push := reviewable_pushes[i][0]
 	is_object(push.user)
+	is_string(push.after)
 } else := {"kind": "unknown"}
 
 # Approvals that count and hold for the head, also where older ones may stay.

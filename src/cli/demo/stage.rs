@@ -1,7 +1,7 @@
 //! Where the story is played: something is done on the simulated GitHub, its webhooks are delivered
 //! one by one, and what gatelog decides and shows is compared with what the story expects.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
     super::Failure,
@@ -53,10 +53,6 @@ impl Stage {
     pub fn new(github: SimulatedGithub, server: Server, dir: &Path) -> Self {
         let journal = Journal { dir: dir.join("data").join("journal") };
         Self { github, server, journal, wrong: vec![] }
-    }
-
-    pub fn journal_dir(&self) -> PathBuf {
-        self.journal.dir.clone()
     }
 
     /// Something is done on GitHub; nothing is delivered yet.
