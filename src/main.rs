@@ -1,6 +1,9 @@
 //! The `gatelog` command.
 
 fn main() -> std::process::ExitCode {
+    // The crash tests say with the variable FAILPOINTS where to die.
+    #[cfg(feature = "failpoints")]
+    let _armed = fail::FailScenario::setup();
     if let Err(e) = gatelog::policy::ensure_no_backtraces() {
         // Only slower.
         eprintln!("gatelog: could not turn off backtraces of errors, loading policies will be slow: {e}");

@@ -15,6 +15,7 @@ login(account) := concat("", [lower(account.login), "[bot]"]) if {
 # mention(account): how a person is named in a finding.
 mention(account) := sprintf("@%s", [account.login]) if {
 	is_object(account)
+	is_string(account.login)
 } else := "a deleted account"
 
 same(a, b) if {

@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, serve::Stop};
 use crate::simulated_github::{Options, SimulatedGithub};
 
 mod child;
@@ -37,10 +37,24 @@ pub fn run(args: Args) -> CommandResult {
         Some(dir) => empty_dir(dir)?,
         None => temporary_dir()?,
     };
-    super::runtime()?.block_on(demo(&dir, args.serve))
+    super::runtime()?.block_on(async {
+        let mut stop = Stop::install()?;
+        let mut stage = tokio::select! {
+            played = demo(&dir, args.serve) => played?,
+            // What was started is dropped, which kills it.
+            () = stop.asked() => return Err(Failure::could_not_run("interrupted")),
+        };
+        if args.serve {
+            show::serving(&stage)?;
+            stop.asked().await;
+            stage.server.stop().await?;
+        }
+        Ok(if stage.wrong.is_empty() { Exit::Ok } else { Exit::Failed })
+    })
 }
 
-async fn demo(dir: &Path, serve: bool) -> CommandResult {
+/// Plays the story and shows how it ended. The server goes on running if it is to `serve`.
+async fn demo(dir: &Path, serve: bool) -> Result<Stage, Failure> {
     let github = SimulatedGithub::start_with(Options::default())
         .await
         .map_err(|e| Failure::could_not_run(format!("the simulated GitHub: {e}")))?;
@@ -48,22 +62,14 @@ async fn demo(dir: &Path, serve: bool) -> CommandResult {
     let server = child::Server::start(dir, settings.listen).await?;
     let mut stage = Stage::new(github, server, dir);
     show::opening(dir, &stage)?;
-    let painted = story::play(&mut stage).await?;
-    show::check_run(&painted)?;
-    let journal = stage.journal_dir();
-    if serve {
-        let verified = journal::verify(&journal)?;
-        show::ending(dir, &verified, &stage.wrong)?;
-        show::serving(&stage)?;
-        // An error here means that no Ctrl-C can come: stop as if it had.
-        let _ = tokio::signal::ctrl_c().await;
+    let run = story::play(&mut stage).await?;
+    show::check_run(&run)?;
+    if !serve {
         stage.server.stop().await?;
-    } else {
-        stage.server.stop().await?;
-        let verified = journal::verify(&journal)?;
-        show::ending(dir, &verified, &stage.wrong)?;
     }
-    Ok(if stage.wrong.is_empty() { Exit::Ok } else { Exit::Failed })
+    let verified = journal::verify(&stage.journal.dir)?;
+    show::ending(dir, &verified, &stage.wrong)?;
+    Ok(stage)
 }
 
 fn empty_dir(dir: &Path) -> Result<PathBuf, Failure> {

@@ -79,19 +79,21 @@ fn on(kind: SignalKind) -> Result<Signal, Failure> {
 }
 
 /// SIGTERM and Ctrl-C.
-struct Stop {
+pub(super) struct Stop {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Stop {
-    fn install() -> Result<Self, Failure> {
+    /// # Errors
+    /// The system does not let us wait for signals.
+    pub(super) fn install() -> Result<Self, Failure> {
         let on =
             |kind| signal(kind).map_err(|e| Failure::could_not_run(format!("cannot wait for signals: {e}")));
         Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -238,6 +238,7 @@ impl Gate {
         ambiguous: bool,
     ) -> Result<(), Trouble> {
         let shown = self.shown(target);
+        let ambiguous = ambiguous || self.unsure(target);
         let progress = progress.filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
         let step = match progress {
             Some((seq, reason)) => {
@@ -273,7 +274,7 @@ impl Gate {
             None => self.title_shown(target).as_ref() == Some(&rendered.title),
             _ => false,
         });
-        if blocks_as_it_is {
+        if blocks_as_it_is && !ambiguous {
             return Ok(Step::Nothing);
         }
         let subject = stored.entry.subject.clone();
@@ -312,7 +313,7 @@ impl Gate {
         }
         let Some(stored) = self.stored(worst.seq)? else { return Ok(Step::Nothing) };
         let verdict = self.verdict(worst.seq)?;
-        if !force && self.says_the_same(shown, &verdict, state) {
+        if !force && !ambiguous && self.says_the_same(shown, &verdict, state) {
             let data = ReportData {
                 target: target.clone(),
                 result: ReportResult::Unchanged,
@@ -480,6 +481,14 @@ impl Gate {
         lock(&self.0.publisher.made).get(&verdict).is_some_and(|m| m.without_github)
     }
 
+    /// Whether a process before this one may have written to the target and died before it recorded
+    /// that: GitHub then shows a run that the ledger does not know.
+    fn unsure(&self, target: &Target) -> bool {
+        let start = self.0.started_at_seq();
+        let reported = self.0.ledger.report_of(target).is_some_and(|seq| seq >= start);
+        !reported && self.0.ledger.with_head(&target.sha).first().is_some_and(|seq| *seq < start)
+    }
+
     fn shown(&self, target: &Target) -> Option<ReportData> {
         let seq = self.0.ledger.report_of(target)?;
         let stored = self.stored(seq).ok()??;
@@ -586,7 +595,7 @@ impl Gate {
             text: rendered.text,
             external_id: self.external_id(stored.entry.seq, stored.leaf),
             known_run: shown.and_then(known),
-            look_first: look_first || shown.is_none() && stored.entry.seq < self.0.started_at_seq(),
+            look_first,
             started_at: Some(stored.entry.time),
             details_url: None,
         }

@@ -212,16 +212,9 @@ impl Visit for Refuse {
     }
 
     fn expr(&mut self, expr: &Ref<Expr>) {
-        match expr.as_ref() {
-            // Of sets and of undefined parts they say different things.
-            Expr::Membership { key: Some(_), .. } => {
-                self.place(
-                    expr.span(),
-                    "`k, v in c` as a condition",
-                    "write `c[k] == v`, or `some k, v in c`",
-                );
-            }
-            _ => {}
+        // Of sets and of undefined parts they say different things.
+        if let Expr::Membership { key: Some(_), .. } = expr.as_ref() {
+            self.place(expr.span(), "`k, v in c` as a condition", "write `c[k] == v`, or `some k, v in c`");
         }
     }
 }

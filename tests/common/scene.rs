@@ -6,7 +6,7 @@ use std::{
 };
 
 use gatelog::simulated_github::{
-    Answer, CheckRun, Did, Options, Role, SimulatedGithub, Webhook, World, commit,
+    Answer, CheckRun, Did, Logged, Options, Role, SimulatedGithub, Webhook, World, commit,
 };
 use tempfile::TempDir;
 
@@ -121,7 +121,18 @@ impl Scene {
             }
         }
         live.retain(|_, runs| runs.len() > 1);
-        assert!(live.is_empty(), "several live runs: {live:?}");
+        assert!(live.is_empty(), "several live runs: {live:?}\n{}\n{}", self.writes(), self.service.log());
+    }
+
+    /// Every request about check runs, for a failed test.
+    fn writes(&self) -> String {
+        let about_runs = |r: &Logged| r.path.contains("check-runs");
+        let short = |r: Logged| {
+            let body: serde_json::Value = serde_json::from_str(&r.body).unwrap_or_default();
+            let (status, head) = (&body["status"], &body["head_sha"]);
+            format!("{} {} {:?} {status} {head} {}\n", r.method, r.path, r.status, body["external_id"])
+        };
+        self.gh.requests().into_iter().filter(about_runs).map(short).collect()
     }
 }
 

@@ -263,23 +263,27 @@ full_name := concat("", [prefixes[input.push.ref_kind], refs.command_name(input.
 
 prefixes := {"branch": "refs/heads/", "tag": "refs/tags/"}
 
+before := object.get(input.push, "before", null)
+
+after := object.get(input.push, "after", null)
+
 # way_back: how the ref is put back as it was.
 way_back := sprintf("git push origin --delete %s", [full_name]) if {
 	refs.created
-} else := sprintf("git push origin %s:%s", [input.push.before, full_name]) if {
+} else := sprintf("git push origin %v:%s", [before, full_name]) if {
 	refs.deleted
-	is_string(object.get(input.push, "before", null))
+	is_string(before)
 } else := sprintf("create %s again where it was", [refs.shown]) if {
 	refs.deleted
-} else := sprintf("git push --force-with-lease=%s:%s origin %s:%s", [full_name, input.push.after, input.push.before, full_name]) if {
+} else := sprintf("git push --force-with-lease=%s:%v origin %v:%s", [full_name, after, before, full_name]) if {
 	"force_pushes" in refs.operations
-} else := sprintf("git revert --no-edit %s..%s on a branch of its own, and open a pull request", [input.push.before, input.push.after])
+} else := sprintf("git revert --no-edit %v..%v on a branch of its own, and open a pull request", [before, after])
 
 # What may be merged: every entry for the base branch must know the head, in this very repository.
 deny contains {
-	"msg": sprintf("%sonly %s may be merged into %s, not %s", [changes.label(change), heads_text(entry), pull.base.ref, head_text(pull.head)]),
+	"msg": sprintf("%sonly %s may be merged into %s, not %s", [changes.label(change), heads_text(entry), pull.base.ref, head_text(object.get(pull, "head", {}))]),
 	"who": "the author",
-	"fix": sprintf("open the pull request from such a branch of %s, or against another base", [input.repository.name]),
+	"fix": sprintf("open the pull request from such a branch of %s, or against another base", [repository_name]),
 } if {
 	configured
 	some change in changes.usable({"pull_request"})
@@ -288,6 +292,10 @@ deny contains {
 	patterns.matches(entry.base, pull.base.ref)
 	not may_merge(entry, object.get(pull, "head", {}))
 }
+
+default repository_name := "this repository"
+
+repository_name := input.repository.name if is_string(input.repository.name)
 
 may_merge(entry, head) if {
 	head.repo.id == input.repository.id
@@ -298,9 +306,10 @@ heads_text(entry) := people.list(entry.head) if {
 	count(entry.head) > 0
 } else := "nothing"
 
-head_text(head) := sprintf("%s of %s", [head.ref, head.repo.full_name]) if {
-	is_object(head.repo)
+head_text(head) := sprintf("%v of %s", [name, head.repo.full_name]) if {
+	name := object.get(head, "ref", "an unknown branch")
+	is_string(head.repo.full_name)
 	head.repo.id != input.repository.id
-} else := sprintf("%s of a deleted fork", [head.ref]) if {
-	is_null(head.repo)
-} else := head.ref
+} else := sprintf("%v of a deleted fork", [object.get(head, "ref", "an unknown branch")]) if {
+	not is_object(object.get(head, "repo", null))
+} else := sprintf("%v", [object.get(head, "ref", "an unknown branch")])

@@ -315,6 +315,14 @@ test_merge_from_a_fork if {
 	denied(head({"ref": "release/1", "repo": null}), from(["release/**/*"])) == {"only release/**/* may be merged into main, not release/1 of a deleted fork"}
 }
 
+# Whatever is missing, the finding stays.
+test_merge_from_with_facts_missing if {
+	anonymous := object.union(object.remove(head({"ref": "topic"}), ["repository"]), {"repository": {"default_branch": "main"}})
+	count(denied(anonymous, from(["topic"]))) == 1
+	headless := object.union(object.remove(f.pull({}), ["pull_request"]), {"pull_request": {"head": {"sha": "c1"}, "base": {"ref": "main"}}})
+	denied(headless, from(["topic"])) == {"only topic may be merged into main, not an unknown branch of a deleted fork"}
+}
+
 # "no matching entry: anything"
 test_merge_from_another_base if {
 	allowed(head({"ref": "topic"}), p({"merge_from": [{"base": "prod", "head": ["main"]}]}))

@@ -101,12 +101,7 @@ ignored_because(i, review) := "review dismissed" if {
 	people.same(last_push[i].user, review.user)
 } else := sprintf("contributor (commit %s)", [people.short(shas[0])]) if {
 	barred_contributor(i, review.user)
-	shas := [commit.sha |
-		some commit in judged[i].commits
-		commit.sha in reviewable[i]
-		some account in commits.accounts(commit)
-		people.same(account, review.user)
-	]
+	shas := [work.sha | some work in works[i]; work.account.id == review.user.id]
 	count(shas) > 0
 } else := sprintf("contributor (pushed %s)", [people.short(shas[0])]) if {
 	barred_contributor(i, review.user)
@@ -187,29 +182,35 @@ reviewable_pushes[i] := [push |
 	some i, change in judged
 }
 
-# Accounts of all who worked on the commits that need a review, or pushed them.
-contributors[i] := {account |
+# Who is named in which commit that needs a review.
+works[i] := [{"sha": commit.sha, "account": account} |
 	some commit in change.commits
 	commit.sha in reviewable[i]
 	some account in commits.accounts(commit)
-} | {push.user |
-	some push in reviewable_pushes[i]
-	is_object(push.user)
-} if {
+] if {
 	some i, change in judged
 }
 
-stale_because(i, review) := sprintf("stale: approved before the base was changed from %s to %s", [retarget.from, retarget.to]) if {
+# Accounts of all who worked on the commits that need a review, or pushed them.
+contributors[i] := {work.account | some work in worked} | {push.user |
+	some push in reviewable_pushes[i]
+	is_object(push.user)
+} if {
+	some i, worked in works
+}
+
+stale_because(i, review) := sprintf("stale: approved before the base was changed from %s to %s", [object.get(retarget, "from", "another"), object.get(retarget, "to", "this one")]) if {
 	settings.dismiss_stale_reviews_on_push
 	retarget := judged[i].pull_request.retarget
 	is_object(retarget)
-	not after(object.get(review, "submitted_at", null), retarget.at)
+	not after(object.get(review, "submitted_at", null), object.get(retarget, "at", null))
 } else := outdated(i, review) if {
 	settings.dismiss_stale_reviews_on_push
 }
 
 after(later, earlier) if {
 	is_string(later)
+	is_string(earlier)
 	time.parse_rfc3339_ns(later) > time.parse_rfc3339_ns(earlier)
 }
 
@@ -246,6 +247,7 @@ newest(i) := {"kind": "none"} if {
 } else := {"kind": "known", "user": push.user, "after": push.after} if {
 	push := reviewable_pushes[i][0]
 	is_object(push.user)
+	is_string(push.after)
 } else := {"kind": "unknown"}
 
 # Approvals that count and hold for the head, also where older ones may stay.

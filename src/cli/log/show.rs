@@ -5,7 +5,7 @@ use std::{io::Write as _, path::Path};
 use serde_json::Value;
 
 use super::{CommandResult, Exit, Failure, Found, Item, Place, entries, pretty, safe};
-use crate::ledger::entry::Kind;
+use crate::{escape::terminal_block, ledger::entry::Kind};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -60,7 +60,7 @@ fn as_text(bytes: &[u8]) -> String {
         return pretty(&json);
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.contains('\0') => text.lines().map(safe).collect::<Vec<_>>().join("\n"),
+        Ok(text) if !text.contains('\0') => terminal_block(text),
         _ => "(not text)".into(),
     }
 }

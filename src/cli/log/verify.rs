@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use super::{CommandResult, Exit, Failure, Place};
+use super::{CommandResult, Exit, Failure, Place, safe};
 use crate::ledger::verify::{Verified, VerifyError, verify};
 
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> CommandResult {
         }
         Err(VerifyError::Failed { at, what }) => {
             writeln!(out, "If this is a copy made while the service wrote: copy again and verify that.")?;
-            writeln!(out, "FAILED at entry {at}: {what}")?;
+            writeln!(out, "FAILED at entry {at}: {}", safe(&what))?;
             Ok(Exit::Integrity)
         }
         Err(VerifyError::CannotRead(what)) => Err(Failure::could_not_run(what)),
