@@ -214,6 +214,13 @@ test_different_people if {
 	allowed(change([file("a.rs", [])], [f.approval(f.bob), f.approval(f.carol)]), two)
 }
 
+# Logins compare without case where it is said who can help, too.
+test_who_leaves_out_the_author if {
+	found := control.deny with input as change([file("a.rs", [])], by_bob) with data.params as rule({"reviewers": ["ALICE", "carol"]})
+	some finding in found
+	finding.who == "@carol"
+}
+
 test_none_needed if allowed(change([file("a.rs", [])], by_bob), rule({"minimum_approvals": 0}))
 
 # "a team counts for `required_reviewers` … only if it has write on the repository"
