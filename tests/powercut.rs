@@ -1,0 +1,156 @@
+//! Power cuts at any step of real runs: nothing that was acknowledged is lost, and service goes on.
+//!
+//! See `tests/powercut/mod.rs` for how it works and how a feature is added. 300 states in a plain run,
+//! thousands with `GATELOG_EFFORT=long`; the seed is printed, `GATELOG_SEED` repeats a run's states.
+
+mod common;
+#[path = "powercut/mod.rs"]
+mod lab;
+mod ledger_util;
+mod shim;
+
+use std::{fs, io::Write as _, path::Path, time::Duration};
+
+use common::{Random, long, measured};
+use gatelog::{ledger::Ledger, time::Time};
+use lab::{
+    Player, Run, Task,
+    check::{LARGEST, acknowledge, drafts},
+};
+
+// ---- The driver: a process of its own that appends to a ledger and says what was acknowledged.
+
+#[test]
+#[ignore = "run by the lab as a process of its own"]
+fn child() {
+    let Ok(task) = std::env::var("POWERCUT_TASK") else { return };
+    let task: Task = serde_json::from_str(&task).unwrap();
+    let dir = std::env::var("POWERCUT_LEDGER").unwrap();
+    // Ends the line that the test runner has begun.
+    say("\n");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    runtime.block_on(work(&task, Path::new(&dir)));
+}
+
+async fn work(task: &Task, dir: &Path) {
+    if task.forget_sled {
+        let _ = fs::remove_dir_all(dir.join("sled"));
+    }
+    let (ledger, _) = Ledger::open_sized(dir, task.sizes(), Time::now).unwrap();
+    let last = task.first + task.count;
+    let lanes = task.at_once.max(1);
+    let appending: Vec<_> = (0..lanes)
+        .map(|lane| {
+            let (ledger, first) = (ledger.clone(), task.first + lane);
+            tokio::spawn(async move {
+                for number in (first..last).step_by(lanes as usize) {
+                    let receipts = ledger.append(drafts(number, LARGEST)).await.unwrap();
+                    say(&acknowledge(number, &receipts));
+                }
+            })
+        })
+        .collect();
+    for lane in appending {
+        lane.await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(task.linger_ms)).await;
+    if task.close {
+        ledger.close().await.unwrap();
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+// ---- Scripts
+
+/// Segments of a few groups each, and little filled ahead: rolls and fills all the time.
+const SMALL: Task = Task {
+    first: 0,
+    count: 0,
+    at_once: 1,
+    segment: 30_000,
+    ahead: 6_000,
+    forget_sled: false,
+    linger_ms: 0,
+    close: false,
+};
+
+type Script = fn(&mut Player, &mut Random) -> Task;
+
+/// Each returns a task with the sizes that it used.
+const SCRIPTS: &[(&str, Script)] = &[
+    ("appends", appends),
+    ("clean stops", clean_stops),
+    ("segments roll", segments_roll),
+    ("crashes", crashes),
+    ("sled made again", sled_made_again),
+];
+
+/// Load from several sides, then the process just goes.
+fn appends(p: &mut Player, _: &mut Random) -> Task {
+    let task = Task { count: 60, at_once: 8, segment: 4 << 20, ahead: 64 << 10, linger_ms: 700, ..SMALL };
+    p.child(&task, p.shim());
+    task
+}
+
+fn clean_stops(p: &mut Player, _: &mut Random) -> Task {
+    for first in [0, 5, 5, 9] {
+        let count = if p.acked == first { 4 } else { 0 };
+        p.child(&Task { first, count, close: true, ..SMALL }, p.shim());
+    }
+    SMALL
+}
+
+fn segments_roll(p: &mut Player, _: &mut Random) -> Task {
+    p.child(&Task { count: 70, at_once: 3, ..SMALL }, p.shim());
+    p.child(&Task { first: 70, count: 10, close: true, ..SMALL }, p.shim());
+    SMALL
+}
+
+/// Processes that die one after the other, each sent again what the one before may have stored.
+fn crashes(p: &mut Player, random: &mut Random) -> Task {
+    for _ in 0..8 {
+        let task = Task { first: p.acked.saturating_sub(2), count: 12, close: true, ..SMALL };
+        p.child(&task, p.shim().die_at(1 + random.below(70)));
+    }
+    SMALL
+}
+
+fn sled_made_again(p: &mut Player, random: &mut Random) -> Task {
+    p.child(&Task { count: 12, linger_ms: 600, ..SMALL }, p.shim());
+    let task = Task { first: 10, count: 6, forget_sled: true, ..SMALL };
+    p.child(&task, p.shim().die_at(30 + random.below(60)));
+    p.child(&Task { first: p.acked, count: 6, close: true, ..SMALL }, p.shim());
+    SMALL
+}
+
+fn played(script: Script, random: &mut Random) -> Run {
+    let mut player = Player::new();
+    let task = script(&mut player, random);
+    player.done(task.sizes())
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_nothing_that_was_acknowledged() {
+    if shim::library().is_none() {
+        return;
+    }
+    let mut random = Random::seeded("power cuts");
+    // Each script again and again, because where processes die differs.
+    let (rounds, states) = if long() { (10, 100) } else { (1, 50) };
+    let mut survived = 0;
+    for _ in 0..rounds {
+        for (name, script) in SCRIPTS {
+            let run = played(*script, &mut random);
+            let cuts = run.random_cuts(states, &mut random);
+            survived += run.all_survive(name, &cuts);
+            println!("{name}: {} steps, {survived} states survived", run.steps.len());
+        }
+    }
+    measured("power cuts", &format!("{survived} states, nothing lost"));
+}
