@@ -14,7 +14,7 @@ use std::{fs, io::Write as _, path::Path, time::Duration};
 use common::{Random, long, measured};
 use gatelog::{ledger::Ledger, time::Time};
 use lab::{
-    Player, Run, Task,
+    Player, Task,
     check::{LARGEST, acknowledge, drafts},
 };
 
@@ -80,16 +80,8 @@ const SMALL: Task = Task {
     close: false,
 };
 
+/// Plays; returns a task with the sizes that it used.
 type Script = fn(&mut Player, &mut Random) -> Task;
-
-/// Each returns a task with the sizes that it used.
-const SCRIPTS: &[(&str, Script)] = &[
-    ("appends", appends),
-    ("clean stops", clean_stops),
-    ("segments roll", segments_roll),
-    ("crashes", crashes),
-    ("sled made again", sled_made_again),
-];
 
 /// Load from several sides, then the process just goes.
 fn appends(p: &mut Player, _: &mut Random) -> Task {
@@ -129,28 +121,45 @@ fn sled_made_again(p: &mut Player, random: &mut Random) -> Task {
     SMALL
 }
 
-fn played(script: Script, random: &mut Random) -> Run {
-    let mut player = Player::new();
-    let task = script(&mut player, random);
-    player.done(task.sizes())
-}
-
-#[test]
-fn a_power_cut_at_any_step_loses_nothing_that_was_acknowledged() {
+/// A script is played once and cut at `states` places; for long, again and again, because where
+/// processes die differs.
+fn survives(name: &str, script: Script, states: usize) {
     if shim::library().is_none() {
         return;
     }
-    let mut random = Random::seeded("power cuts");
-    // Each script again and again, because where processes die differs.
-    let (rounds, states) = if long() { (10, 100) } else { (1, 50) };
+    let mut random = Random::seeded(name);
+    let rounds = if long() { 20 } else { 1 };
     let mut survived = 0;
     for _ in 0..rounds {
-        for (name, script) in SCRIPTS {
-            let run = played(*script, &mut random);
-            let cuts = run.random_cuts(states, &mut random);
-            survived += run.all_survive(name, &cuts);
-            println!("{name}: {} steps, {survived} states survived", run.steps.len());
-        }
+        let mut player = Player::new();
+        let task = script(&mut player, &mut random);
+        let run = player.done(task.sizes());
+        survived += run.all_survive(name, &run.random_cuts(states, &mut random));
     }
-    measured("power cuts", &format!("{survived} states, nothing lost"));
+    measured(&format!("power cuts: {name}"), &format!("{survived} states, nothing lost"));
+}
+
+#[test]
+fn a_power_cut_under_load() {
+    survives("appends", appends, 50);
+}
+
+#[test]
+fn a_power_cut_around_a_clean_stop() {
+    survives("clean stops", clean_stops, 60);
+}
+
+#[test]
+fn a_power_cut_while_segments_roll() {
+    survives("segments roll", segments_roll, 60);
+}
+
+#[test]
+fn a_power_cut_after_deaths() {
+    survives("crashes", crashes, 60);
+}
+
+#[test]
+fn a_power_cut_while_sled_is_made_again() {
+    survives("sled made again", sled_made_again, 40);
 }

@@ -157,6 +157,14 @@ impl Writer {
     }
 }
 
+/// Creates the first segment of a new ledger.
+///
+/// # Errors
+/// I/O.
+pub fn begin(dir: &Path, ledger_id: [u8; 16], sizes: Sizes) -> io::Result<()> {
+    Active::create(dir, ledger_id, Tip::default(), sizes).map(drop)
+}
+
 impl Active {
     /// Creates the segment aside, syncs it, gives it its name, syncs the folder: a segment with a
     /// name has a whole header. A crash before leaves a `.new` file that the next open removes.
@@ -236,6 +244,9 @@ impl Active {
     fn seal(&mut self, tip: Tip) -> io::Result<()> {
         fail_at("journal.seal.before")?;
         self.fill.close_at(self.position)?;
+        // Without this, the power could go when the seal is on the disk and the new length is not: a
+        // whole seal with zeros behind it, which nothing but damage explains.
+        self.file.sync_all().map_err(failed_sync)?;
         let length = self.position + SEAL as u64;
         let seal = Seal { next: tip.size, frames: self.frames, leaf: tip.leaf, length };
         self.file.write_all_at(&seal.encode(), self.position)?;
