@@ -117,6 +117,14 @@ impl Service {
         }
     }
 
+    /// SIGHUP: load the policies again.
+    #[allow(dead_code, reason = "not every test does")]
+    pub fn hang_up(&self) {
+        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
+        let pid = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// SIGTERM, and waits until it has finished what was in hand.
     pub async fn stop(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
