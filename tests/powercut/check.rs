@@ -1,14 +1,14 @@
 //! What must be true of a ledger that was found after a power cut.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use gatelog::{
     ledger::{
-        Ledger,
+        Ledger, OpenReport,
         entry::{Draft, Hash, Ref},
         verify::verify,
     },
-    store::journal::Sizes,
+    store::{embedded::OpenError, journal::Sizes},
     time::Time,
     verdict::Decision,
 };
@@ -127,8 +127,7 @@ async fn append(ledger: &Ledger, drafts: Vec<Draft>) -> Result<Vec<gatelog::ledg
 }
 
 fn open(dir: &Path, sizes: Sizes, promised: &[Promise]) -> Result<Ledger, String> {
-    let (ledger, report) =
-        Ledger::open_sized(dir, sizes, Time::now).map_err(|e| format!("it does not open: {e}"))?;
+    let (ledger, report) = open_patiently(dir, sizes).map_err(|e| format!("it does not open: {e}"))?;
     for promise in promised {
         holds(&ledger, promise).map_err(|e| format!("entry {}: {e} ({report:?})", promise.seq))?;
     }
@@ -138,6 +137,18 @@ fn open(dir: &Path, sizes: Sizes, promised: &[Promise]) -> Result<Ledger, String
         return Err(format!("{} entries verify, the ledger has {}", verified.entries, head.size));
     }
     Ok(ledger)
+}
+
+/// A process that another test is just starting holds every lock of this one, until it is another
+/// program.
+fn open_patiently(dir: &Path, sizes: Sizes) -> Result<(Ledger, OpenReport), OpenError> {
+    for _ in 0..200 {
+        match Ledger::open_sized(dir, sizes, Time::now) {
+            Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened,
+        }
+    }
+    Ledger::open_sized(dir, sizes, Time::now)
 }
 
 fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {

@@ -80,7 +80,8 @@ impl Player {
     pub fn on(from: Image, before: Vec<Promise>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         from.write(&dir.path().join("disk"));
-        Self { dir, from, before, acked: 0 }
+        let acked = before.iter().filter_map(|p| Some(p.number? + 1)).max().unwrap_or(0);
+        Self { dir, from, before, acked }
     }
 
     pub fn disk(&self) -> PathBuf {
@@ -96,8 +97,8 @@ impl Player {
         self.dir.path().join("trace")
     }
 
-    /// Whether it ended by itself.
-    pub fn child(&mut self, task: &Task, shim: Shim) -> bool {
+    /// Runs the driver until it is done, is killed, or its ledger has failed.
+    pub fn child(&mut self, task: &Task, shim: Shim) {
         let out = Command::new(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--ignored", "--nocapture"])
             .env("POWERCUT_TASK", serde_json::to_string(task).unwrap())
@@ -110,14 +111,13 @@ impl Player {
         let acked = said.lines().filter_map(|l| Some(check::acknowledged(l)?.0 + 1)).max();
         self.acked = self.acked.max(acked.unwrap_or(0));
         use std::os::unix::process::ExitStatusExt as _;
-        let killed = out.status.signal() == Some(9);
-        assert!(killed || out.status.success(), "{task:?}: {}", String::from_utf8_lossy(&out.stderr));
-        !killed
+        let ended = out.status.success() || out.status.signal() == Some(9) || out.status.code() == Some(5);
+        assert!(ended, "{task:?}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
     pub fn done(self, sizes: Sizes) -> Run {
         let steps = trace::read(&self.trace());
-        Run { from: self.from, before: self.before, steps, sizes }
+        Run { from: self.from, before: self.before, steps, sizes, ledger: LEDGER }
     }
 }
 
@@ -127,6 +127,8 @@ pub struct Run {
     before: Vec<Promise>,
     pub steps: Vec<Step>,
     sizes: Sizes,
+    /// Below the folder that was looked at.
+    ledger: &'static str,
 }
 
 /// One state to build.
@@ -147,6 +149,12 @@ pub struct Found {
 }
 
 impl Run {
+    /// Of a ledger that some other program wrote: the folder that was looked at is the ledger itself.
+    pub fn of_ledger(steps: Vec<Step>) -> Self {
+        let from = Image { folders: vec![String::new()], ..Image::default() };
+        Self { from, before: vec![], steps, sizes: Sizes::default(), ledger: "" }
+    }
+
     pub fn random_cuts(&self, n: usize, random: &mut Random) -> Vec<Cut> {
         let mut cut = || Cut {
             after: random.below(self.steps.len() as u64 + 1) as usize,
@@ -186,6 +194,14 @@ impl Run {
     /// Opens every state; a state that lost something fails the test, once all were opened. How many
     /// there were.
     pub fn all_survive(&self, name: &str, cuts: &[Cut]) -> u64 {
+        let (done, failures) = self.survivors(name, cuts);
+        let shown = failures[..failures.len().min(5)].join("\n\n");
+        assert!(failures.is_empty(), "{} of {done} states failed\n\n{shown}", failures.len());
+        done
+    }
+
+    /// How many states were opened, and what is wrong with some.
+    pub fn survivors(&self, name: &str, cuts: &[Cut]) -> (u64, Vec<String>) {
         let done = AtomicU64::new(0);
         let failures = Mutex::new(vec![]);
         std::thread::scope(|scope| {
@@ -199,17 +215,14 @@ impl Run {
                 });
             }
         });
-        let (done, failures) = (done.into_inner(), failures.into_inner().unwrap());
-        let shown = failures[..failures.len().min(5)].join("\n\n");
-        assert!(failures.is_empty(), "{} of {done} states failed\n\n{shown}", failures.len());
-        done
+        (done.into_inner(), failures.into_inner().unwrap())
     }
 
     fn failure(&self, name: &str, found: &Found) -> Option<String> {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");
         found.image.write(&disk);
-        let why = check::check(&disk.join(LEDGER), self.sizes, &found.promised, found.cut.seed).err()?;
+        let why = check::check(&disk.join(self.ledger), self.sizes, &found.promised, found.cut.seed).err()?;
         let kept = self.keep(name, found);
         let last = &self.steps[found.cut.after.saturating_sub(12)..found.cut.after];
         let last: Vec<String> = last.iter().map(Step::shown).collect();

@@ -7,8 +7,9 @@
  *   SHIM_DIE    n: the process dies (SIGKILL) in place of its n-th step, counted from 1
  *   SHIM_FAULT  class:part:n:times:what, several separated by commas: the n-th to (n+times-1)-th step of
  *               a class fails (times 0: for ever). class: write (and create, truncate), sync, rename;
- *               part: what the path must contain ("" for any); what: ENOSPC, EIO, EROFS, or short
- *               (half is written, and told; what is then written in addition fails with ENOSPC)
+ *               part: what the path must contain ("" for any); what: ENOSPC, EIO, EROFS, short
+ *               (half is written, and told; what is then written in addition fails with ENOSPC) or
+ *               lie (a sync does nothing and says it did)
  *   SHIM_FULL   while this file exists, whatever would make a file or a folder grow fails with ENOSPC
  *   SHIM_DELAY  class:part:milliseconds: each such step takes that much longer
  *   SHIM_CLOCK  file with a number of seconds, added to the wall clock; read at each call
@@ -45,7 +46,7 @@ struct rule {
     int class;
     char part[64];
     long first, times, seen;
-    int error; /* 0: short */
+    int error; /* 0: short, -1: lie */
     int half_told;
 };
 
@@ -107,6 +108,7 @@ static void read_faults(const char *text) {
         f->error = strcmp(one, "EIO") == 0      ? EIO
                    : strcmp(one, "EROFS") == 0  ? EROFS
                    : strcmp(one, "ENOSPC") == 0 ? ENOSPC
+                   : strcmp(one, "lie") == 0    ? -1
                                                 : 0;
         if (fault_count == MOST_FAULTS) wrong("too many faults");
     }
@@ -206,7 +208,8 @@ static void record(int op, const char *path, const char *other, uint64_t offset,
 
 /* ---- faults */
 
-/* To be called under the lock, before a step. 0: do it. -1: errno says how it fails. 1: do half. */
+/* To be called under the lock, before a step. 0: do it. -1: errno says how it fails. 1: do half, or
+ * do nothing and say it is done. */
 static int before(int class, const char *path) {
     if (++steps == die_at) kill(getpid(), SIGKILL);
     counts[class]++;
@@ -226,6 +229,7 @@ static int before(int class, const char *path) {
             f->times += f->times == 0;
             return 1;
         }
+        if (f->error == -1) return 1;
         errno = f->error ? f->error : ENOSPC;
         return -1;
     }
@@ -360,9 +364,10 @@ static int sync_with(int (*real)(int), int op, int fd) {
     if (!path) return real(fd);
     wait_before(C_SYNC, path);
     pthread_mutex_lock(&lock);
-    int done = before(C_SYNC, path) == 0 ? real(fd) : -1;
+    int fate = before(C_SYNC, path);
+    int done = fate == 0 ? real(fd) : fate == 1 ? 0 : -1;
     int error = errno;
-    if (done == 0) record(op, path, "", 0, NULL, 0, 0);
+    if (done == 0 && fate == 0) record(op, path, "", 0, NULL, 0, 0);
     pthread_mutex_unlock(&lock);
     errno = error;
     return done;
