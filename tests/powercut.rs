@@ -11,16 +11,24 @@ mod shim;
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
-use common::{Random, long, measured};
+use common::{
+    Random, long, measured,
+    scene::{REPO, Scene},
+};
 use gatelog::{
-    ledger::{AppendError, Ledger, entry::Receipt},
-    store::embedded::OpenError,
+    ledger::{
+        AppendError, Ledger,
+        entry::{Hash, Receipt},
+    },
+    store::{embedded::OpenError, journal::reader::Groups},
     time::Time,
 };
 use lab::{
     Player, Run, Task,
     check::{LARGEST, acknowledge, drafts},
+    trace::{self, Step},
 };
+use shim::Shim;
 
 // ---- The driver: a process of its own that appends to a ledger and says what was acknowledged.
 
@@ -179,32 +187,32 @@ fn rounds(name: &str, mut round: impl FnMut(&mut Random) -> u64) {
 
 #[test]
 fn a_power_cut_under_load() {
-    survives("appends", appends, 50);
+    survives("appends", appends, 40);
 }
 
 #[test]
 fn a_power_cut_around_a_clean_stop() {
-    survives("clean stops", clean_stops, 60);
+    survives("clean stops", clean_stops, 40);
 }
 
 #[test]
 fn a_power_cut_while_segments_roll() {
-    survives("segments roll", segments_roll, 60);
+    survives("segments roll", segments_roll, 45);
 }
 
 #[test]
 fn a_power_cut_after_deaths() {
-    survives("crashes", crashes, 60);
+    survives("crashes", crashes, 50);
 }
 
 #[test]
 fn a_power_cut_while_sled_is_made_again() {
-    survives("sled made again", sled_made_again, 40);
+    survives("sled made again", sled_made_again, 30);
 }
 
 #[test]
 fn a_power_cut_on_a_disk_that_fails() {
-    survives("bad disks", bad_disks, 40);
+    survives("bad disks", bad_disks, 35);
 }
 
 /// The power goes, comes back, and goes again while the ledger is mended and goes on.
@@ -214,7 +222,7 @@ fn a_power_cut_after_a_power_cut() {
         let script = [crashes, segments_roll, clean_stops][random.below(3) as usize];
         let first = played(script, random);
         let mut survived = 0;
-        for cut in first.random_cuts(6, random) {
+        for cut in first.random_cuts(5, random) {
             let mut again = None;
             first.found(cut.rule, &[cut], |found| again = Some(Player::on(found.image, found.promised)));
             let mut player = again.unwrap();
@@ -225,6 +233,61 @@ fn a_power_cut_after_a_power_cut() {
         }
         survived
     });
+}
+
+// ---- The service itself
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_of_the_service() {
+    if shim::library().is_none() {
+        return;
+    }
+    let mut random = Random::seeded("service");
+    let mut s = Scene::set().await;
+    let data = s.service.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    let recorded = s.service.dir.join("trace");
+    let shim = Shim::over(&data).unwrap().trace(&recorded);
+    for n in 0..2 {
+        s.service.start_with(shim.env()).await.unwrap();
+        let pr = s.pull(&format!("topic-{n}"), "A door").await;
+        s.act(|w| w.approve("bob", REPO, pr)).await;
+        s.settle().await;
+        // Dies the first time, stops the second.
+        if n == 0 {
+            s.service.kill9().await;
+        } else {
+            assert_eq!(s.service.stop().await.code(), Some(0), "{}", s.service.log());
+        }
+    }
+    let leaves = leaves(&data.join("journal"));
+    let run = Run::of_service(trace::read(&recorded), &leaves);
+    let promised = run.steps.iter().filter(|s| matches!(s, Step::Ack(a) if !a.is_empty())).count();
+    assert!(promised >= 6, "{promised} acknowledgements were seen");
+    let cuts = run.random_cuts(if long() { 400 } else { 20 }, &mut random);
+    let survived = run.all_survive("service", &cuts);
+    // And the service itself goes on from some of them.
+    for cut in &cuts[..if long() { 12 } else { 1 }] {
+        let mut image = None;
+        run.found(cut.rule, &[*cut], |found| image = Some(found.image));
+        fs::remove_dir_all(&data).unwrap();
+        image.unwrap().write(&data);
+        s.service.start().await;
+        s.pull(&format!("after-{}", cut.seed), "A window").await;
+        s.settle().await;
+        assert_eq!(s.service.stop().await.code(), Some(0), "{cut:?}: {}", s.service.log());
+        s.service.verify().await;
+    }
+    measured("power cuts: service", &format!("{survived} states, nothing lost"));
+}
+
+fn leaves(journal: &Path) -> Vec<Hash> {
+    let mut groups = Groups::open(journal).unwrap().unwrap();
+    let mut all = vec![];
+    while let Some(group) = groups.next_group().unwrap() {
+        all.extend(group.leaves);
+    }
+    all
 }
 
 /// A lab that finds nothing proves nothing: here it must.

@@ -19,8 +19,7 @@ use crate::ledger_util::{delivery, verdict};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promise {
     pub seq: u64,
-    /// `None`: only that there is such an entry.
-    pub leaf: Option<Hash>,
+    pub leaf: Hash,
     /// It is the event of this append.
     pub number: Option<u64>,
 }
@@ -51,10 +50,10 @@ pub fn acknowledge(number: u64, receipts: &[gatelog::ledger::entry::Receipt]) ->
     format!("ACK {number} {}\n", all.join(" "))
 }
 
-/// Number of the append and its entries.
-pub fn acknowledged(line: &str) -> Option<(u64, Vec<(u64, Hash)>)> {
+/// Number of the append (`-`: it is not one of [`drafts`]) and its entries.
+pub fn acknowledged(line: &str) -> Option<(Option<u64>, Vec<(u64, Hash)>)> {
     let mut words = line.strip_prefix("ACK ")?.split_whitespace();
-    let number = words.next()?.parse().ok()?;
+    let number = words.next()?.parse().ok();
     let mut entries = vec![];
     while let (Some(seq), Some(leaf)) = (words.next(), words.next()) {
         entries.push((seq.parse().ok()?, leaf.parse().ok()?));
@@ -62,22 +61,21 @@ pub fn acknowledged(line: &str) -> Option<(u64, Vec<(u64, Hash)>)> {
     Some((number, entries))
 }
 
-/// What an acknowledgement promises: lines of the driver, or an answer to a delivery.
+/// The acknowledgement in an answer to a delivery (`{"seq":7}`), as the driver would write it; nothing if
+/// the answer is to something else.
+pub fn answered(http: &str, leaves: &[Hash]) -> String {
+    let digits = http.split_once("\"seq\":").map_or("", |(_, rest)| rest);
+    let seq = digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
+    seq.map_or(String::new(), |seq: usize| format!("ACK - {seq} {}\n", leaves[seq]))
+}
+
+/// What an acknowledgement promises.
 pub fn promises(text: &str) -> Vec<Promise> {
-    if let Some((_, body)) = text.split_once("\r\n\r\n") {
-        let seq = body
-            .split_once("\"seq\":")
-            .and_then(|(_, n)| n.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-        return seq.map(|seq| Promise { seq, leaf: None, number: None }).into_iter().collect();
-    }
     let mut all = vec![];
     for (number, entries) in text.lines().filter_map(acknowledged) {
-        let of = |i: usize| (i == 0).then_some(number);
-        all.extend(entries.into_iter().enumerate().map(|(i, (seq, leaf))| Promise {
-            seq,
-            leaf: Some(leaf),
-            number: of(i),
-        }));
+        for (i, (seq, leaf)) in entries.into_iter().enumerate() {
+            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0) });
+        }
     }
     all
 }
@@ -102,7 +100,7 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
             return Err(format!("the first new entry is {new:?}, expected {size}"));
         }
         let mut promised = promised.to_vec();
-        promised.push(Promise { seq: size, leaf: Some(new[0].leaf), number: None });
+        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None });
         if seed % 2 == 0 {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
         }
@@ -153,7 +151,7 @@ fn open_patiently(dir: &Path, sizes: Sizes) -> Result<(Ledger, OpenReport), Open
 
 fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
     let stored = ledger.entry(promise.seq).map_err(|e| e.to_string())?.ok_or("it is lost")?;
-    if promise.leaf.is_some_and(|leaf| leaf != stored.leaf) {
+    if promise.leaf != stored.leaf {
         return Err("another one is in its place".into());
     }
     let Some(number) = promise.number else { return Ok(()) };

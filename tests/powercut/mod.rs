@@ -21,7 +21,7 @@ use std::{
     },
 };
 
-use gatelog::store::journal::Sizes;
+use gatelog::{ledger::entry::Hash, store::journal::Sizes};
 use serde::{Deserialize, Serialize};
 
 use crate::{common::Random, shim::Shim};
@@ -108,7 +108,7 @@ impl Player {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&out.stdout);
-        let acked = said.lines().filter_map(|l| Some(check::acknowledged(l)?.0 + 1)).max();
+        let acked = said.lines().filter_map(|l| Some(check::acknowledged(l)?.0? + 1)).max();
         self.acked = self.acked.max(acked.unwrap_or(0));
         use std::os::unix::process::ExitStatusExt as _;
         let ended = out.status.success() || out.status.signal() == Some(9) || out.status.code() == Some(5);
@@ -149,8 +149,14 @@ pub struct Found {
 }
 
 impl Run {
-    /// Of a ledger that some other program wrote: the folder that was looked at is the ledger itself.
-    pub fn of_ledger(steps: Vec<Step>) -> Self {
+    /// Of a ledger that `gatelog serve` wrote, whose answers were acknowledgements of entries: `leaves` of
+    /// all there are. The folder that was looked at is the ledger itself.
+    pub fn of_service(mut steps: Vec<Step>, leaves: &[Hash]) -> Self {
+        for step in &mut steps {
+            if let Step::Ack(text) = step {
+                *text = check::answered(text, leaves);
+            }
+        }
         let from = Image { folders: vec![String::new()], ..Image::default() };
         Self { from, before: vec![], steps, sizes: Sizes::default(), ledger: "" }
     }
