@@ -25,15 +25,21 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// I/O.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    if dir.is_dir() {
-        return Ok(());
-    }
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
+    let sync_parent = || sync_dir(parent.unwrap_or(Path::new(".")));
+    if dir.is_dir() {
+        // Whoever made it may have died before its name was durable. Not everybody may sync a folder
+        // that an administrator made.
+        return match sync_parent() {
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied) => Ok(()),
+            synced => synced,
+        };
+    }
     if let Some(parent) = parent {
         create_dir(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(dir)?;
-    sync_dir(parent.unwrap_or(Path::new(".")))
+    sync_parent()
 }
 
 /// Replaces `dir/name` whole: write aside, sync, rename, sync the folder. A crash leaves the old

@@ -61,8 +61,21 @@ impl Service {
 
     /// Starts with `FAILPOINTS` set; it may die at any time from now on.
     pub async fn start_with_failpoints(&mut self, failpoints: &str) -> Result<(), ExitStatus> {
-        self.spawn(&[("FAILPOINTS", failpoints)]);
+        self.start_with([("FAILPOINTS", failpoints)]).await
+    }
+
+    /// Starts with an environment under which it may fail; waits until it is ready or has ended.
+    pub async fn start_with<'a>(
+        &mut self,
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), ExitStatus> {
+        self.spawn(&env.into_iter().collect::<Vec<_>>());
         self.ready().await
+    }
+
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
     }
 
     fn spawn(&mut self, env: &[(&str, &str)]) {
