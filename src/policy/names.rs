@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
+use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
 
 use super::{
     ast::{self, Visit},
@@ -102,6 +102,11 @@ impl<'a> Names<'a> {
         }
     }
 
+    fn is_own_function(&self, module: &Module, expr: &Expr) -> bool {
+        let path = ast::path(expr).map(|(path, _)| Self::resolve(module, &path)).unwrap_or_default();
+        self.rules.get(&path).is_some_and(|rules| rules.iter().any(|(_, r)| ast::arity(r).is_some()))
+    }
+
     /// Nothing but literals and local variables: evaluating it evaluates no rule.
     pub(crate) fn is_plain(&self, module: &Module, expr: &Ref<Expr>) -> bool {
         match expr.as_ref() {
@@ -137,8 +142,32 @@ impl<'a> Names<'a> {
             if let Some(e) = check.error {
                 return Err(e);
             }
+            self.check_negated(module, rule)?;
         }
         Ok(())
+    }
+
+    /// Refuses variables that only negated expressions use: OPA calls them unsafe, regorus tries none.
+    fn check_negated(&self, module: &Module, rule: &Rule) -> Result<(), LoadError> {
+        let mut vars = Polarity::default();
+        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
+            args.iter().for_each(|a| vars.bind(a));
+        }
+        ast::walk_rule(rule, &mut vars);
+        let open = |s: &&Span| {
+            let name = s.text();
+            !vars.bound.contains(name)
+                && !matches!(name, "input" | "data")
+                && !self.may_be_undefined(module, name)
+                && self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_none()
+        };
+        match vars.negated.iter().find(open) {
+            Some(span) => {
+                Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
+                    .help("say it as a rule or function of its own and negate that"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses recursion and chains that are too deep.
@@ -316,6 +345,66 @@ pub(crate) fn locals(rule: &Rule) -> BTreeSet<String> {
     out.0
 }
 
+/// Variables by whether something other than a negation speaks of them.
+#[derive(Default)]
+struct Polarity {
+    bound: BTreeSet<String>,
+    negated: Vec<Span>,
+}
+
+impl Polarity {
+    fn vars(expr: &Ref<Expr>, found: &mut impl FnMut(&Span)) {
+        if let Expr::Var { span, .. } = ast::root(expr) {
+            found(span);
+        }
+        ast::children(expr).into_iter().for_each(|c| Self::vars(c, found));
+    }
+
+    fn bind(&mut self, expr: &Ref<Expr>) {
+        Self::vars(expr, &mut |span| {
+            self.bound.insert(span.text().to_owned());
+        });
+    }
+}
+
+impl Visit for Polarity {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        match &stmt.literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|e| self.bind(e));
+            }
+            Literal::Every { key, value, domain, .. } => {
+                self.bound.extend(key.iter().chain([value]).map(|v| v.text().to_owned()));
+                self.bind(domain);
+            }
+            Literal::Expr { expr, .. } => self.bind(expr),
+            Literal::NotExpr { expr, .. } => {
+                let negated = &mut self.negated;
+                // The name of a called function is no variable.
+                let called = |e: &Ref<Expr>| match e.as_ref() {
+                    Expr::Call { fcn, .. } => Some(fcn.span().start),
+                    _ => None,
+                };
+                let mut functions = BTreeSet::new();
+                Self::calls(expr, &mut |e| functions.extend(called(e)));
+                Self::vars(expr, &mut |span| {
+                    if !functions.contains(&span.start) {
+                        negated.push(span.clone());
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Polarity {
+    fn calls(expr: &Ref<Expr>, found: &mut impl FnMut(&Ref<Expr>)) {
+        found(expr);
+        ast::children(expr).into_iter().for_each(|c| Self::calls(c, found));
+    }
+}
+
 /// Collects the full paths that a rule refers to.
 struct Uses<'s, 'a> {
     names: &'s Names<'a>,
@@ -468,6 +557,12 @@ impl Calls<'_, '_> {
 
 impl Visit for Calls<'_, '_> {
     fn statement(&mut self, stmt: &LiteralStmt) {
+        // regorus does not carry such a mock to calls inside the function's own package.
+        let mocked = stmt.with_mods.iter().find(|w| self.names.is_own_function(self.module, &w.refr));
+        if let (Some(with), None) = (mocked, &self.error) {
+            let e = LoadError::span(with.refr.span(), "`with` in place of a function of the policies");
+            self.error = Some(e.help("put other `input` or `data` in place, which the function reads"));
+        }
         self.condition = match &stmt.literal {
             Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => Some(expr.eidx()),
             _ => None,

@@ -234,6 +234,14 @@ test_who_where_nobody_is_known if {
 	finding.who == "anyone with write permission"
 }
 
+# Contributors who may approve are not told that they cannot.
+test_who_with_contributors_allowed if {
+	document := f.pull(object.union(two_commits(by_bob[0]), {"reviews": []}))
+	found := control.deny with input as document with data.params as p({"allow_contributor": true})
+	some finding in found
+	finding.who == "anyone with write permission except @alice"
+}
+
 # --- Opinions
 
 # "the last one holds"
