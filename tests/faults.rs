@@ -17,7 +17,10 @@ use common::{
     service::SECRET,
     view::View,
 };
-use gatelog::simulated_github::{ReviewState, Webhook, sign};
+use gatelog::{
+    ledger::entry::Kind,
+    simulated_github::{ReviewState, Webhook, sign},
+};
 use shim::Shim;
 
 /// A scene whose ledger's folder is under the shim; nothing runs yet.
@@ -49,8 +52,10 @@ impl Lab {
         self.s.service.dir.join(name)
     }
 
+    /// `false`: it said why it cannot start, and ended.
     async fn start(&mut self, shim: &Shim) -> bool {
-        self.s.service.start_with(shim.env()).await.is_ok()
+        let started = self.s.service.start_with(shim.env()).await;
+        started.inspect_err(|e| assert_eq!(e.code(), Some(5), "{}", self.s.service.log())).is_ok()
     }
 
     /// As whoever looks after it would: a process that says that it cannot go on is started again, on a
@@ -298,4 +303,198 @@ async fn a_disk_full_to_the_last_byte_loses_nothing() {
     fs::remove_file(&full).unwrap();
     lab.s.service.start().await;
     lab.all_is_well().await;
+}
+
+// ---- A disk that is read-only or slow
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_becomes_read_only_ends_it_and_keeps_it_from_starting() {
+    let Some(mut lab) = Lab::set().await else { return };
+    let everything = "write::1:0:EROFS,rename::1:0:EROFS";
+    lab.s.service.start().await;
+    lab.something().await;
+    lab.s.settle().await;
+    lab.s.service.stop().await;
+
+    let started = lab.s.service.start_with(lab.shim().fault(everything).env()).await;
+    let log = lab.s.service.log();
+    assert_eq!(started.unwrap_err().code(), Some(5), "{log}");
+    let said = log.lines().last().unwrap();
+    assert!(said.starts_with("gatelog: ") && said.contains("Read-only file system"), "{said}");
+
+    // And while it runs: from some write on.
+    let later = "write::120:0:EROFS,rename::9:0:EROFS";
+    assert!(lab.start(&lab.shim().fault(later)).await, "{}", lab.s.service.log());
+    for _ in 0..6 {
+        lab.something().await;
+    }
+    assert!(lab.start_if_ended().await, "{}", lab.s.service.log());
+    lab.all_is_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_makes_acknowledgements_slow_and_nothing_else() {
+    let Some(mut lab) = Lab::set().await else { return };
+    // Not slow while it starts: only what is acknowledged waits.
+    assert!(lab.start(&lab.shim().delay("sync:.seg:2000")).await);
+    let opened = lab.s.gh.with(|w| push_and_open(w, "topic", "A door")).unwrap();
+    lab.pulls.push(opened.what);
+    let (begun, hooks) = (Instant::now(), opened.hooks.len());
+    // All at once: the second group takes what came meanwhile.
+    let answers = futures_util::future::join_all(opened.hooks.iter().map(|h| lab.s.gh.deliver(h))).await;
+    let took = begun.elapsed();
+    for (hook, answer) in opened.hooks.iter().zip(answers) {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 202);
+        lab.acked.insert(hook.guid.clone(), answer.json()["seq"].as_u64().unwrap());
+    }
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(8), "{hooks} took {took:?}");
+    lab.s.service.kill9().await;
+    lab.s.service.start().await;
+    lab.all_is_well().await;
+}
+
+// ---- The clock
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_goes_back_an_hour_changes_no_order() {
+    let Some(mut lab) = Lab::set().await else { return };
+    let clock = lab.beside("clock");
+    fs::write(&clock, "0").unwrap();
+    assert!(lab.start(&lab.shim().clock(&clock)).await);
+    lab.something().await;
+    lab.s.settle().await;
+    fs::write(&clock, "-3600").unwrap();
+    lab.something().await;
+    lab.all_is_well().await;
+    // Nor to the next process, although GitHub takes no token of an hour ago.
+    assert_eq!(lab.s.service.stop().await.code(), Some(0));
+    assert!(lab.start(&lab.shim().clock(&clock)).await);
+    lab.something().await;
+    assert!(lab.lost.is_empty(), "{}", lab.s.service.log());
+    lab.s.service.kill9().await;
+    lab.s.service.start().await;
+    let view = lab.all_is_well().await;
+    let times: Vec<_> = view.entries.iter().map(|e| e.time).collect();
+    assert!(times.is_sorted());
+    assert_eq!(lab.s.service.stop().await.code(), Some(0));
+}
+
+// ---- Descriptors
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_descriptors_run_out_it_waits_and_goes_on() {
+    let Some(mut lab) = Lab::set().await else { return };
+    lab.s.service.start().await;
+    lab.something().await;
+    lab.s.settle().await;
+    let pid = lab.s.service.pid().unwrap();
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+    let before = limit_descriptors(pid, open + 2);
+    // Connections that say nothing take the last ones.
+    let idle: Vec<_> =
+        (0..8).filter_map(|_| std::net::TcpStream::connect(("127.0.0.1", lab.s.service.port)).ok()).collect();
+    let opened = lab.s.gh.with(|w| push_and_open(w, "short", "A door")).unwrap();
+    lab.pulls.push(opened.what);
+    let hooks = opened.hooks;
+    if tokio::time::timeout(Duration::from_secs(3), lab.deliver(hooks.clone())).await.is_err() {
+        lab.lost = hooks;
+    }
+    drop(idle);
+    limit_descriptors(pid, before);
+    lab.all_is_well().await;
+    assert!(lab.s.service.ended().is_none(), "{}", lab.s.service.log());
+}
+
+/// Sets the soft limit of a process, and says what it was.
+fn limit_descriptors(pid: u32, most: u64) -> u64 {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap());
+    let hard = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let old = prlimit(pid, Resource::Nofile, Rlimit { current: Some(most), maximum: hard }).unwrap();
+    old.current.unwrap_or(1 << 20)
+}
+
+// ---- Two processes, and a process that is told to stop before it runs
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_is_told_so_and_disturbs_nothing() {
+    let mut s = Scene::started().await;
+    let pid = s.service.pid().unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let other =
+        [("GATELOG__SERVER__LISTEN", "127.0.0.1:0"), ("GATELOG__SERVER__INTERNAL_LISTEN", "127.0.0.1:0")];
+    let out = tokio::process::Command::new(env!("CARGO_BIN_EXE_gatelog"))
+        .args(["serve", "--config", "gatelog.toml"])
+        .current_dir(&s.service.dir)
+        .envs(other)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(5), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("gatelog: the ledger ") && last.ends_with(&format!("is in use by process {pid}"))
+    );
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    assert_eq!(s.service.stop().await.code(), Some(0), "{}", s.service.log());
+    s.service.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_at_any_moment_of_a_slow_start_leaves_a_whole_ledger() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let Some(mut lab) = Lab::set().await else { return };
+    lab.s.service.start().await;
+    lab.something().await;
+    lab.s.settle().await;
+    lab.s.service.kill9().await;
+    let mut random = Random::seeded("signals during the start");
+    for _ in 0..if long() { 40 } else { 4 } {
+        let shim = lab.shim().delay("sync::60");
+        let status = lab.s.service.stop_while_starting(shim.env(), random.below(900)).await;
+        // Before the handler stands, the signal itself ends the process.
+        assert!(status.code() == Some(0) || status.signal() == Some(15), "{status}\n{}", lab.s.service.log());
+        lab.s.service.verify().await;
+    }
+    lab.s.service.start().await;
+    lab.something().await;
+    lab.all_is_well().await;
+}
+
+// ---- Damage
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_sled_is_made_again_and_that_is_recorded() {
+    let Some(mut lab) = Lab::set().await else { return };
+    lab.s.service.start().await;
+    lab.something().await;
+    lab.all_is_well().await;
+    let sled = lab.data.join("sled");
+    let damages: [(&str, fn(&mut Vec<u8>)); 2] = [
+        // Torn: the length stays.
+        ("conf", |bytes| bytes[20..].fill(0)),
+        ("db", |bytes| bytes.chunks_mut(97).for_each(|c| c[0] ^= 0x10)),
+    ];
+    for (file, damage) in damages {
+        assert_eq!(lab.s.service.stop().await.code(), Some(0));
+        if file == "db" {
+            // With a snapshot of its own, sled would not read most of it.
+            let snapshots = fs::read_dir(&sled).unwrap().map(|f| f.unwrap().path());
+            snapshots
+                .filter(|p| p.to_str().unwrap().contains("snap."))
+                .for_each(|p| fs::remove_file(p).unwrap());
+        }
+        let mut bytes = fs::read(sled.join(file)).unwrap();
+        damage(&mut bytes);
+        fs::write(sled.join(file), bytes).unwrap();
+        lab.s.service.start().await;
+        let view = lab.all_is_well().await;
+        let started = view.of_kind(&Kind::Service).filter(|e| e.data["event"] == "started").last().unwrap();
+        assert!(started.data["rebuilt"].is_string(), "{file}: {}", started.data);
+    }
 }

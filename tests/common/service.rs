@@ -78,6 +78,17 @@ impl Service {
         self.ready().await
     }
 
+    /// Starts, and says SIGTERM after so many milliseconds, whether it is ready or not.
+    pub async fn stop_while_starting<'a>(
+        &mut self,
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+        after_ms: u64,
+    ) -> ExitStatus {
+        self.spawn(&env.into_iter().collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        self.stop().await
+    }
+
     /// Process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref()?.id()
