@@ -252,6 +252,10 @@ impl Store for Embedded {
         if writer.tip() != expected {
             return Err(StoreError::Stale { expected: expected.size, found: writer.tip().size });
         }
+        let bytes: usize = group.iter().flat_map(|r| &r.bodies).map(|b| b.bytes.len()).sum();
+        if !files::has_room(&self.dir, bytes as u64) {
+            return Err(StoreError::Full);
+        }
         let places = writer.append(group)?;
         // The group is durable. A crash from here on: the next open applies it to sled.
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = writer.stats;

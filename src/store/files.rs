@@ -62,6 +62,20 @@ pub fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Bytes that stay free: the journal takes no more when others would be out of room. What sled has yet
+/// to apply is a few megabytes; once it has met a full disk, only a restart mends it.
+const KEEP_FREE: u64 = 32 << 20;
+
+/// Whether there is room for `more` bytes in the file system of `dir`. One that does not say is asked by
+/// writing to it.
+#[must_use]
+pub fn has_room(dir: &Path, more: u64) -> bool {
+    match rustix::fs::statvfs(dir) {
+        Ok(s) if s.f_blocks > 0 => s.f_bavail.saturating_mul(s.f_frsize) >= KEEP_FREE + more,
+        _ => true,
+    }
+}
+
 /// Held while the file is open; the kernel frees it when the process dies, however it dies.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "its life is the lock")] File);
