@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
-    event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Sha},
+    event::{self, About, Cause, Delivery, Event, Handling, Judge as On},
     github::{Github, Trouble},
     ledger::{
         AppendError, Ledger,
@@ -36,6 +36,7 @@ use crate::{
     verdict::{Decision, Target, Verdict},
 };
 
+mod again;
 mod attempts;
 mod drafts;
 mod known;
@@ -46,7 +47,6 @@ mod pulls;
 mod pushers;
 mod start;
 
-use drafts::PullAddress;
 pub use start::{Running, load};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.
@@ -443,98 +443,6 @@ impl Gate {
             return None;
         };
         Some(Target { repository, sha, check })
-    }
-
-    /// Every pull request to look at again because of this event and those it stands for, once.
-    fn fan_outs(&self, item: &Item, older: &[Item]) -> Vec<(PullAddress, Cause)> {
-        let mut again: Vec<(PullAddress, Cause)> = Vec::new();
-        for item in older.iter().chain([item]) {
-            let Some(event) = item.event.as_deref() else { continue };
-            for (at, cause) in self.fan_out(event, event::handling(event)) {
-                if again.iter().all(|(known, _)| *known != at) {
-                    again.push((at, cause));
-                }
-            }
-        }
-        again
-    }
-
-    /// The pull requests to look at again because of an event.
-    fn fan_out(&self, event: &Event, handling: Handling) -> Vec<(PullAddress, Cause)> {
-        use crate::event::FanOut;
-        let repository = event.repository.as_ref().map(|r| r.id);
-        let because =
-            |cause: Cause, found: Vec<PullAddress>| found.into_iter().map(|at| (at, cause)).collect();
-        match handling.fan_out {
-            FanOut::None => vec![],
-            FanOut::Head => self.on_head(repository, event.subject().head.as_ref(), Cause::Rerequested),
-            FanOut::SharedHead => {
-                let About::PullRequest(pull) = &event.about else { return vec![] };
-                let mut again = self.on_head(repository, pull.head.as_ref(), Cause::SharedHead);
-                again.extend(self.on_head(repository, pull.before.as_ref(), Cause::SharedHead));
-                again.retain(|(at, _)| at.number != pull.number);
-                again
-            }
-            FanOut::Repository => {
-                let found = repository.map(|r| lock(&self.0.pulls).of_repository(r));
-                because(Cause::Membership, found.unwrap_or_default())
-            }
-            FanOut::Organization => {
-                let pulls = lock(&self.0.pulls);
-                because(Cause::Membership, pulls.of_organization(event.organization, event.installation))
-            }
-            FanOut::Base => match (&event.about, repository) {
-                (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
-                _ => vec![],
-            },
-        }
-    }
-
-    /// The open pull requests on a head.
-    fn on_head(
-        &self,
-        repository: Option<u64>,
-        head: Option<&Sha>,
-        cause: Cause,
-    ) -> Vec<(PullAddress, Cause)> {
-        let (Some(repository), Some(head)) = (repository, head) else { return vec![] };
-        let pulls = lock(&self.0.pulls);
-        let numbers = pulls.on_head(repository, head).into_iter();
-        numbers.filter_map(|n| pulls.address(repository, n)).map(|at| (at, cause)).collect()
-    }
-
-    fn fan_out_draft(&self, seq: u64, at: &PullAddress, cause: Cause) -> Draft {
-        let key = format!("again:{seq}:{}:{}", at.repository.id, at.number);
-        drafts::look_again(at, cause, vec![Ref::Seq(seq)], key)
-    }
-
-    fn enqueue_again(&self, at: &PullAddress, cause: Cause, receipt: Receipt) {
-        if receipt.duplicate {
-            return;
-        }
-        self.enqueue(Item {
-            seq: receipt.seq,
-            event: Some(Arc::new(look::own_event(at, cause))),
-            received_at: Time::now(),
-            guid: None,
-            replayed: false,
-            unreadable: false,
-        });
-    }
-
-    /// Asks for another look at a pull request, once per `key`.
-    async fn look_again(
-        &self,
-        at: &PullAddress,
-        cause: Cause,
-        refs: Vec<Ref>,
-        key: String,
-    ) -> Result<(), Later> {
-        let receipts = self.append(vec![drafts::look_again(at, cause, refs, key)]).await?;
-        for receipt in receipts {
-            self.enqueue_again(at, cause, receipt);
-        }
-        Ok(())
     }
 
     /// GitHub cannot be asked now: the check says so, the event stays pending.

@@ -191,7 +191,7 @@ async fn dies_at(place: &str, how: &str, n: u32) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_deliveries_and_loses_none() {
     let mut s = Scene::set().await;
-    s.service.start_with_failpoints("journal.write.before=6*off->2*return(full)").await.unwrap();
+    s.service.start_with_failpoints("journal.fill=6*off->2*return(full)").await.unwrap();
     let (mut sent, mut pulls) = (Sent::default(), Vec::new());
     for n in 0..4 {
         let opened = s.gh.with(|w| push_and_open(w, &format!("topic-{n}"), "A door")).unwrap();

@@ -187,7 +187,10 @@ fn child() {
         let ledger = open_small(Path::new(&dir));
         for i in 0..30 {
             ledger.append(pair(i)).await.unwrap();
-            fs::write(Path::new(&dir).join("acked"), (i + 1).to_string()).unwrap();
+            // Renamed into place: a thread that dies at its step ends the process in the middle of this.
+            let (aside, acked) = (Path::new(&dir).join("acked.aside"), Path::new(&dir).join("acked"));
+            fs::write(&aside, (i + 1).to_string()).unwrap();
+            fs::rename(aside, acked).unwrap();
         }
         ledger.close().await.unwrap();
     });

@@ -6,11 +6,11 @@
 mod common;
 mod opa_support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use common::foreign::{Tool, foreign};
 use gatelog::policy::testing::evaluate;
-use opa_support::{Chance, cases, drop_refused, eval, folder, same};
+use opa_support::{Chance, cases, cut, drop_refused, eval, folder, refused, same, try_eval};
 use serde_json::{Value, json};
 
 // --- generated rules
@@ -42,6 +42,25 @@ flag if input.b
 set contains x if some x in input.xs
 
 obj[k] := v if some k, v in input.o
+
+pick(x) := x.a if {
+	is_object(x)
+} else := x[0] if {
+	x != 3
+} else := "none"
+
+default size(_) := -1
+
+size(x) := count(x) if not is_null(x)
+
+nested.deep contains x if some x in input.ss
+
+both(x, y) if {
+	not small(x)
+	not y == 3
+}
+
+both("abc", _) := true
 "#;
 
 impl Writer<'_> {
@@ -100,7 +119,7 @@ impl Writer<'_> {
             };
         }
         let d = depth - 1;
-        match self.chance.below(14) {
+        match self.chance.below(24) {
             0 => format!("f({})", self.term(d)),
             1 => format!("count({})", self.path()),
             2 => format!("lower({})", self.path()),
@@ -124,6 +143,38 @@ impl Writer<'_> {
             }
             11 => format!("named({})", self.path()),
             12 => format!("({} == {})", self.path(), self.term(d)),
+            13 => format!("pick({})", self.term(d)),
+            14 => format!("size({})", self.path()),
+            15 => format!("-1 + {}", self.path()),
+            16 => {
+                let (k, v) = (self.fresh(), self.fresh());
+                let coll = self.path();
+                self.vars.push(k.clone());
+                let body = self.inside(&v, d);
+                self.vars.retain(|x| *x != k);
+                format!("{{{v}: {k} | some {k}, {v} in {coll}; {body}}}")
+            }
+            17 => format!("sprintf(\"%v\", [{}])", self.term(d)),
+            18 => format!("({} - {{1, 2}})", self.chance.pick(&["set", "nested.deep", "{1, 3}"])),
+            19 => format!(
+                "({} | {})",
+                self.chance.pick(&["set", "nested.deep", "{1, 3}"]),
+                self.chance.pick(&["set", "maybe", "{7}"])
+            ),
+            20 => format!(
+                "({} in {})",
+                self.chance.pick(&["1", "\"a\"", "flag"]),
+                self.chance.pick(&["set", "[1, \"a\"]", "{\"k\": 1}"])
+            ),
+            21 => format!(
+                "object.union({}, {{\"z\": {}}})",
+                self.chance.pick(&["input.o", "obj", "{}"]),
+                self.term(d)
+            ),
+            22 => format!(
+                "{}[_]",
+                self.chance.pick(&["input.xs", "input.users", "input.o", "set", "nested.deep"])
+            ),
             _ => format!("concat(\",\", [{}, \"x\"])", self.path()),
         }
     }
@@ -139,7 +190,7 @@ impl Writer<'_> {
     /// Something that holds or does not.
     fn condition(&mut self, depth: usize) -> String {
         let d = depth.saturating_sub(1);
-        match self.chance.below(16) {
+        match self.chance.below(18) {
             0 => format!("blocked({})", self.term(d)),
             1 => format!("small({})", self.term(d)),
             2 => format!("{} in {}", self.term(d), self.path()),
@@ -168,6 +219,8 @@ impl Writer<'_> {
                 self.term(0)
             ),
             14 => format!("f({}) == {}", self.term(d), self.term(d)),
+            15 => format!("both({}, {})", self.term(d), self.term(d)),
+            16 => format!("nested.deep[{}]", self.term(d)),
             _ => self.term(d),
         }
     }
@@ -179,7 +232,7 @@ impl Writer<'_> {
             1 => format!(" with input as {{\"s\": {}, \"xs\": [1]}}", w.path()),
             _ => String::new(),
         };
-        match self.chance.below(9) {
+        match self.chance.below(13) {
             0..4 => {
                 let c = self.condition(depth);
                 let w = with(self);
@@ -214,6 +267,28 @@ impl Writer<'_> {
                 self.vars.push(v.clone());
                 format!("some {v} in {coll}")
             }
+            8 => {
+                let (k, v) = (self.fresh(), self.fresh());
+                self.vars.extend([k.clone(), v.clone()]);
+                match self.chance.below(4) {
+                    0 => format!(
+                        "some {k}, {v} in {}",
+                        self.chance.pick(&["input.xs", "input.o", "obj", "input.users"])
+                    ),
+                    1 => format!("some {{\"login\": {k}, \"id\": {v}}} in input.users"),
+                    2 => format!("[{k}, {v}] := [{}, {}]", self.term(0), self.term(0)),
+                    _ => format!(
+                        "{v} := {}[{k}]",
+                        self.chance.pick(&["input.xs", "input.o", "input.users", "obj"])
+                    ),
+                }
+            }
+            9 => {
+                let v = self.fresh();
+                let t = self.term(d);
+                self.vars.push(v.clone());
+                format!("{v} = {t}")
+            }
             _ => self.condition(depth),
         }
     }
@@ -221,7 +296,7 @@ impl Writer<'_> {
     fn rule(&mut self) -> String {
         let lines = 1 + self.chance.below(3);
         let body: Vec<String> = (0..lines).map(|_| self.statement(2)).collect();
-        match self.chance.below(6) {
+        match self.chance.below(7) {
             0 => format!("r if {}", {
                 self.vars.clear();
                 self.statement(2)
@@ -235,6 +310,17 @@ impl Writer<'_> {
                 format!("r contains {v} if {{ {} }}", body.join("; "))
             }
             3 => format!("r := count([1 | {}])", body.join("; ")),
+            4 => {
+                let (a, b) = (self.term(2), {
+                    self.vars.clear();
+                    self.term(2)
+                });
+                format!(
+                    "r := {a} if {{\n\t{}\n}} else := {b} if {} else := \"end\"",
+                    body.join("\n\t"),
+                    self.statement(1)
+                )
+            }
             _ => format!("r if {{\n\t{}\n}}", body.join("\n\t")),
         }
     }
@@ -249,77 +335,122 @@ fn inputs() -> Vec<Value> {
     ]
 }
 
+/// What came of a batch of generated rules.
+#[derive(Default)]
+struct Tally {
+    asked: usize,
+    refused: usize,
+    errors: usize,
+    reasons: BTreeMap<String, usize>,
+    wrong: Vec<String>,
+}
+
 #[test]
 fn generated_rules_mean_the_same() {
     let Some(opa) = foreign(Tool::Opa) else { return };
     let mut chance = Chance::new(1);
+    let mut tally = Tally::default();
+    for _ in 0..cases(3) {
+        batch(&opa, &mut chance, &mut tally);
+    }
+    let Tally { asked, refused, errors, reasons, wrong } = tally;
+    println!("{asked} rules under {} inputs, {refused} refused, {errors} errors", inputs().len());
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
+    assert!(refused * 10 < asked, "refused {refused} of {asked}: {reasons:?}");
+    assert!(errors < asked, "{errors} errors");
+}
+
+fn batch(opa: &Path, chance: &mut Chance, tally: &mut Tally) {
     let mut files = BTreeMap::new();
-    for i in 0..cases(900) {
-        let mut writer = Writer { chance: &mut chance, vars: vec![], next: 0 };
+    for i in 0..300 {
+        let mut writer = Writer { chance, vars: vec![], next: 0 };
         let rule = writer.rule();
         files.insert(format!("p{i}.rego"), format!("package p{i}\n{HELPERS}\n{rule}\n"));
     }
-    drop_refused(&opa, &mut files);
-    let all = files.len();
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    drop_refused(opa, &mut files);
+    tally.asked += files.len();
     // What we refuse must not keep the others from loading.
     files.retain(|path, text| match evaluate(BTreeMap::from([(path.clone(), text.clone())]), &[], &[]) {
         Ok(_) => true,
         Err(e) => {
-            if std::env::var_os("GATELOG_SHOW").is_some() {
-                println!("{}{e}", text.replace(HELPERS, ""));
-            }
-            *reasons.entry(e.message).or_default() += 1;
+            tally.refused += 1;
+            *tally.reasons.entry(e.message).or_default() += 1;
             false
         }
     });
-    assert!(files.len() * 10 > all * 9, "refused {} of {all}: {reasons:?}", all - files.len());
     let rules: Vec<String> =
         files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
     let ours = evaluate(files.clone(), &inputs(), &rules).unwrap_or_else(|e| panic!("{e}"));
-    let dir = folder(&files);
-    let (mut wrong, mut errors) = (Vec::new(), 0);
+    let mut left = files.clone();
     for (input, ours) in inputs().iter().zip(ours) {
-        let theirs = eval(&opa, dir.path(), input, "data");
+        // A rule with two values stops OPA: it has no answer, so it is no case.
+        let theirs = loop {
+            match try_eval(opa, folder(&left).path(), input, "data") {
+                Ok(value) => break value,
+                Err((file, why)) => assert!(left.remove(&file).is_some(), "{why}"),
+            }
+        };
         for (rule, ours) in rules.iter().zip(ours) {
+            let name = rule.split('.').nth(1).unwrap_or_default();
+            if !left.contains_key(&format!("{name}.rego")) {
+                continue;
+            }
             let theirs = theirs.pointer(&rule["data".len()..].replace('.', "/"));
             match &ours {
-                Err(_) => errors += 1,
+                Err(_) => tally.errors += 1,
                 Ok(None) if theirs.is_none() => {}
                 Ok(Some(o)) if theirs.is_some_and(|t| same(o, t)) => {}
                 Ok(o) => {
                     let text =
                         files[&format!("{}.rego", rule.split('.').nth(1).unwrap())].replace(HELPERS, "");
-                    wrong.push(format!("{text}input {input}\nOPA {theirs:?}\nours {o:?}\n"));
+                    tally.wrong.push(format!("{text}input {input}\nOPA {theirs:?}\nours {o:?}\n"));
                 }
             }
         }
     }
-    println!("{} rules, {} refused, {errors} errors of {}", all, all - rules.len(), rules.len() * 3);
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(8)].join("\n"));
-    assert!(errors < rules.len() * 3 / 3, "{errors} errors");
 }
 
 // --- probes of built-in functions
 
 /// Asks both for each expression. `exact`: an error of ours must be OPA's (which shows as undefined).
 fn probe(what: &str, expressions: &[String], exact: bool) {
-    let Some(opa) = opa(what) else { return };
-    let mut files = BTreeMap::new();
-    for (i, expression) in expressions.iter().enumerate() {
-        files.insert(format!("p{i}.rego"), format!("package p{i}\n\nr := {expression}\n"));
-    }
-    let refused = drop_refused(&opa, &mut files);
-    files.retain(|path, text| evaluate(BTreeMap::from([(path.clone(), text.clone())]), &[], &[]).is_ok());
-    let rules: Vec<String> =
-        files.keys().map(|f| format!("data.{}.r", f.trim_end_matches(".rego"))).collect();
-    let ours = evaluate(files.clone(), &[json!({})], &rules).unwrap_or_else(|e| panic!("{e}"));
-    let dir = folder(&files);
-    let theirs = eval(&opa, dir.path(), &json!({}), "data");
-    let mut wrong = Vec::new();
-    let mut errors = 0;
-    for (rule, ours) in rules.iter().zip(&ours[0]) {
-        let theirs = theirs.pointer(&rule["data".len()..].replace('.', "/"));
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    let mut lines: BTreeMap<usize, &String> = expressions.iter().enumerate().collect();
+    let (mut refused_by_opa, mut refused_here) = (0, 0);
+    let text = loop {
+        let rules = lines.iter().map(|(i, e)| format!("r{i} := {e}\n"));
+        let text: String = std::iter::once("package p\n".to_owned()).chain(rules).collect();
+        let files = BTreeMap::from([("p.rego".to_owned(), text)]);
+        // Line 1 is the package.
+        let numbers: Vec<usize> = lines.keys().copied().collect();
+        let bad: Vec<usize> = match evaluate(files.clone(), &[], &[]) {
+            Err(e) => {
+                refused_here += 1;
+                if std::env::var_os("GATELOG_SHOW").is_some() {
+                    println!("{e}");
+                }
+                vec![e.place.map_or(0, |p| p.line as usize)]
+            }
+            Ok(_) => {
+                let dir = folder(&files);
+                let bad: Vec<usize> = refused(&opa, dir.path()).into_iter().map(|(_, line)| line).collect();
+                refused_by_opa += bad.len();
+                bad
+            }
+        };
+        if bad.is_empty() {
+            break files;
+        }
+        for line in bad {
+            lines.remove(&numbers[line - 2]);
+        }
+    };
+    let rules: Vec<String> = lines.keys().map(|i| format!("data.p.r{i}")).collect();
+    let ours = evaluate(text.clone(), &[json!({})], &rules).unwrap_or_else(|e| panic!("{e}"));
+    let theirs = eval(&opa, folder(&text).path(), &json!({}), "data.p");
+    let (mut wrong, mut errors) = (Vec::new(), 0);
+    for ((i, expression), ours) in lines.iter().zip(&ours[0]) {
+        let theirs = theirs.get(format!("r{i}"));
         let right = match ours {
             Err(_) => {
                 errors += usize::from(theirs.is_some());
@@ -329,17 +460,13 @@ fn probe(what: &str, expressions: &[String], exact: bool) {
             Ok(Some(o)) => theirs.is_some_and(|t| same(o, t)),
         };
         if !right {
-            let text = &files[&format!("{}.rego", rule.split('.').nth(1).unwrap())];
-            let expression = text.split("r := ").nth(1).unwrap_or_default().trim();
             let theirs = theirs.map_or("undefined".to_owned(), Value::to_string);
-            let line = format!("{expression}\n    OPA {theirs}, ours {ours:?}");
-            wrong.push(line.chars().take(400).collect::<String>());
+            wrong.push(cut(&format!("{expression}\n    OPA {theirs}, ours {ours:?}")));
         }
     }
     println!(
-        "{what}: {} probes, {} refused by OPA, {errors} errors where OPA has an answer",
-        rules.len(),
-        refused.len()
+        "{what}: {} probes; refused {refused_by_opa} by OPA and {refused_here} here; {errors} errors where OPA has an answer",
+        rules.len()
     );
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n"));
 }
@@ -606,7 +733,6 @@ fn built_in_functions_answer_the_same() {
         ("time.diff", 2),
         ("time.format", 1),
         ("time.parse_duration_ns", 1),
-        ("time.parse_ns", 2),
         ("time.parse_rfc3339_ns", 1),
         ("time.weekday", 1),
         ("to_number", 1),
@@ -625,11 +751,7 @@ fn built_in_functions_answer_the_same() {
         ("urlquery.decode_object", 1),
         ("urlquery.encode", 1),
         ("urlquery.encode_object", 1),
-        ("yaml.is_valid", 1),
-        ("yaml.marshal", 1),
-        ("yaml.unmarshal", 1),
         ("graph.reachable_paths", 2),
-        ("uuid.parse", 1),
         ("json.marshal_with_options", 2),
     ];
     let mut chance = Chance::new(4);
@@ -660,6 +782,10 @@ fn built_in_functions_answer_the_same() {
     for op in ["+", "-", "*", "/", "%", "&", "|", "==", "!=", "<", ">", "<=", ">="] {
         for _ in 0..cases(30) {
             let (a, b) = (chance.pick(values), chance.pick(values));
+            // Refused here.
+            if op.starts_with(['<', '>']) && [a, b].iter().any(|v| v.starts_with('{') || *v == "set()") {
+                continue;
+            }
             probes.push(format!("[x | x := {a} {op} {b}]"));
         }
     }

@@ -218,6 +218,7 @@ pub fn patterns(data: &[u8]) {
 /// The archive of a bundle; the files must be in the order of their paths.
 fn pack(files: &[(&str, &str)]) -> Vec<u8> {
     let mut out = b"gatelog bundle 1\n".to_vec();
+    out.extend((files.len() as u64).to_be_bytes());
     for part in files.iter().flat_map(|(path, text)| [path, text]) {
         out.extend((part.len() as u64).to_be_bytes());
         out.extend(part.as_bytes());

@@ -17,6 +17,14 @@ matches(pattern, name) if {
 	regex.match(to_regex(plain), name)
 }
 
+# compiled(patterns): regular expressions, for many names.
+compiled(patterns) := [to_regex(plain) |
+	some pattern in patterns
+	is_string(pattern)
+	plain := strip_ref(pattern)
+	count(faults(plain)) == 0
+]
+
 any_matches(patterns, name) if {
 	some pattern in patterns
 	matches(pattern, name)

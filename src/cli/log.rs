@@ -22,6 +22,7 @@ use crate::{
     },
 };
 
+mod acknowledge;
 mod list;
 mod payload;
 mod show;
@@ -36,6 +37,8 @@ pub enum Command {
     Show(show::Args),
     /// List entries; with --repo and --pr, tell the story of a pull request.
     List(list::Args),
+    /// After an alarm: a run of this App was seen that the ledger does not have; you looked at it.
+    Acknowledge(acknowledge::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -43,6 +46,7 @@ pub fn run(command: Command) -> CommandResult {
         Command::Verify(args) => verify::run(&args),
         Command::Show(args) => show::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Acknowledge(args) => acknowledge::run(&args),
     }
 }
 
@@ -55,6 +59,16 @@ struct Place {
 }
 
 impl Place {
+    /// The ledger's folder, where the running service has its socket.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        let journal = self.journal()?;
+        Ok(if journal.ends_with("journal") {
+            journal.parent().map_or(journal.clone(), PathBuf::from)
+        } else {
+            journal
+        })
+    }
+
     fn journal(&self) -> Result<PathBuf, Failure> {
         let dir = &self.ledger;
         locate(dir).ok_or_else(|| {

@@ -292,6 +292,9 @@ mod tests {
 
     const BEFORE: usize = 100;
 
+    /// What makes a case differ.
+    type Change<T> = fn(&mut T);
+
     fn push(before: usize, after: usize) -> Push {
         Push {
             full_ref: "refs/heads/main".to_owned(),
@@ -390,7 +393,7 @@ mod tests {
 
     #[test]
     fn github_merging_what_was_not_allowed_is_a_bypass() {
-        let cases: &[(&str, fn(&mut Judged))] = &[
+        let cases: &[(&str, Change<Judged>)] = &[
             ("denied", |j| j.pulls[0].allowed = false),
             ("never judged", |j| j.pulls.clear()),
             ("another head", |j| j.pulls[0].head = sha(1)),
@@ -432,7 +435,7 @@ mod tests {
 
     #[test]
     fn merges_that_are_not_githubs() {
-        let cases: &[(&str, fn(&mut Landing))] = &[
+        let cases: &[(&str, Change<Landing>)] = &[
             ("made by hand", |l| l.commits[2].made_by_github = false),
             ("parents swapped", |l| l.commits[2].parents.reverse()),
             ("of an older branch", |l| l.commits[2].parents[0] = sha(98)),
@@ -468,7 +471,7 @@ mod tests {
 
     #[test]
     fn squashes_and_rebases_that_are_none() {
-        let cases: &[(&str, Landing, fn(&mut Landing))] = &[
+        let cases: &[(&str, Landing, Change<Landing>)] = &[
             ("the head is in the branch", a_squash(), |l| l.merged[0].head_reachable = Some(true)),
             ("nobody knows whether it is", a_squash(), |l| l.merged[0].head_reachable = None),
             ("not on the branch", a_squash(), |l| l.commits[0].parents = vec![sha(98)]),

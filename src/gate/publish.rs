@@ -10,19 +10,19 @@ use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
-    event::{self, Cause, Judge as On, Sha, SubjectKind},
+    event::{self, Cause, Judge as On, SubjectKind},
     github::{
         RepoAt, Trouble, TroubleKind,
-        check_run::{self, Context, InTheWay, Rendered, State},
-        report::{self, Done, KnownRun, Show},
+        check_run::{self, State},
+        report::{self, Done, Show},
     },
-    ledger::{
-        Stored,
-        entry::{Kind, Ref, ReportData, ReportResult, VerdictData},
-    },
+    ledger::entry::{Ref, ReportData, ReportResult},
     time::Time,
-    verdict::{Decision, Target, Verdict},
+    verdict::{Decision, Target},
 };
+
+mod page;
+mod shown;
 
 /// Verdicts remembered before the old ones are forgotten: only their freshness is asked for.
 const MOST_MADE: usize = 10_000;
@@ -431,204 +431,6 @@ impl Gate {
             retry_after: Some(later.after),
             kind: TroubleKind::Unavailable,
         })
-    }
-
-    /// The newest verdict of each open pull request (or of the push, or merge group) on a target.
-    fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
-        let mut newest: HashMap<Option<u64>, Recorded> = HashMap::new();
-        for seq in self.0.ledger.with_head(&target.sha) {
-            let Some(stored) = self.stored(seq)? else { continue };
-            if stored.entry.kind != Kind::Verdict {
-                continue;
-            }
-            let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data.clone()) else { continue };
-            if data.target.as_ref() != Some(target) {
-                continue;
-            }
-            let subject = stored.entry.subject.clone();
-            let number = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
-            let (decision, leaf) = (data.decision, stored.leaf);
-            newest.insert(number, Recorded { seq, leaf, number, decision, subject });
-        }
-        let pulls = lock(&self.0.pulls);
-        let mut newest: Vec<_> = newest
-            .into_values()
-            .filter(|v| v.number.is_none_or(|n| pulls.is_open(target.repository, n)))
-            // A pull request that has moved on does not speak for its old head.
-            .filter(|v| v.number.is_none_or(|n| self.stands_on(&pulls, target, n)))
-            .collect();
-        newest.sort_by_key(|v| v.seq);
-        Ok(newest)
-    }
-
-    fn stands_on(&self, pulls: &super::pulls::Pulls, target: &Target, number: u64) -> bool {
-        pulls.head(target.repository, number).is_none_or(|head: Sha| head == target.sha)
-    }
-
-    /// Whether an open pull request on this commit has an event that is not judged yet.
-    fn any_unjudged(&self, target: &Target) -> bool {
-        let on_head = lock(&self.0.pulls).on_head(target.repository, &target.sha);
-        let unjudged = lock(&self.0.unjudged);
-        on_head.into_iter().any(|n| unjudged.contains_key(&(target.repository, n)))
-    }
-
-    fn is_fresh(&self, verdict: u64) -> bool {
-        let made = lock(&self.0.publisher.made);
-        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < FRESH)
-    }
-
-    fn made_without_github(&self, verdict: u64) -> bool {
-        lock(&self.0.publisher.made).get(&verdict).is_some_and(|m| m.without_github)
-    }
-
-    /// Whether a process before this one may have written to the target and died before it recorded
-    /// that: GitHub then shows a run that the ledger does not know.
-    fn unsure(&self, target: &Target) -> bool {
-        let start = self.0.started_at_seq();
-        let reported = self.0.ledger.report_of(target).is_some_and(|seq| seq >= start);
-        !reported && self.0.ledger.with_head(&target.sha).first().is_some_and(|seq| *seq < start)
-    }
-
-    fn shown(&self, target: &Target) -> Option<ReportData> {
-        let seq = self.0.ledger.report_of(target)?;
-        let stored = self.stored(seq).ok()??;
-        let data = serde_json::from_value::<ReportData>(stored.entry.data).ok()?;
-        (data.result != ReportResult::Withheld).then_some(data)
-    }
-
-    fn title_shown(&self, target: &Target) -> Option<String> {
-        let seq = self.0.ledger.report_of(target)?;
-        let request = self.0.ledger.body(seq, "check_run").ok()??;
-        let request: serde_json::Value = serde_json::from_slice(&request).ok()?;
-        request["output"]["title"].as_str().map(str::to_owned)
-    }
-
-    /// Whether what GitHub shows says the same in the same words.
-    fn says_the_same(&self, shown: Option<&ReportData>, verdict: &Verdict, state: State) -> bool {
-        let Some(shown) = shown else { return false };
-        if shown.conclusion.as_deref() != state.conclusion() {
-            return false;
-        }
-        let worst_before =
-            shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
-        worst_before
-            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
-    }
-
-    /// The page of a target. On a shared head it names the pull request in the way.
-    fn render(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        worst: &Recorded,
-        newest: &[Recorded],
-        verdict: &Verdict,
-        stored: &Stored,
-    ) -> Result<Rendered, Trouble> {
-        if verdict.decision == Decision::Allow && self.alarmed() {
-            let why = "an operator must acknowledge a check run that is not in the ledger";
-            return Ok(check_run::waiting_for_github(
-                why,
-                &self.context(target, at, stored, worst.number, None),
-            ));
-        }
-        let best = newest.iter().filter(|v| v.seq != worst.seq).min_by_key(|v| (v.decision, v.seq));
-        let Some(best) = best.filter(|b| b.decision < worst.decision) else {
-            return Ok(check_run::render(verdict, &self.context(target, at, stored, worst.number, None)));
-        };
-        let in_the_way = InTheWay {
-            number: worst.number.unwrap_or_default(),
-            decision: worst.decision,
-            reason: verdict.reason.clone(),
-            entry: worst.seq,
-        };
-        let own = self.verdict(best.seq)?;
-        let Some(stored) = self.stored(best.seq)? else { return Err(unreadable("an entry is gone")) };
-        Ok(check_run::render(&own, &self.context(target, at, &stored, best.number, Some(in_the_way))))
-    }
-
-    fn context(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        stored: &Stored,
-        pull_request: Option<u64>,
-        in_the_way: Option<InTheWay>,
-    ) -> Context {
-        let head = self.0.ledger.head();
-        Context {
-            check_name: target.check.clone(),
-            repository: at.repository.name.clone(),
-            head: target.sha.clone(),
-            pull_request,
-            draft: self.is_draft(stored.entry.seq),
-            judged_at: stored.entry.time,
-            entry: stored.entry.seq,
-            leaf: stored.leaf.to_string(),
-            tree_size: head.size,
-            root: head.root.to_string(),
-            in_the_way,
-        }
-    }
-
-    fn is_draft(&self, verdict: u64) -> bool {
-        let Ok(Some(facts)) = self.0.ledger.body(verdict, "facts") else { return false };
-        serde_json::from_slice::<serde_json::Value>(&facts)
-            .is_ok_and(|facts| facts["pull_request"]["draft"].as_bool() == Some(true))
-    }
-
-    fn show(
-        &self,
-        target: &Target,
-        rendered: Rendered,
-        stored: &Stored,
-        shown: Option<&ReportData>,
-        look_first: bool,
-    ) -> Show {
-        let known = |s: &ReportData| Some(KnownRun { id: s.check_run?, completed: s.conclusion.is_some() });
-        Show {
-            name: target.check.clone(),
-            sha: target.sha.clone(),
-            state: rendered.state,
-            title: rendered.title,
-            summary: rendered.summary,
-            text: rendered.text,
-            external_id: self.external_id(stored.entry.seq, stored.leaf),
-            known_run: shown.and_then(known),
-            look_first,
-            started_at: Some(stored.entry.time),
-            details_url: None,
-        }
-    }
-
-    /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.
-    pub(super) fn external_id(&self, seq: u64, leaf: crate::ledger::entry::Hash) -> String {
-        format!("{}:{seq}:{leaf}", self.0.ledger.head().generation)
-    }
-
-    /// Whether our ledger wrote the run that an event is about.
-    pub(super) fn wrote(&self, check: &event::CheckRef) -> bool {
-        // A suite has no external id: GitHub makes it for every push.
-        if check.check_run.is_none() {
-            return true;
-        }
-        let Some((generation, rest)) = check.external_id.as_deref().and_then(|id| id.split_once(':')) else {
-            return false;
-        };
-        let Some((seq, leaf)) = rest.split_once(':') else { return false };
-        let Ok(seq) = seq.parse::<u64>() else { return false };
-        generation == self.0.ledger.head().generation.to_string()
-            && matches!(self.0.ledger.entry(seq), Ok(Some(stored)) if stored.leaf.to_string() == leaf)
-    }
-
-    fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
-        self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
-    }
-
-    fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
-        let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
-        let body = body.ok_or_else(|| unreadable("the verdict's body was erased"))?;
-        serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
     }
 }
 

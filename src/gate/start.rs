@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use super::{
-    Gate, Inner, Item, Settings, attempts, drafts,
+    Gate, Inner, Item, Settings,
+    again::LOOKS_PER_SECOND,
+    attempts, drafts,
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
@@ -29,13 +31,9 @@ use crate::{
     policy::{Bundle, ENGINE, Judge, LoadError, REWRITER},
     telemetry::Metrics,
     time::Time,
-    verdict::{Decision, Verdict},
+    verdict::Decision,
     worker,
 };
-
-/// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
-/// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
-const LOOKS_PER_SECOND: u32 = 5;
 
 /// A gate that runs, and the task that judges for it.
 pub struct Running {
@@ -273,46 +271,6 @@ impl Gate {
             }
         }
         false
-    }
-
-    /// Another look at every open pull request, throttled.
-    pub(super) async fn look_again_at_all(&self, cause: Cause) {
-        let head = self.0.ledger.head().size;
-        let repositories = lock(&self.0.pulls).repositories();
-        for known in repositories {
-            let addresses = lock(&self.0.pulls).of_repository(known.repository.id);
-            for at in addresses {
-                let key = format!("all:{head}:{}:{}", at.repository.id, at.number);
-                let _ = self.look_again(&at, cause, vec![], key).await;
-                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
-            }
-        }
-    }
-
-    /// Looks again at an open pull request when its verdict is no longer valid.
-    pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
-        let (Some(until), Some(at)) = (verdict.valid_until, drafts::address(event)) else { return };
-        self.schedule_at(at, until);
-    }
-
-    fn schedule_at(&self, at: PullAddress, until: Time) {
-        let key = (at.repository.id, at.number);
-        lock(&self.0.timers).insert(key, until);
-        let gate = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(until.since(Time::now())).await;
-            {
-                let mut timers = lock(&gate.0.timers);
-                if timers.get(&key) != Some(&until) {
-                    return;
-                }
-                timers.remove(&key);
-            }
-            if !*gate.0.stopping.borrow() && lock(&gate.0.pulls).is_open(key.0, key.1) {
-                let once = format!("expired:{until}:{}:{}", key.0, key.1);
-                let _ = gate.look_again(&at, Cause::Expired, vec![], once).await;
-            }
-        });
     }
 
     fn schedule_all(&self) {

@@ -100,9 +100,9 @@ pub struct InTheWay {
 pub struct Rendered {
     pub state: State,
     pub title: String,
-    /// Markdown, at most [`page::MAX_BYTES`].
+    /// Markdown, at most 65,535 bytes.
     pub summary: String,
-    /// Markdown, at most [`page::MAX_BYTES`].
+    /// Markdown, at most 65,535 bytes.
     pub text: String,
 }
 

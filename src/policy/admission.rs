@@ -6,9 +6,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use regorus::unstable::{
-    BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Ref, Source, Span, Token, TokenKind,
-};
+use regorus::unstable::{Expr, Lexer, Literal, LiteralStmt, Module, Ref, Source, Span, Token, TokenKind};
 
 use super::{
     ast::{self, MAX_FILE, Visit},
@@ -206,10 +204,6 @@ impl Refuse {
     }
 }
 
-fn is_set_or_object(expr: &Expr) -> bool {
-    matches!(expr, Expr::Set { .. } | Expr::Object { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. })
-}
-
 impl Visit for Refuse {
     fn statement(&mut self, stmt: &LiteralStmt) {
         if let Literal::NotExpr { expr, .. } = &stmt.literal {
@@ -218,22 +212,9 @@ impl Visit for Refuse {
     }
 
     fn expr(&mut self, expr: &Ref<Expr>) {
-        match expr.as_ref() {
-            // Of sets and of undefined parts they say different things.
-            Expr::Membership { key: Some(_), .. } => {
-                self.place(
-                    expr.span(),
-                    "`k, v in c` as a condition",
-                    "write `c[k] == v`, or `some k, v in c`",
-                );
-            }
-            // Sets stand before objects here and after them in OPA.
-            Expr::BoolExpr { op: BoolOp::Lt | BoolOp::Le | BoolOp::Gt | BoolOp::Ge, lhs, rhs, .. } => {
-                if let Some(side) = [lhs, rhs].into_iter().find(|e| is_set_or_object(e)) {
-                    self.place(side.span(), "a set or object compared by order", "compare their `count`s");
-                }
-            }
-            _ => {}
+        // Of sets and of undefined parts they say different things.
+        if let Expr::Membership { key: Some(_), .. } = expr.as_ref() {
+            self.place(expr.span(), "`k, v in c` as a condition", "write `c[k] == v`, or `some k, v in c`");
         }
     }
 }

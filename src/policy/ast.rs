@@ -48,9 +48,14 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Ref<Module>, LoadError> {
 /// An error of regorus about `text` as a [`LoadError`].
 pub(crate) fn located(path: &str, text: &str, error: &str) -> LoadError {
     let e = EngineError::read(error);
-    match e.path {
+    let help = e.message.contains("must have a body or assignment").then_some("write `f(\"a\") := true`");
+    let out = match e.path {
         Some(_) => LoadError::at_line(path, text, e.line, e.column, e.message),
         None => LoadError::new(path, e.message),
+    };
+    match help {
+        Some(help) => out.help(help),
+        None => out,
     }
 }
 

@@ -196,3 +196,33 @@ fn trouble(e: &anyhow::Error) -> Trouble {
         _ => e.message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_that_rules_trouble_only() {
+        let mut engine = blank().unwrap();
+        let panics = |_: Vec<Value>| -> anyhow::Result<Value> { panic!("inside a built-in") };
+        engine.add_extension("boom".to_owned(), 1, Box::new(panics)).unwrap();
+        let text = "package a\n\nx := boom(input.n)\n\ny := input.n\n";
+        engine.add_policy("a.rego".to_owned(), text.to_owned()).unwrap();
+        let template = Template { engine, plans: vec![] };
+        let input = Value::from_json_str("{\"n\": 7}").unwrap();
+        let mut evaluator = template.evaluator(&input, Time::from_unix_micros(0).unwrap());
+        assert_eq!(evaluator.ask("a.y"), Ok(Value::from(7u64)));
+        assert!(evaluator.ask("a.x").unwrap_err().contains("panic"));
+        assert_eq!(evaluator.ask("a.y"), Ok(Value::from(7u64)));
+    }
+
+    #[test]
+    fn troubles_are_the_same_every_time() {
+        let timed_out = LimitError::TimeLimitExceeded { elapsed: Duration::from_secs(6), limit: TIME_LIMIT };
+        assert_eq!(trouble(&anyhow::Error::new(timed_out)), "took longer than 5 s");
+        let inside = anyhow::anyhow!("\n--> a.rego:3:7\n  |\n3 | x\n  |   ^\nerror: {timed_out}");
+        assert_eq!(trouble(&inside), "took longer than 5 s");
+        let other = anyhow::anyhow!("\n--> a.rego:3:7\n  |\n3 | x\n  |   ^\nerror: no\nmore below");
+        assert_eq!(trouble(&other), "a.rego:3: no");
+    }
+}

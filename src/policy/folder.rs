@@ -114,9 +114,11 @@ fn is_policy(name: &str) -> bool {
     [".rego", ".yaml", ".yml", ".json"].iter().any(|ext| name.ends_with(ext))
 }
 
-/// Files in the order of their paths, each as length and bytes of path and text (lengths: 8 bytes, big-endian).
+/// The number of files, then files in the order of their paths, each as length and bytes of path and
+/// text (numbers: 8 bytes, big-endian).
 pub(crate) fn pack(files: &BTreeMap<String, String>) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
+    out.extend((files.len() as u64).to_be_bytes());
     for part in files.iter().flat_map(|(path, text)| [path, text]) {
         out.extend((part.len() as u64).to_be_bytes());
         out.extend(part.as_bytes());
@@ -130,6 +132,10 @@ pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, String>, LoadErr
     let bad = |what: &str| LoadError::new("archive", what.to_owned());
     let mut rest =
         archive.strip_prefix(MAGIC).ok_or_else(|| bad("is no bundle archive of a version known here"))?;
+    let count = rest.split_first_chunk::<8>().map(|(n, tail)| {
+        rest = tail;
+        u64::from_be_bytes(*n)
+    });
     let mut files = BTreeMap::new();
     let mut total = 0;
     while !rest.is_empty() {
@@ -145,6 +151,9 @@ pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, String>, LoadErr
             return Err(bad("names a path that no folder of policies has"));
         }
         files.insert(path, text);
+    }
+    if count != Some(files.len() as u64) {
+        return Err(bad("is cut off"));
     }
     Ok(files)
 }

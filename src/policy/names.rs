@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
+use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
 
 use super::{
     ast::{self, Visit},
@@ -75,19 +75,36 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// What a reference without variable indexes means in a module, from `data` on.
+    fn resolve(module: &Module, path: &[String]) -> Path {
+        let Some((first, rest)) = path.split_first() else { return vec![] };
+        match imports(module).get(first) {
+            Some(import) => import.iter().chain(rest).cloned().collect(),
+            None if first == "data" => path.to_vec(),
+            None => full(&ast::package(module), path),
+        }
+    }
+
+    /// The expression names a set or an object of rules: `deny contains …`, `latest[login] := …`.
+    fn is_growing(&self, module: &Module, expr: &Expr) -> bool {
+        let Some((path, true)) = ast::path(expr) else { return false };
+        let grows = |r: &&Rule| is_partial(r) || matches!(r, Rule::Spec { head: RuleHead::Set { .. }, .. });
+        self.rules.get(&Self::resolve(module, &path)).is_some_and(|rules| rules.iter().any(|(_, r)| grows(r)))
+    }
+
     /// The expression names a function, ours or the engine's (`with f as g`).
     pub(crate) fn is_function(&self, module: &Module, expr: &Expr) -> bool {
         let Some((path, true)) = ast::path(expr) else { return false };
         let name = path.join(".");
-        let full = match (path.first(), imports(module).get(&path[0])) {
-            (_, Some(import)) => import.iter().chain(&path[1..]).cloned().collect(),
-            (Some(first), None) if first == "data" => path,
-            _ => full(&ast::package(module), &path),
-        };
-        match self.rules.get(&full) {
+        match self.rules.get(&Self::resolve(module, &path)) {
             Some(rules) => rules.iter().any(|(_, r)| ast::arity(r).is_some()),
             None => !matches!(builtins::known(&name), builtins::Known::No(_)),
         }
+    }
+
+    fn is_own_function(&self, module: &Module, expr: &Expr) -> bool {
+        let path = ast::path(expr).map(|(path, _)| Self::resolve(module, &path)).unwrap_or_default();
+        self.rules.get(&path).is_some_and(|rules| rules.iter().any(|(_, r)| ast::arity(r).is_some()))
     }
 
     /// Nothing but literals and local variables: evaluating it evaluates no rule.
@@ -119,13 +136,38 @@ impl<'a> Names<'a> {
     /// way that regorus does not see.
     pub(crate) fn check_calls(&self) -> Result<(), LoadError> {
         for (module, rule) in self.rules.values().flatten() {
-            let mut check = Calls { names: self, module, imports: imports(module), error: None };
+            let mut check =
+                Calls { names: self, module, imports: imports(module), condition: None, error: None };
             ast::walk_rule(rule, &mut check);
             if let Some(e) = check.error {
                 return Err(e);
             }
+            self.check_negated(module, rule)?;
         }
         Ok(())
+    }
+
+    /// Refuses variables that only negated expressions use: OPA calls them unsafe, regorus tries none.
+    fn check_negated(&self, module: &Module, rule: &Rule) -> Result<(), LoadError> {
+        let mut vars = Polarity::default();
+        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
+            args.iter().for_each(|a| vars.bind(a));
+        }
+        ast::walk_rule(rule, &mut vars);
+        let open = |s: &&Span| {
+            let name = s.text();
+            !vars.bound.contains(name)
+                && !matches!(name, "input" | "data")
+                && !self.may_be_undefined(module, name)
+                && self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_none()
+        };
+        match vars.negated.iter().find(open) {
+            Some(span) => {
+                Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
+                    .help("say it as a rule or function of its own and negate that"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Refuses recursion and chains that are too deep.
@@ -303,6 +345,66 @@ pub(crate) fn locals(rule: &Rule) -> BTreeSet<String> {
     out.0
 }
 
+/// Variables by whether something other than a negation speaks of them.
+#[derive(Default)]
+struct Polarity {
+    bound: BTreeSet<String>,
+    negated: Vec<Span>,
+}
+
+impl Polarity {
+    fn vars(expr: &Ref<Expr>, found: &mut impl FnMut(&Span)) {
+        if let Expr::Var { span, .. } = ast::root(expr) {
+            found(span);
+        }
+        ast::children(expr).into_iter().for_each(|c| Self::vars(c, found));
+    }
+
+    fn bind(&mut self, expr: &Ref<Expr>) {
+        Self::vars(expr, &mut |span| {
+            self.bound.insert(span.text().to_owned());
+        });
+    }
+}
+
+impl Visit for Polarity {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        match &stmt.literal {
+            Literal::SomeVars { .. } => {}
+            Literal::SomeIn { key, value, collection, .. } => {
+                key.iter().chain([value, collection]).for_each(|e| self.bind(e));
+            }
+            Literal::Every { key, value, domain, .. } => {
+                self.bound.extend(key.iter().chain([value]).map(|v| v.text().to_owned()));
+                self.bind(domain);
+            }
+            Literal::Expr { expr, .. } => self.bind(expr),
+            Literal::NotExpr { expr, .. } => {
+                let negated = &mut self.negated;
+                // The name of a called function is no variable.
+                let called = |e: &Ref<Expr>| match e.as_ref() {
+                    Expr::Call { fcn, .. } => Some(fcn.span().start),
+                    _ => None,
+                };
+                let mut functions = BTreeSet::new();
+                Self::calls(expr, &mut |e| functions.extend(called(e)));
+                Self::vars(expr, &mut |span| {
+                    if !functions.contains(&span.start) {
+                        negated.push(span.clone());
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Polarity {
+    fn calls(expr: &Ref<Expr>, found: &mut impl FnMut(&Ref<Expr>)) {
+        found(expr);
+        ast::children(expr).into_iter().for_each(|c| Self::calls(c, found));
+    }
+}
+
 /// Collects the full paths that a rule refers to.
 struct Uses<'s, 'a> {
     names: &'s Names<'a>,
@@ -344,6 +446,8 @@ struct Calls<'s, 'a> {
     names: &'s Names<'a>,
     module: &'a Module,
     imports: BTreeMap<String, Path>,
+    /// Index of the expression that is a statement of its own.
+    condition: Option<u32>,
     error: Option<LoadError>,
 }
 
@@ -353,13 +457,9 @@ impl Calls<'_, '_> {
             return Err(LoadError::span(fcn.span(), "a call needs a plain name"));
         };
         let name = path.join(".");
-        let first = path.first().map(String::as_str).unwrap_or_default();
-        let own = full(&ast::package(self.module), &path);
-        let target = match self.imports.get(first) {
-            Some(import) => Some(import.iter().chain(&path[1..]).cloned().collect()),
-            None if first == "data" => Some(path.clone()),
-            None => self.names.rules.contains_key(&own).then_some(own),
-        };
+        let resolved = Names::resolve(self.module, &path);
+        let named = path.first().is_some_and(|first| first == "data" || self.imports.contains_key(first));
+        let target = (named || self.names.rules.contains_key(&resolved)).then_some(resolved);
         let expected = match target {
             Some(target) => {
                 self.names.rules.get(&target).and_then(|r| r.iter().find_map(|(_, r)| ast::arity(r)))
@@ -395,8 +495,84 @@ impl Calls<'_, '_> {
     }
 }
 
+impl Calls<'_, '_> {
+    /// As a value, `x in <undefined>` is false here and undefined in OPA. As a condition it is the same.
+    fn membership(&self, expr: &Ref<Expr>) -> Result<(), LoadError> {
+        if self.condition == Some(expr.eidx()) || !matches!(expr.as_ref(), Expr::Membership { .. }) {
+            return Ok(());
+        }
+        match ast::children(expr).into_iter().find(|e| !self.names.has_value(self.module, e)) {
+            Some(e) => {
+                Err(LoadError::span(e.span(), "`v in c` as a value, with a part that may be undefined")
+                    .help("give the part a name first: `c := …`, then `x := v in c`"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Calls<'_, '_> {
+    /// Sets stand before objects here and after them in OPA.
+    fn order(&self, expr: &Ref<Expr>) -> Result<(), LoadError> {
+        let Expr::BoolExpr { op, lhs, rhs, .. } = expr.as_ref() else { return Ok(()) };
+        if matches!(op, BoolOp::Eq | BoolOp::Ne) {
+            return Ok(());
+        }
+        match [lhs, rhs].into_iter().find(|e| self.is_set_or_object(e)) {
+            Some(side) => Err(LoadError::span(side.span(), "a set or object compared by order")
+                .help("compare their `count`s")),
+            None => Ok(()),
+        }
+    }
+
+    fn is_set_or_object(&self, expr: &Ref<Expr>) -> bool {
+        match expr.as_ref() {
+            Expr::Set { .. }
+            | Expr::Object { .. }
+            | Expr::SetCompr { .. }
+            | Expr::ObjectCompr { .. }
+            | Expr::BinExpr { .. } => true,
+            Expr::ArithExpr { lhs, rhs, .. } => self.is_set_or_object(lhs) || self.is_set_or_object(rhs),
+            Expr::Call { fcn, .. } => {
+                matches!(
+                    fcn.span().text(),
+                    "union"
+                        | "intersection"
+                        | "object.union"
+                        | "object.union_n"
+                        | "object.filter"
+                        | "object.remove"
+                        | "object.keys"
+                        | "json.filter"
+                        | "json.remove"
+                )
+            }
+            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
+                self.names.is_growing(self.module, expr)
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Visit for Calls<'_, '_> {
+    fn statement(&mut self, stmt: &LiteralStmt) {
+        // regorus does not carry such a mock to calls inside the function's own package.
+        let mocked = stmt.with_mods.iter().find(|w| self.names.is_own_function(self.module, &w.refr));
+        if let (Some(with), None) = (mocked, &self.error) {
+            let e = LoadError::span(with.refr.span(), "`with` in place of a function of the policies");
+            self.error = Some(e.help("put other `input` or `data` in place, which the function reads"));
+        }
+        self.condition = match &stmt.literal {
+            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => Some(expr.eidx()),
+            _ => None,
+        };
+    }
+
     fn expr(&mut self, expr: &Ref<Expr>) {
+        if self.error.is_none() {
+            self.error = self.membership(expr).and_then(|()| self.order(expr)).err();
+        }
         if let (Expr::Call { fcn, params, .. }, None) = (expr.as_ref(), &self.error) {
             self.error = self.check(fcn, params.len()).err();
         }

@@ -138,7 +138,7 @@ fn take_into_body(
     let (start, end) = brackets.extent(value);
     let bind = format!("{name} := ({})", text.get(start..end).unwrap_or_default());
     let (open, done) = (query.span.start as usize, statement_end(last));
-    edits.0.push((start, end, name.to_owned()));
+    edits.0.push((start, end, apart(text, start, end, name)));
     let close = brackets.close.get(&open).filter(|_| query.span.text().starts_with('{'));
     match close.map(|close| close - 1) {
         // On a line of its own no `;` may stand before it.
@@ -346,7 +346,7 @@ impl Pass<'_, '_> {
         let (start, end) = self.brackets.extent(expr);
         let name = self.fresh.name();
         before.push_str(&format!("{name} := ({}){withs}; ", self.slice(start, end)));
-        edits.push((start, end, name.clone()));
+        edits.push((start, end, apart(self.text, start, end, &name)));
         name
     }
 
@@ -365,6 +365,15 @@ impl Pass<'_, '_> {
         };
         parts.into_iter().filter(|p| !self.has_value(p)).collect()
     }
+}
+
+/// A name in the place of a range: with spaces where it would grow together with a word (`not[x]`,
+/// `f(x)in s`).
+fn apart(text: &str, start: usize, end: usize, name: &str) -> String {
+    let word = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
+    let before = if word(text.as_bytes()[..start].last()) { " " } else { "" };
+    let after = if word(text.as_bytes().get(end)) { " " } else { "" };
+    format!("{before}{name}{after}")
 }
 
 fn is_reference(expr: &Expr) -> bool {
@@ -463,5 +472,83 @@ fn edge(expr: &Expr, left: bool) -> Option<&Span> {
         },
         Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } if left => edge(refr, left),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "\nf(x) := x\n\nset contains 1\n\ndefault flag := false\n\nmaybe := input.m\n";
+
+    fn rewritten(rule: &str) -> String {
+        let text = format!("package a\n\n{rule}{RULES}");
+        let modules = vec![ast::parse("a.rego", &text).unwrap()];
+        let out = rewrite(&modules[0], &Names::new(&modules)).unwrap();
+        // Lines stay where they were.
+        assert_eq!(out.lines().count(), text.lines().count());
+        out.strip_prefix("package a\n\n").unwrap().strip_suffix(RULES).unwrap().to_owned()
+    }
+
+    #[test]
+    fn arguments_of_not_are_taken_out() {
+        insta::assert_snapshot!(rewritten("r if not f(input.x)"), @"r if { __n0 := (input.x); not f(__n0) }");
+        insta::assert_snapshot!(rewritten("r if {\n\tx := 1\n\tnot f(x)\n\tnot f(maybe)\n\tnot f(flag)\n\tnot set[input.k]\n}"), @"
+        r if {
+        	x := 1
+        	not f(x)
+        	__n0 := (maybe); not f(__n0)
+        	not f(flag)
+        	__n1 := (input.k); not set[__n1]
+        }
+        ");
+        insta::assert_snapshot!(rewritten("r if { not \"a\" in input.x }"), @r#"r if { __n0 := (input.x); not "a" in __n0 }"#);
+        insta::assert_snapshot!(rewritten("r if { not input.x == f(input.y) }"), @"r if { __n0 := (f(input.y)); not input.x == __n0 }");
+        insta::assert_snapshot!(rewritten("r if { not f([x | some x in input.xs; not f(x.y)]) }"), @"r if { not f([x | some x in input.xs; __n0 := (x.y); not f(__n0)]) }");
+        insta::assert_snapshot!(rewritten("r if { not count({\"k\": 1, \"l\": input.x}) > 1 }"), @r#"r if { __n0 := (count({"k": 1, "l": input.x})); not __n0 > 1 }"#);
+        insta::assert_snapshot!(rewritten("r := 1 if { input.a } else := 2 if not f(input.b)"), @"r := 1 if { input.a } else := 2 if { __n0 := (input.b); not f(__n0) }");
+    }
+
+    #[test]
+    fn values_of_with_are_taken_out_first() {
+        insta::assert_snapshot!(rewritten("r if not f(input.x) with input.y as \"z\""), @r#"r if { __n0 := (input.x) with input.y as "z"; not f(__n0) with input.y as "z" }"#);
+        insta::assert_snapshot!(rewritten("r if { flag with input as {\"a\": maybe, \"b\": \"c\"} }"), @r#"r if { __n0 := ({"a": maybe, "b": "c"}); flag with input as __n0 }"#);
+        insta::assert_snapshot!(rewritten("r if { count([1]) == 2 with count as f }"), @"r if { count([1]) == 2 with count as f }");
+    }
+
+    #[test]
+    fn variables_of_every_get_other_names() {
+        insta::assert_snapshot!(rewritten("r if every k, v in input.o { not set[v]; k = 1 }"), @"r if every k, v in input.o { __e0 := k; __e1 := v; not set[__e1]; __e0 = 1 }");
+        insta::assert_snapshot!(rewritten("r if every x in input.xs { every y in x.ys { y.a == x.a } }"), @"r if every x in input.xs { __e0 := x; every y in __e0.ys { __e1 := y; __e1.a == __e0.a } }");
+        insta::assert_snapshot!(rewritten("r if every _ in input.xs { input.a }"), @"r if every _ in input.xs { input.a }");
+    }
+
+    #[test]
+    fn values_of_else_chains_go_into_the_body() {
+        insta::assert_snapshot!(rewritten("r := input.x if { input.a } else := input.y if { input.b } else := 3"), @"r := __v0 if { input.a ; __v0 := (input.x) } else := __v1 if { input.b ; __v1 := (input.y) } else := 3");
+    }
+
+    #[test]
+    fn names_do_not_meet_the_authors() {
+        insta::assert_snapshot!(rewritten("r if {\n\t__n0 := 1\n\tnot f(input.x)\n}"), @"
+        r if {
+        	__n0 := 1
+        	__n_0 := (input.x); not f(__n_0)
+        }
+        ");
+        insta::assert_snapshot!(rewritten("r if { not[input.x] }"), @"r if { __n0 := ([input.x]); not __n0 }");
+        insta::assert_snapshot!(rewritten("r if { not f(input.x)in input.y }"), @"r if { __n0 := (f(input.x)); __n1 := (input.y); not __n0 in __n1 }");
+    }
+
+    #[test]
+    fn what_needs_nothing_stays() {
+        for rule in [
+            "r if input.x",
+            "r if { x := [1 | input.y]; count(x) == 1 }",
+            "r if not input.x",
+            "r if { not set[1] }",
+        ] {
+            assert_eq!(rewritten(rule), rule);
+        }
     }
 }

@@ -27,8 +27,12 @@ impl Random {
     pub fn seeded(what: &str) -> Self {
         let given = std::env::var("GATELOG_SEED").ok().and_then(|s| s.parse().ok());
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let seed = given.unwrap_or_else(|| clock.as_micros() as u64);
+        let seed = given.unwrap_or(clock.as_micros() as u64);
         println!("{what}: GATELOG_SEED={seed}");
+        Self(seed)
+    }
+
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 

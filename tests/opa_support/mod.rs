@@ -51,37 +51,48 @@ pub fn folder(files: &BTreeMap<String, String>) -> tempfile::TempDir {
     dir
 }
 
-/// Takes out the files that `opa check` refuses, and returns their names with its words.
-pub fn drop_refused(opa: &Path, files: &mut BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut refused = BTreeMap::new();
+/// What `opa check` has against a folder: file name and line (from 1).
+pub fn refused(opa: &Path, dir: &Path) -> BTreeSet<(String, usize)> {
+    let out = Command::new(opa)
+        .args(["check", "--format", "json", "--max-errors", "100000"])
+        .arg(dir)
+        .output()
+        .unwrap();
+    if out.status.success() {
+        return BTreeSet::new();
+    }
+    let said: Value = serde_json::from_slice(&out.stderr)
+        .or_else(|_| serde_json::from_slice(&out.stdout))
+        .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
+    let place = |e: &Value| {
+        let file = Path::new(e["location"]["file"].as_str()?).file_name()?.to_str()?.to_owned();
+        Some((file, e["location"]["row"].as_u64()? as usize))
+    };
+    said["errors"].as_array().into_iter().flatten().filter_map(place).collect()
+}
+
+/// Takes out the files that `opa check` refuses.
+pub fn drop_refused(opa: &Path, files: &mut BTreeMap<String, String>) {
     loop {
         let dir = folder(files);
-        let out = Command::new(opa)
-            .args(["check", "--format", "json", "--max-errors", "100000"])
-            .arg(dir.path())
-            .output()
-            .unwrap();
-        if out.status.success() {
-            return refused;
+        let bad: BTreeSet<String> = refused(opa, dir.path()).into_iter().map(|(file, _)| file).collect();
+        if bad.is_empty() {
+            return;
         }
-        let said: Value = serde_json::from_slice(&out.stderr)
-            .or_else(|_| serde_json::from_slice(&out.stdout))
-            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
-        let mut bad = BTreeSet::new();
-        for error in said["errors"].as_array().into_iter().flatten() {
-            let file = error["location"]["file"].as_str().unwrap_or_default();
-            let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            refused.insert(name.clone(), error["message"].to_string());
-            bad.insert(name);
-        }
-        let before = files.len();
         files.retain(|path, _| !bad.contains(path.rsplit('/').next().unwrap_or_default()));
-        assert!(files.len() < before, "opa: {said}");
     }
 }
 
+/// The beginning of a long text.
+pub fn cut(s: &str) -> String {
+    s.chars().take(400).collect()
+}
+
 /// The whole `data` document of a folder under an input.
-pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
+///
+/// # Errors
+/// The file and the words of an error that stops OPA altogether: a rule with two values.
+pub fn try_eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Result<Value, (String, String)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), input.to_string()).unwrap();
     let out = Command::new(opa)
@@ -93,9 +104,17 @@ pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
         .output()
         .unwrap();
     let said: Value = serde_json::from_slice(&out.stdout)
-        .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out.stderr)));
-    assert!(said.get("errors").is_none(), "opa: {said:#}");
-    said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null)
+        .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
+    if let Some(e) = said.pointer("/errors/0") {
+        let file = Path::new(e["location"]["file"].as_str().unwrap_or_default());
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        return Err((name, cut(&e.to_string())));
+    }
+    Ok(said.pointer("/result/0/expressions/0/value").cloned().unwrap_or(Value::Null))
+}
+
+pub fn eval(opa: &Path, dir: &Path, input: &Value, query: &str) -> Value {
+    try_eval(opa, dir, input, query).unwrap_or_else(|e| panic!("opa: {e:?}"))
 }
 
 /// Are they the same to JSON? `1` and `1.0` are.

@@ -234,6 +234,14 @@ test_who_where_nobody_is_known if {
 	finding.who == "anyone with write permission"
 }
 
+# Contributors who may approve are not told that they cannot.
+test_who_with_contributors_allowed if {
+	document := f.pull(object.union(two_commits(by_bob[0]), {"reviews": []}))
+	found := control.deny with input as document with data.params as p({"allow_contributor": true})
+	some finding in found
+	finding.who == "anyone with write permission except @alice"
+}
+
 # --- Opinions
 
 # "the last one holds"
@@ -432,6 +440,14 @@ test_permission_levels if {
 	allowed(permitted("admin"), usual)
 }
 
+# Both of GitHub's answers are needed: on an archived repository an admin cannot push.
+test_permission_without_push if {
+	cannot := f.reviewed([f.review(f.bob, "APPROVED", {"permission": "admin", "can_push": false})])
+	denied(cannot, usual) == {"0 of 1 approvals (1 ignored: @bob, no write permission)"}
+	denied(cannot, p({"minimum_permission": "maintain"})) == {"0 of 1 approvals (1 ignored: @bob, no maintain permission)"}
+	denied(cannot, p({"minimum_permission": "admin"})) == {"0 of 1 approvals (1 ignored: @bob, no admin permission)"}
+}
+
 # "A team or permission that cannot be read … is `error`"
 test_permission_not_read if {
 	document := f.reviewed([f.approval(f.bob)])
@@ -443,6 +459,10 @@ test_permission_not_read if {
 test_ghost_counts_for_nothing if {
 	denied(f.reviewed([f.approval(null), f.approval(null)]), p({"required_approving_review_count": 2})) == {"0 of 2 approvals (1 ignored: a deleted account, no permission)"}
 	allowed(f.reviewed([f.approval(null), f.approval(f.bob)]), usual)
+}
+
+test_ghost_who_did_not_approve_is_not_named if {
+	denied(f.reviewed([f.review(null, "CHANGES_REQUESTED", {}), f.review(null, "DISMISSED", {})]), usual) == {"0 of 1 approvals"}
 }
 
 test_ghost_author if allowed(f.pull({"pull_request": {"user": null}, "reviews": [f.approval(f.bob)]}), usual)

@@ -127,6 +127,29 @@ test_parameters_are_checked if {
 	denied(one(f.unsigned), p({"require": true})) == set()
 }
 
+# Tags are not looked at, whatever rule is for them.
+test_tag_with_a_rule if {
+	rule := {"type": "tag", "pattern": "v*", "restrict": ["updates"], "allow": {"users": [], "teams": [], "apps": []}}
+	applies(f.tagged("v1", {}), f.params("restricted_branches", {"rules": [rule]})) == false
+}
+
+test_switched_off_says_nothing if {
+	off := p({"enabled": false, "exempt_accounts": ["renovate[bot]"]})
+	errors(f.pull({"pull_request": {"commits": 2}}), off) == set()
+	needed(f.pull({}), off) == set()
+	needed(f.group([f.change({})]), off) == set()
+	needed(f.pushed("main", {}), off) == set()
+	needed(f.pull({}), p({"required": false})) == set()
+	errors(f.pushed("main", {}), p({"required": false, "odd": 1})) == set()
+}
+
+test_bad_parameters_fetch_nothing_more if {
+	needed(f.pull({}), p({"exempt_accounts": ["renovate[bot]"], "odd": 1})) == {"pull_request", "commits"}
+	count(errors(f.pull({"pull_request": {"commits": 2}}), p({"odd": 1}))) == 1
+}
+
+test_pushes_matter_only_for_exempt_accounts if allowed(object.remove(f.pull({}), ["pushes"]), usual)
+
 # --- needs
 
 test_needs if {
@@ -288,6 +311,8 @@ test_signer_must_be_author if {
 test_signer_must_be_author_on_the_web if {
 	strict := p({"signer_must_be_author": true})
 	allowed(web({}), strict)
+	local := {"verification": {"signed_by_github": false, "signer": f.bob}}
+	denied(web(local), strict) == {"commit c1 by @alice is signed by someone else than its author"}
 	denied(web({"committed_via_web": false}), strict) == {"commit c1 by @alice is signed by someone else than its author"}
 }
 
@@ -318,6 +343,12 @@ bot(pusher, parts) := f.pull({
 test_exempt_where_it_pushed if {
 	allowed(bot(f.renovate, {}), exempt)
 	warned(bot(f.renovate, {}), exempt) == {"commit c1 by @renovate[bot] needs no signature: exempt_accounts"}
+}
+
+test_exemption_is_said_only_where_it_was_used if {
+	signed := {"verification": {"verified": true, "state": "VALID", "signer": f.renovate}}
+	warned(bot(f.renovate, signed), exempt) == set()
+	warned(bot(f.bob, {}), exempt) == set()
 }
 
 test_exempt_name_borrowed if {

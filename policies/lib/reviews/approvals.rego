@@ -101,12 +101,7 @@ ignored_because(i, review) := "review dismissed" if {
 	people.same(last_push[i].user, review.user)
 } else := sprintf("contributor (commit %s)", [people.short(shas[0])]) if {
 	barred_contributor(i, review.user)
-	shas := [commit.sha |
-		some commit in judged[i].commits
-		commit.sha in reviewable[i]
-		some account in commits.accounts(commit)
-		people.same(account, review.user)
-	]
+	shas := [work.sha | some work in works[i]; work.account.id == review.user.id]
 	count(shas) > 0
 } else := sprintf("contributor (pushed %s)", [people.short(shas[0])]) if {
 	barred_contributor(i, review.user)
@@ -187,16 +182,21 @@ reviewable_pushes[i] := [push |
 	some i, change in judged
 }
 
-# Accounts of all who worked on the commits that need a review, or pushed them.
-contributors[i] := {account |
+# Who is named in which commit that needs a review.
+works[i] := [{"sha": commit.sha, "account": account} |
 	some commit in change.commits
 	commit.sha in reviewable[i]
 	some account in commits.accounts(commit)
-} | {push.user |
+] if {
+	some i, change in judged
+}
+
+# Accounts of all who worked on the commits that need a review, or pushed them.
+contributors[i] := {work.account | some work in worked} | {push.user |
 	some push in reviewable_pushes[i]
 	is_object(push.user)
 } if {
-	some i, change in judged
+	some i, worked in works
 }
 
 stale_because(i, review) := sprintf("stale: approved before the base was changed from %s to %s", [object.get(retarget, "from", "another"), object.get(retarget, "to", "this one")]) if {

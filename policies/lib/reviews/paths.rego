@@ -105,14 +105,14 @@ warn contains {"msg": sprintf("team %s, a code owner, has no write permission: i
 # Entries of required_reviewers that are for this pull request. No pattern: for every one. One approval may
 # satisfy several entries; each entry needs its number of different people.
 deny contains {
-	"msg": sprintf("%s%d of %d approvals by %s%s%s", [changes.label(change), have, entry.minimum_approvals, people.list(names), why_text(entry, matched), others_text(i, entry)]),
+	"msg": sprintf("%s%d of %d approvals by %s%s%s", [changes.label(change), have, entry.minimum_approvals, people.list(names), why_text(hits), others_text(i, entry)]),
 	"who": approvals.among(i, names),
 	"fix": sprintf("%s approves the pull request at %s", [approvals.among(i, names), approvals.head(i)]),
 } if {
 	some i, change in judged
-	some entry in settings.required_reviewers
-	matched := matched_paths(i, entry)
-	wanted(entry, matched)
+	some k, entry in settings.required_reviewers
+	hits := object.get(matched[k], i, [])
+	wanted(entry, hits)
 	have := count([review | some review in valid[i]; is_reviewer(entry, review.user)])
 	have < entry.minimum_approvals
 	names := people.mentions(entry.reviewers)
@@ -120,14 +120,20 @@ deny contains {
 
 wanted(entry, _) if count(object.get(entry, "file_patterns", [])) == 0
 
-wanted(_, matched) if count(matched) > 0
+wanted(_, hits) if count(hits) > 0
 
-matched_paths(i, entry) := [path |
-	some path in paths[i]
-	patterns.any_matches(object.get(entry, "file_patterns", []), path)
-] if {
-	count(object.get(entry, "file_patterns", [])) > 0
-} else := []
+# matched[k][i]: paths of a pull request that entry k of required_reviewers is for.
+matched[k] := {i: hits |
+	some i, changed in paths
+	hits := [path |
+		some path in changed
+		some expression in expressions
+		regex.match(expression, path)
+	]
+} if {
+	some k, entry in settings.required_reviewers
+	expressions := patterns.compiled(object.get(entry, "file_patterns", []))
+}
 
 is_reviewer(entry, account) if people.named(entry.reviewers, account)
 
@@ -137,9 +143,9 @@ is_reviewer(entry, account) if {
 	people.in_writing_team(name, account)
 }
 
-why_text(_, matched) := "" if {
-	count(matched) == 0
-} else := sprintf(" because %s changed", [matched[0]])
+why_text(hits) := "" if {
+	count(hits) == 0
+} else := sprintf(" because %s changed", [hits[0]])
 
 others_text(i, entry) := sprintf(" (ignored: %s, not in the required team)", [people.list(names)]) if {
 	names := sort([people.mention(review.user) | some review in valid[i]; not is_reviewer(entry, review.user)])

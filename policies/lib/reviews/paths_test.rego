@@ -80,7 +80,14 @@ test_unowned_path if {
 	allowed(change([file("a.rs", [owned("a.rs", 3, [], [])])], by_bob), owners)
 }
 
+test_owners_are_not_read_unless_asked_for if {
+	unread := change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/gone"])])], by_bob)
+	allowed(unread, p({}))
+	warned(unread, p({})) == set()
+}
+
 test_team_owns if {
+	warned(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_carol), owners) == set()
 	allowed(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_carol), owners)
 	count(denied(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_bob), owners)) == 1
 }
@@ -212,6 +219,13 @@ test_different_people if {
 	two := rule({"reviewers": ["carol", "octo-org/pay", "bob"], "minimum_approvals": 2})
 	denied(change([file("a.rs", [])], by_carol), two) == {"1 of 2 approvals by @carol, @octo-org/pay, @bob"}
 	allowed(change([file("a.rs", [])], [f.approval(f.bob), f.approval(f.carol)]), two)
+}
+
+# Logins compare without case where it is said who can help, too.
+test_who_leaves_out_the_author if {
+	found := control.deny with input as change([file("a.rs", [])], by_bob) with data.params as rule({"reviewers": ["ALICE", "carol"]})
+	some finding in found
+	finding.who == "@carol"
 }
 
 test_none_needed if allowed(change([file("a.rs", [])], by_bob), rule({"minimum_approvals": 0}))

@@ -118,10 +118,6 @@ fn clock() -> String {
     paint(DIM, now.get(11..23).unwrap_or(&now))
 }
 
-pub fn short(sha: &str) -> &str {
-    sha.get(..7).unwrap_or(sha)
-}
-
 /// A check run as GitHub shows it.
 pub fn check_run(run: &CheckRun) -> io::Result<()> {
     let (mark, style) = match run.conclusion.as_deref() {

@@ -104,17 +104,18 @@ impl Stage {
     }
 
     /// Waits for the verdict on an event and what GitHub then shows, prints the line, compares.
+    /// Returns the entry of the verdict.
     ///
     /// # Errors
     /// No verdict or report comes.
-    pub async fn outcome(&mut self, hook: &Webhook, event: u64, expect: Expect) -> Result<(), Failure> {
+    pub async fn outcome(&mut self, hook: &Webhook, event: u64, expect: Expect) -> Result<u64, Failure> {
         let judged = self.journal.verdict_of(event).await?;
         if judged.target.is_some() {
             self.journal.report_of(judged.seq).await?;
         }
         show::delivery(hook, event, &judged)?;
         self.compare(event, &judged, expect);
-        Ok(())
+        Ok(judged.seq)
     }
 
     fn compare(&mut self, event: u64, judged: &Judged, expect: Expect) {
@@ -132,7 +133,8 @@ impl Stage {
         }
     }
 
-    /// What is wrong with what GitHub shows: exactly one check run, with the right conclusion.
+    /// What is wrong with what GitHub shows: the newest check run of a name counts; no other is live.
+    /// (A run that is done stays done: judging again that takes long shows as a new run.)
     fn shown_wrong(&self, judged: &Judged, expect: Expect) -> Option<String> {
         let (target, name) = match (&judged.target, expect.check) {
             (None, None) => return None,
@@ -142,14 +144,32 @@ impl Stage {
         };
         let runs = self.runs(target.sha.as_str(), name);
         let want = if expect.decision == Decision::Allow { "success" } else { "failure" };
-        match runs.as_slice() {
-            [run] if run.conclusion.as_deref() == Some(want) => None,
-            [run] => Some(format!("{name} shows {}", run.conclusion.as_deref().unwrap_or("nothing yet"))),
-            several => Some(format!("{} check runs {name} on one commit", several.len())),
+        let live = runs.iter().filter(|r| r.status != "completed").count();
+        match runs.last() {
+            None => Some(format!("GitHub shows no check run {name}")),
+            Some(_) if live > 0 => Some(format!("{live} check runs {name} are still in progress")),
+            Some(run) if run.conclusion.as_deref() == Some(want) => None,
+            Some(run) => Some(format!("{name} shows {}", run.conclusion.as_deref().unwrap_or("nothing yet"))),
         }
     }
 
-    /// Our check runs of a name on a commit.
+    /// How often a check run that shows this verdict was sent to GitHub.
+    pub fn times_sent(&self, verdict: u64) -> usize {
+        let shows = |body: &str| {
+            let body: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+            // `<generation>:<entry>:<leaf hash>`
+            let id = body.get("external_id").and_then(serde_json::Value::as_str).unwrap_or_default();
+            id.split(':').nth(1) == Some(verdict.to_string().as_str())
+        };
+        let writes = |method: &str| matches!(method, "POST" | "PATCH");
+        let requests = self.github.requests();
+        requests
+            .iter()
+            .filter(|r| writes(&r.method) && r.path.contains("/check-runs") && shows(&r.body))
+            .count()
+    }
+
+    /// Our check runs of a name on a commit, oldest first.
     pub fn runs(&self, sha: &str, name: &str) -> Vec<CheckRun> {
         self.github.check_runs_on(sha).into_iter().filter(|r| r.name == name).collect()
     }

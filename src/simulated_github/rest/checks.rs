@@ -177,10 +177,9 @@ fn write(world: &World, run: &mut CheckRun, body: &Value) {
         run.conclusion = Some(conclusion);
         run.status = "completed".to_owned();
         run.completed_at = Some(world.now);
-    } else if let Some(status) = text(body, "status") {
+    } else if let Some(status) = text(body, "status").filter(|_| run.conclusion.is_none()) {
+        // A run that is done stays done, as several apps found on GitHub: they make a new one.
         run.status = status;
-        run.conclusion = None;
-        run.completed_at = None;
     }
     if let Some(id) = text(body, "external_id") {
         run.external_id = id;

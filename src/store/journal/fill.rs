@@ -39,11 +39,11 @@ impl Fill {
     /// # Errors
     /// The disk is full or broken; what was filled before stays so.
     pub fn reserve(&self, end: u64) -> io::Result<()> {
+        files::fail_at("journal.fill")?;
         if self.filled.load(Ordering::Acquire) >= end {
             return Ok(());
         }
         let _lock = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        files::fail_at("journal.fill")?;
         self.extend(end)
     }
 

@@ -1,0 +1,152 @@
+//! Looking again: which pull requests, because of what, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Gate, Item, Later,
+    drafts::{self, PullAddress},
+    lock, look,
+};
+use crate::{
+    event::{self, About, Cause, Event, FanOut, Handling, Sha},
+    ledger::entry::{Draft, Receipt, Ref},
+    time::Time,
+    verdict::Verdict,
+};
+
+/// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
+/// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
+pub(super) const LOOKS_PER_SECOND: u32 = 5;
+
+impl Gate {
+    /// Every pull request to look at again because of this event and those it stands for, once.
+    pub(super) fn fan_outs(&self, item: &Item, older: &[Item]) -> Vec<(PullAddress, Cause)> {
+        let mut again: Vec<(PullAddress, Cause)> = Vec::new();
+        for item in older.iter().chain([item]) {
+            let Some(event) = item.event.as_deref() else { continue };
+            for (at, cause) in self.fan_out(event, event::handling(event)) {
+                if again.iter().all(|(known, _)| *known != at) {
+                    again.push((at, cause));
+                }
+            }
+        }
+        again
+    }
+
+    /// The pull requests to look at again because of an event.
+    pub(super) fn fan_out(&self, event: &Event, handling: Handling) -> Vec<(PullAddress, Cause)> {
+        let repository = event.repository.as_ref().map(|r| r.id);
+        let because =
+            |cause: Cause, found: Vec<PullAddress>| found.into_iter().map(|at| (at, cause)).collect();
+        match handling.fan_out {
+            FanOut::None => vec![],
+            FanOut::Head => self.on_head(repository, event.subject().head.as_ref(), Cause::Rerequested),
+            FanOut::SharedHead => {
+                let About::PullRequest(pull) = &event.about else { return vec![] };
+                let mut again = self.on_head(repository, pull.head.as_ref(), Cause::SharedHead);
+                again.extend(self.on_head(repository, pull.before.as_ref(), Cause::SharedHead));
+                again.retain(|(at, _)| at.number != pull.number);
+                again
+            }
+            FanOut::Repository => {
+                let found = repository.map(|r| lock(&self.0.pulls).of_repository(r));
+                because(Cause::Membership, found.unwrap_or_default())
+            }
+            FanOut::Organization => {
+                let pulls = lock(&self.0.pulls);
+                because(Cause::Membership, pulls.of_organization(event.organization, event.installation))
+            }
+            FanOut::Base => match (&event.about, repository) {
+                (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
+                _ => vec![],
+            },
+        }
+    }
+
+    /// The open pull requests on a head.
+    pub(super) fn on_head(
+        &self,
+        repository: Option<u64>,
+        head: Option<&Sha>,
+        cause: Cause,
+    ) -> Vec<(PullAddress, Cause)> {
+        let (Some(repository), Some(head)) = (repository, head) else { return vec![] };
+        let pulls = lock(&self.0.pulls);
+        let numbers = pulls.on_head(repository, head).into_iter();
+        numbers.filter_map(|n| pulls.address(repository, n)).map(|at| (at, cause)).collect()
+    }
+
+    pub(super) fn fan_out_draft(&self, seq: u64, at: &PullAddress, cause: Cause) -> Draft {
+        let key = format!("again:{seq}:{}:{}", at.repository.id, at.number);
+        drafts::look_again(at, cause, vec![Ref::Seq(seq)], key)
+    }
+
+    pub(super) fn enqueue_again(&self, at: &PullAddress, cause: Cause, receipt: Receipt) {
+        if receipt.duplicate {
+            return;
+        }
+        self.enqueue(Item {
+            seq: receipt.seq,
+            event: Some(Arc::new(look::own_event(at, cause))),
+            received_at: Time::now(),
+            guid: None,
+            replayed: false,
+            unreadable: false,
+        });
+    }
+
+    /// Asks for another look at a pull request, once per `key`.
+    pub(super) async fn look_again(
+        &self,
+        at: &PullAddress,
+        cause: Cause,
+        refs: Vec<Ref>,
+        key: String,
+    ) -> Result<(), Later> {
+        let receipts = self.append(vec![drafts::look_again(at, cause, refs, key)]).await?;
+        for receipt in receipts {
+            self.enqueue_again(at, cause, receipt);
+        }
+        Ok(())
+    }
+
+    /// Another look at every open pull request, throttled.
+    pub(super) async fn look_again_at_all(&self, cause: Cause) {
+        let head = self.0.ledger.head().size;
+        let repositories = lock(&self.0.pulls).repositories();
+        for known in repositories {
+            let addresses = lock(&self.0.pulls).of_repository(known.repository.id);
+            for at in addresses {
+                let key = format!("all:{head}:{}:{}", at.repository.id, at.number);
+                let _ = self.look_again(&at, cause, vec![], key).await;
+                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+            }
+        }
+    }
+
+    /// Looks again at an open pull request when its verdict is no longer valid.
+    pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
+        let (Some(until), Some(at)) = (verdict.valid_until, drafts::address(event)) else { return };
+        self.schedule_at(at, until);
+    }
+
+    pub(super) fn schedule_at(&self, at: PullAddress, until: Time) {
+        let key = (at.repository.id, at.number);
+        lock(&self.0.timers).insert(key, until);
+        let gate = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(until.since(Time::now())).await;
+            {
+                let mut timers = lock(&gate.0.timers);
+                if timers.get(&key) != Some(&until) {
+                    return;
+                }
+                timers.remove(&key);
+            }
+            if !*gate.0.stopping.borrow() && lock(&gate.0.pulls).is_open(key.0, key.1) {
+                let once = format!("expired:{until}:{}:{}", key.0, key.1);
+                let _ = gate.look_again(&at, Cause::Expired, vec![], once).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,132 @@
+//! What a target shows, and what it should: read from the ledger.
+
+use std::collections::HashMap;
+
+use super::{
+    super::{FRESH, Gate, lock, pulls::Pulls},
+    Recorded, unreadable,
+};
+use crate::{
+    event::{self, Sha, SubjectKind},
+    github::{Trouble, check_run::State},
+    ledger::{
+        Stored,
+        entry::{Hash, Kind, ReportData, ReportResult, VerdictData},
+    },
+    time::Time,
+    verdict::{Target, Verdict},
+};
+
+impl Gate {
+    /// The newest verdict of each open pull request (or of the push, or merge group) on a target.
+    pub(super) fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
+        let mut newest: HashMap<Option<u64>, Recorded> = HashMap::new();
+        for seq in self.0.ledger.with_head(&target.sha) {
+            let Some(stored) = self.stored(seq)? else { continue };
+            if stored.entry.kind != Kind::Verdict {
+                continue;
+            }
+            let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data.clone()) else { continue };
+            if data.target.as_ref() != Some(target) {
+                continue;
+            }
+            let subject = stored.entry.subject.clone();
+            let number = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
+            let (decision, leaf) = (data.decision, stored.leaf);
+            newest.insert(number, Recorded { seq, leaf, number, decision, subject });
+        }
+        let pulls = lock(&self.0.pulls);
+        let mut newest: Vec<_> = newest
+            .into_values()
+            .filter(|v| v.number.is_none_or(|n| pulls.is_open(target.repository, n)))
+            // A pull request that has moved on does not speak for its old head.
+            .filter(|v| v.number.is_none_or(|n| self.stands_on(&pulls, target, n)))
+            .collect();
+        newest.sort_by_key(|v| v.seq);
+        Ok(newest)
+    }
+
+    pub(super) fn stands_on(&self, pulls: &Pulls, target: &Target, number: u64) -> bool {
+        pulls.head(target.repository, number).is_none_or(|head: Sha| head == target.sha)
+    }
+
+    /// Whether an open pull request on this commit has an event that is not judged yet.
+    pub(super) fn any_unjudged(&self, target: &Target) -> bool {
+        let on_head = lock(&self.0.pulls).on_head(target.repository, &target.sha);
+        let unjudged = lock(&self.0.unjudged);
+        on_head.into_iter().any(|n| unjudged.contains_key(&(target.repository, n)))
+    }
+
+    pub(super) fn is_fresh(&self, verdict: u64) -> bool {
+        let made = lock(&self.0.publisher.made);
+        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < FRESH)
+    }
+
+    pub(super) fn made_without_github(&self, verdict: u64) -> bool {
+        lock(&self.0.publisher.made).get(&verdict).is_some_and(|m| m.without_github)
+    }
+
+    /// Whether a process before this one may have written to the target and died before it recorded
+    /// that: GitHub then shows a run that the ledger does not know.
+    pub(super) fn unsure(&self, target: &Target) -> bool {
+        let start = self.0.started_at_seq();
+        let reported = self.0.ledger.report_of(target).is_some_and(|seq| seq >= start);
+        !reported && self.0.ledger.with_head(&target.sha).first().is_some_and(|seq| *seq < start)
+    }
+
+    pub(super) fn shown(&self, target: &Target) -> Option<ReportData> {
+        let seq = self.0.ledger.report_of(target)?;
+        let stored = self.stored(seq).ok()??;
+        let data = serde_json::from_value::<ReportData>(stored.entry.data).ok()?;
+        (data.result != ReportResult::Withheld).then_some(data)
+    }
+
+    pub(super) fn title_shown(&self, target: &Target) -> Option<String> {
+        let seq = self.0.ledger.report_of(target)?;
+        let request = self.0.ledger.body(seq, "check_run").ok()??;
+        let request: serde_json::Value = serde_json::from_slice(&request).ok()?;
+        request["output"]["title"].as_str().map(str::to_owned)
+    }
+
+    /// Whether what GitHub shows says the same in the same words.
+    pub(super) fn says_the_same(&self, shown: Option<&ReportData>, verdict: &Verdict, state: State) -> bool {
+        let Some(shown) = shown else { return false };
+        if shown.conclusion.as_deref() != state.conclusion() {
+            return false;
+        }
+        let worst_before =
+            shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
+        worst_before
+            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
+    }
+
+    /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.
+    pub(in crate::gate) fn external_id(&self, seq: u64, leaf: Hash) -> String {
+        format!("{}:{seq}:{leaf}", self.0.ledger.head().generation)
+    }
+
+    /// Whether our ledger wrote the run that an event is about.
+    pub(in crate::gate) fn wrote(&self, check: &event::CheckRef) -> bool {
+        // A suite has no external id: GitHub makes it for every push.
+        if check.check_run.is_none() {
+            return true;
+        }
+        let Some((generation, rest)) = check.external_id.as_deref().and_then(|id| id.split_once(':')) else {
+            return false;
+        };
+        let Some((seq, leaf)) = rest.split_once(':') else { return false };
+        let Ok(seq) = seq.parse::<u64>() else { return false };
+        generation == self.0.ledger.head().generation.to_string()
+            && matches!(self.0.ledger.entry(seq), Ok(Some(stored)) if stored.leaf.to_string() == leaf)
+    }
+
+    pub(super) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
+        self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
+    }
+
+    pub(super) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
+        let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
+        let body = body.ok_or_else(|| unreadable("the verdict's body was erased"))?;
+        serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
+    }
+}

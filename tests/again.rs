@@ -1,0 +1,145 @@
+//! A decision turns when its reasons do: what makes gatelog look again, and what makes it withhold.
+
+mod common;
+
+use common::scene::{REPO, Scene};
+use gatelog::{
+    ledger::entry::{Kind, ReportResult},
+    simulated_github::{Role, commit},
+};
+use serde_json::json;
+
+/// Causes of gatelog's own events, in order.
+fn causes(s: &Scene) -> Vec<String> {
+    let view = s.view();
+    let own = view.of_kind(&Kind::Event).filter(|e| e.data["source"] == "gatelog");
+    own.map(|e| e.data["cause"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn green() -> (Scene, u64) {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    (s, pr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_stops_to_count_when_its_author_may_not_write_any_more() {
+    let (s, pr) = green().await;
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains("@bob") || title.contains("ignored"), "{title}");
+    assert_eq!(causes(&s), ["membership"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_re_run_is_always_answered_with_a_write() {
+    let (s, pr) = green().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    let before = s.view().reports().count();
+    s.act(|w| w.rerequest("carol", run.id)).await;
+    let view = s.settle().await;
+    assert_eq!(causes(&s), ["rerequested"]);
+    let last = view.reports().last().unwrap();
+    assert_eq!((view.reports().count(), last.result), (before + 1, ReportResult::Updated));
+    assert_eq!(s.check(pr).0, "success");
+    s.assert_runs_are_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_the_same_is_not_written_again() {
+    let (s, pr) = green().await;
+    s.act(|w| w.label("carol", REPO, pr, "nice")).await;
+    let view = s.settle().await;
+    assert_eq!(view.reports().last().unwrap().result, ReportResult::Unchanged);
+    assert_eq!(s.check(pr).0, "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_the_pull_request_in_the_way_frees_the_head_it_shared() {
+    let (s, pr) = green().await;
+    // Another pull request from the same branch into another one: same head, no approval.
+    s.act(|w| w.push("alice", REPO, "other-base", &[commit("alice", "base").write("b.txt", "b").signed()]))
+        .await;
+    let second = s.act(|w| w.open_pull("mallory", REPO, "topic", "other-base", "In the way")).await.what;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains(&format!("#{second}")), "the one in the way is named: {title}");
+    s.act(|w| w.close("mallory", REPO, second)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    assert!(causes(&s).iter().all(|c| c == "shared_head"), "{:?}", causes(&s));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_our_app_that_the_ledger_does_not_have_withholds_success_until_acknowledged() {
+    let mut s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    // Somebody with our key made a green run, or the ledger has forgotten one.
+    let app = s.gh.app_id();
+    let head = s.head(pr);
+    let forged = json!({"action": "completed", "check_run": {
+        "id": 99, "name": "gatelog", "head_sha": head, "status": "completed", "conclusion": "success",
+        "external_id": format!("1:3:{}", "0".repeat(64)), "app": {"id": app}}});
+    let did = s.act(|w| w.any_event("mallory", REPO, "check_run", forged)).await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    let view = s.settle().await;
+    let entry = view.deliveries(&did.hooks[0].guid)[0].seq;
+    assert_eq!(view.flags(entry), [json!("own_app"), json!("unknown_run")]);
+    let (state, title) = s.check(pr);
+    assert_ne!(state, "success", "{title}");
+    assert!(title.contains("acknowledge"), "{title}");
+
+    // A restart does not forget it.
+    s.service.stop().await;
+    s.service.start().await;
+    s.act(|w| w.label("carol", REPO, pr, "waiting")).await;
+    s.settle().await;
+    assert_ne!(s.check(pr).0, "success", "{:?}", s.check(pr));
+
+    let said = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert!(said.status.success(), "{said:?}");
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    s.service.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bundle_looks_again_at_every_open_head() {
+    let mut s = Scene::set().await;
+    // Policies of its own, to be changed.
+    let written = s.service.gatelog(&["init", "own"]).await;
+    assert!(written.status.success(), "{written:?}");
+    let config = s.service.dir.join("gatelog.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let policies =
+        |line: &str| if line.starts_with("path = \"/") { "path = \"own/policies\"" } else { line }.to_owned();
+    std::fs::write(&config, text.lines().map(policies).collect::<Vec<_>>().join("\n")).unwrap();
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+
+    let data = s.service.dir.join("own/policies/data.yaml");
+    let text = std::fs::read_to_string(&data).unwrap();
+    let stricter = text.replace("required_approving_review_count: 1", "required_approving_review_count: 2");
+    assert_ne!(text, stricter);
+    std::fs::write(&data, stricter).unwrap();
+    s.service.hang_up();
+    for _ in 0..200 {
+        if s.check(pr).0 == "failure" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(s.check(pr).1.contains("1 of 2"), "{:?}\n{}", s.check(pr), s.service.log());
+    assert_eq!(causes(&s), ["bundle"]);
+    assert_eq!(s.view().of_kind(&Kind::Policy).count(), 2);
+}

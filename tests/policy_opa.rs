@@ -1,0 +1,333 @@
+//! The shipped policies under OPA: the same tests pass, and mutated inputs get the same answers.
+
+mod common;
+mod opa_support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use common::foreign::{Tool, foreign};
+use gatelog::policy::{
+    Bundle,
+    testing::{self, Outcome, evaluate},
+};
+use opa_support::{Chance, cases, cut, eval, folder, same, try_eval};
+use serde_json::{Value, json};
+
+/// What gatelog reads of a control.
+const RULES: &[&str] = &[
+    "deny",
+    "violation",
+    "warn",
+    "pending",
+    "error",
+    "allow",
+    "violations",
+    "applies",
+    "skip_reason",
+    "needs",
+    "valid_until",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The shipped policies and the fixtures that stand for somebody's own.
+fn folders() -> Vec<PathBuf> {
+    [root().join("policies"), root().join("tests/fixtures/policies")]
+        .into_iter()
+        .filter(|dir| dir.is_dir())
+        .collect()
+}
+
+fn files(dir: &Path) -> BTreeMap<String, String> {
+    fn read(dir: &Path, prefix: &str, out: &mut BTreeMap<String, String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                read(&entry.path(), &format!("{path}/"), out);
+            } else {
+                out.insert(path, std::fs::read_to_string(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    read(dir, "", &mut out);
+    out
+}
+
+#[test]
+fn tests_end_the_same() {
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    for dir in folders() {
+        let ours = testing::run(&dir, None).unwrap_or_else(|e| panic!("{e}"));
+        let ours: BTreeMap<String, bool> =
+            ours.tests.iter().map(|t| (t.name.clone(), t.outcome == Outcome::Pass)).collect();
+        let out = Command::new(&opa).args(["test", "--format", "json"]).arg(&dir).output().unwrap();
+        let said: Vec<Value> = serde_json::from_slice(&out.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", cut(&String::from_utf8_lossy(&out.stderr))));
+        let passed =
+            |t: &Value| t.get("fail").is_none() && t.get("error").is_none() && t.get("skip").is_none();
+        let theirs: BTreeMap<String, bool> = said
+            .iter()
+            .map(|t| {
+                (format!("{}.{}", t["package"].as_str().unwrap(), t["name"].as_str().unwrap()), passed(t))
+            })
+            .collect();
+        let different: Vec<_> = ours.iter().filter(|(name, pass)| theirs.get(*name) != Some(pass)).collect();
+        assert!(different.is_empty() && ours.len() == theirs.len(), "{}: {different:?}", dir.display());
+        assert!(ours.values().all(|pass| *pass), "{}", dir.display());
+    }
+}
+
+/// The inputs that the tests of a folder build: each `with input as X` becomes `with input as seen(X)`,
+/// which prints.
+fn inputs_of_tests(dir: &Path) -> Vec<Value> {
+    let mut files = files(dir);
+    for (path, text) in &mut files {
+        if path.ends_with("_test.rego") {
+            *text = format!("{}\n\ngl_seen(x) := x if print(json.marshal(x))\n", with_seen(text));
+        }
+    }
+    let dir = folder(&files);
+    let report = testing::run(dir.path(), None).unwrap_or_else(|e| panic!("{e}"));
+    let said: BTreeSet<String> = report
+        .tests
+        .iter()
+        .flat_map(|t| &t.prints)
+        .filter_map(|p| p.find('{').map(|at| p[at..].to_owned()))
+        .collect();
+    said.iter().filter_map(|s| serde_json::from_str(s).ok()).filter(Value::is_object).collect()
+}
+
+fn with_seen(text: &str) -> String {
+    const MARK: &str = "with input as ";
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(MARK) {
+        out.push_str(&rest[..at + MARK.len()]);
+        rest = &rest[at + MARK.len()..];
+        let end = expression_end(rest);
+        out.push_str(&format!("gl_seen({})", rest[..end].trim_end()));
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
+/// Where an expression ends: at the end of a line, `;`, a closing bracket or the next `with`.
+fn expression_end(text: &str) -> usize {
+    let (mut depth, mut quote) = (0i32, None);
+    let mut before = ' ';
+    for (i, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(q), c) if c == q && before != '\\' => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '`') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') if depth == 0 => return i,
+            (None, ')' | ']' | '}') => depth -= 1,
+            (None, '\n' | ';' | ',') if depth == 0 => return i,
+            (None, 'w') if depth == 0 && text[i..].starts_with("with ") => return i,
+            _ => {}
+        }
+        before = c;
+    }
+    text.len()
+}
+
+/// Changes a document in one to four places.
+fn mutate(document: &Value, chance: &mut Chance) -> Value {
+    let mut out = document.clone();
+    for _ in 0..=chance.below(4) {
+        let mut places = Vec::new();
+        collect(&out, String::new(), &mut places);
+        if places.is_empty() {
+            return out;
+        }
+        let place = places[chance.below(places.len())].clone();
+        let other = places[chance.below(places.len())].clone();
+        let other = out.pointer(&other).cloned().unwrap_or_default();
+        change(&mut out, &place, other, chance);
+    }
+    out
+}
+
+fn collect(value: &Value, at: String, out: &mut Vec<String>) {
+    let escape = |k: &str| k.replace('~', "~0").replace('/', "~1");
+    match value {
+        Value::Object(map) => map.iter().for_each(|(k, v)| {
+            out.push(format!("{at}/{}", escape(k)));
+            collect(v, format!("{at}/{}", escape(k)), out);
+        }),
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| {
+            out.push(format!("{at}/{i}"));
+            collect(v, format!("{at}/{i}"), out);
+        }),
+        _ => {}
+    }
+}
+
+fn change(out: &mut Value, place: &str, other: Value, chance: &mut Chance) {
+    let (parent, key) = place.rsplit_once('/').unwrap();
+    if chance.one_in(3) {
+        match out.pointer_mut(parent) {
+            Some(Value::Object(map)) => drop(map.remove(&key.replace("~1", "/").replace("~0", "~"))),
+            Some(Value::Array(items)) => {
+                drop(key.parse().ok().filter(|i| *i < items.len()).map(|i: usize| items.remove(i)))
+            }
+            _ => {}
+        }
+        return;
+    }
+    let Some(value) = out.pointer_mut(place) else { return };
+    *value = match (&*value, chance.below(5)) {
+        (_, 0) => Value::Null,
+        (_, 1) => other,
+        (Value::Bool(b), _) => json!(!b),
+        (Value::Number(n), 2) => json!(n.as_i64().unwrap_or(0) + 1),
+        (Value::String(s), 2) => json!(s.to_uppercase()),
+        (Value::String(s), 3) => json!(format!("{s}x")),
+        (Value::Array(items), 2) => items.iter().rev().cloned().collect(),
+        (Value::Array(items), 3) => items.iter().chain(items.first()).cloned().collect(),
+        (v, 4) => json!([v]),
+        (v, _) => v.clone(),
+    };
+}
+
+#[test]
+fn mutated_inputs_get_the_same_answers() {
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    for dir in folders() {
+        compare(&opa, &dir);
+    }
+}
+
+fn compare(opa: &Path, dir: &Path) {
+    let mut files = files(dir);
+    files.retain(|path, _| {
+        !path.ends_with("_test.rego") && [".rego", ".yaml", ".yml", ".json"].iter().any(|e| path.ends_with(e))
+    });
+    let seeds = inputs_of_tests(dir);
+    assert!(!seeds.is_empty(), "no inputs in the tests of {}", dir.display());
+    let mut chance = Chance::new(7);
+    let mutated = (0..cases(200)).map(|_| mutate(&seeds[chance.below(seeds.len())], &mut chance));
+    let inputs: Vec<Value> = seeds.iter().cloned().chain(mutated).collect();
+    let rules = rules(dir);
+    let ours = evaluate(files.clone(), &inputs, &rules).unwrap_or_else(|e| panic!("{e}"));
+    let (mut wrong, mut errors, mut answers) = (Vec::new(), 0, 0);
+    for (chunk, ours) in inputs.chunks(200).zip(ours.chunks(200)) {
+        let theirs = ask_opa(opa, &files, chunk, &rules);
+        for ((input, ours), theirs) in chunk.iter().zip(ours).zip(theirs) {
+            for (rule, ours) in rules.iter().zip(ours) {
+                let theirs = theirs.as_ref().map(|t| t[rule].get(0).cloned());
+                answers += 1;
+                match (ours, theirs) {
+                    (Err(_), _) => errors += 1,
+                    // OPA itself fails on this input.
+                    (Ok(o), None) => wrong.push(format!("{rule}\ninput {input}\nOPA fails\nours {o:?}")),
+                    (Ok(o), Some(t)) if equal(o.as_ref(), t.as_ref()) => {}
+                    (Ok(o), Some(t)) => wrong.push(format!("{rule}\ninput {input}\nOPA {t:?}\nours {o:?}")),
+                }
+            }
+        }
+    }
+    println!(
+        "{}: {} inputs ({} from tests), {answers} answers, {errors} errors",
+        dir.display(),
+        inputs.len(),
+        seeds.len()
+    );
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(3)].join("\n\n"));
+    assert!(errors * 2 < answers, "{errors} errors of {answers}");
+}
+
+/// `data.controls.<name>.<rule>` that exist.
+fn rules(dir: &Path) -> Vec<String> {
+    let bundle = Bundle::load(dir).unwrap_or_else(|e| panic!("{e}"));
+    let text: BTreeMap<String, String> = files(dir);
+    let declared = |package: &str, rule: &str| {
+        let head =
+            |l: &str| l.strip_prefix("default ").unwrap_or(l).split([' ', '(', '[']).next() == Some(rule);
+        text.values()
+            .filter(|t| t.lines().any(|l| l.trim_end() == format!("package {package}")))
+            .any(|t| t.lines().any(head))
+    };
+    let mut out = Vec::new();
+    for control in bundle.controls() {
+        for rule in RULES.iter().filter(|rule| declared(&control.package, rule)) {
+            out.push(format!("data.{}.{rule}", control.package));
+        }
+    }
+    out
+}
+
+/// One process for many inputs; where OPA fails on one of them, one process each.
+fn ask_opa(
+    opa: &Path,
+    files: &BTreeMap<String, String>,
+    inputs: &[Value],
+    rules: &[String],
+) -> Vec<Option<Value>> {
+    let mut files = files.clone();
+    files.insert("gl_inputs/data.json".to_owned(), Value::from(inputs.to_vec()).to_string());
+    let fields: Vec<String> = rules.iter().map(|r| format!("\"{r}\": [x | x := {r}]")).collect();
+    let object = format!("{{{}}}", fields.join(", "));
+    let dir = folder(&files);
+    let query = format!("[r | some i in data.gl_inputs; r := {object} with input as i]");
+    if let Ok(Value::Array(all)) = try_eval(opa, dir.path(), &json!({}), &query) {
+        assert_eq!(all.len(), inputs.len());
+        return all.into_iter().map(Some).collect();
+    }
+    inputs.iter().map(|input| try_eval(opa, dir.path(), input, &object).ok()).collect()
+}
+
+/// Sets of unlike values have another order here and there.
+fn equal(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
+    let sorted = |v: &Value| match v {
+        Value::Array(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(Value::to_string);
+            Value::Array(items)
+        }
+        v => v.clone(),
+    };
+    match (ours, theirs) {
+        (Some(a), Some(b)) => same(&sorted(a), &sorted(b)),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+#[test]
+fn data_files_are_merged_the_same() {
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    let files = BTreeMap::from(
+        [
+            ("data.yaml", "top: 1\ndeep: {a: {b: [1, 2.5, -3, 1e3]}}"),
+            ("x/data.json", "{\"k\": {\"v\": null}, \"big\": 9007199254740993}"),
+            ("x/more.yml", "k: {w: yes}\non: off\nday: 2026-01-01\nhex: 0x1F\ntilde: ~\nempty:\nfold: >\n  a\n  b\nquoted: '010'"),
+            ("x/y/list.json", "[1, {\"a\": 2}]"),
+            ("a.b/z.yaml", "anchor: &a {p: 1}\nuse: *a\nplus: +5\ndot: .5\n\"true\": t"),
+            ("q.rego", "package q\n\nv := data.top"),
+        ]
+        .map(|(p, t)| (p.to_owned(), t.to_owned())),
+    );
+    let theirs = eval(&opa, folder(&files).path(), &json!({}), "data");
+    let mut asking = files.clone();
+    asking.insert(
+        "ask.rego".to_owned(),
+        "package ask\n\nr := {k: data[k] | some k in [\"top\", \"deep\", \"x\", \"a.b\"]}".to_owned(),
+    );
+    let e = evaluate(asking.clone(), &[], &[]).unwrap_err().to_string();
+    assert!(e.contains("recursion"), "{e}");
+    let text = "package ask\n\nr := {\"top\": data.top, \"deep\": data.deep, \"x\": data.x, \"a.b\": data[\"a.b\"], \"q\": data.q.v}";
+    asking.insert("ask.rego".to_owned(), text.to_owned());
+    let ours = evaluate(asking, &[json!({})], &["data.ask.r".to_owned()]).unwrap_or_else(|e| panic!("{e}"));
+    let ours = ours[0][0].clone().unwrap().unwrap();
+    for key in ["top", "deep", "x", "a.b"] {
+        assert!(same(&ours[key], &theirs[key]), "{key}\nOPA {}\nours {}", theirs[key], ours[key]);
+    }
+}
