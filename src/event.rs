@@ -179,6 +179,8 @@ pub struct CheckRef {
     pub check_run: Option<u64>,
     pub name: Option<String>,
     pub external_id: Option<String>,
+    /// `None` while it is not completed, and of a suite.
+    pub conclusion: Option<String>,
     /// `requested_action`: which button.
     pub button: Option<String>,
 }

@@ -500,6 +500,38 @@ async fn external_ids_that_are_none() {
     s.service.verify().await;
 }
 
+/// The key of the App can write every run of it, and need not change its external id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_red_run_turned_green_by_somebody_else_raises_the_alarm() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"));
+    let told = async |conclusion: &str, name: &str, sha: &str| {
+        let run = json!({"id": run.id, "name": name, "head_sha": sha, "external_id": run.external_id,
+            "status": "completed", "conclusion": conclusion, "app": {"id": s.gh.app_id()}});
+        let payload = json!({"action": "completed", "check_run": run});
+        let hook = s.gh.with(|w| w.any_event("alice", REPO, "check_run", payload)).unwrap().hooks.remove(0);
+        assert_eq!(s.deliver(&hook).await.status, 202);
+        let view = s.view();
+        view.flags(view.deliveries(&hook.guid)[0].seq).contains(&json!("unknown_run"))
+    };
+    let head = s.head(pr);
+    assert!(!told("failure", "gatelog", &head).await, "as it was written");
+    for forged in ["success", "neutral", "skipped"] {
+        assert!(told(forged, "gatelog", &head).await, "{forged}");
+    }
+    // And while the alarm stands, no success is sent.
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+    assert!(metrics.contains("gatelog_alarm 1"));
+    assert_ne!(s.check(pr).0, "success");
+    let out = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+}
+
 #[test]
 fn a_folder_of_policies_leads_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();

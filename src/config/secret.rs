@@ -78,3 +78,19 @@ pub fn keep_secrets_out_of_core_dumps() -> std::io::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    /// Holds for the rest of this test program, which it does not hurt.
+    #[test]
+    fn no_core_dump_and_nobody_reads_the_memory() {
+        super::keep_secrets_out_of_core_dumps().unwrap();
+        let core = rustix::process::getrlimit(rustix::process::Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            rustix::process::dumpable_behavior().unwrap(),
+            rustix::process::DumpableBehavior::NotDumpable
+        );
+    }
+}

@@ -394,6 +394,7 @@ struct Run {
     name: Option<String>,
     head_sha: Option<Sha>,
     external_id: Option<String>,
+    conclusion: Option<String>,
     app: Option<Id>,
 }
 
@@ -410,6 +411,7 @@ impl CheckRun {
             check_run: Some(self.check_run.id),
             name: self.check_run.name,
             external_id: self.check_run.external_id.filter(|e| !e.is_empty()),
+            conclusion: self.check_run.conclusion,
             button: self.requested_action.and_then(|a| a.identifier),
         })
     }
@@ -434,6 +436,7 @@ impl CheckSuite {
             check_run: None,
             name: None,
             external_id: None,
+            conclusion: None,
             button: None,
         })
     }

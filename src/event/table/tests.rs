@@ -49,6 +49,7 @@ fn check() -> About {
         check_run: None,
         name: None,
         external_id: None,
+        conclusion: None,
         button: None,
     })
 }

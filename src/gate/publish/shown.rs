@@ -14,7 +14,7 @@ use crate::{
         entry::{Hash, Kind, ReportData, ReportResult, VerdictData},
     },
     time::Time,
-    verdict::{Target, Verdict},
+    verdict::{Decision, Target, Verdict},
 };
 
 impl Gate {
@@ -110,7 +110,9 @@ impl Gate {
         format!("{}:{seq}:{leaf}", self.0.ledger.head().generation)
     }
 
-    /// Whether our ledger wrote the run that an event is about.
+    /// Whether our ledger wrote the run that an event is about: it names an entry of ours, and passes only
+    /// if that entry is a verdict that lets it. Whoever has the App's key can keep the external id of a
+    /// red run and turn it green.
     pub(in crate::gate) fn wrote(&self, check: &event::CheckRef) -> bool {
         // A suite has no external id: GitHub makes it for every push.
         if check.check_run.is_none() {
@@ -121,8 +123,15 @@ impl Gate {
         };
         let Some((seq, leaf)) = rest.split_once(':') else { return false };
         let Ok(seq) = seq.parse::<u64>() else { return false };
+        let Ok(Some(stored)) = self.0.ledger.entry(seq) else { return false };
         generation == self.0.ledger.head().generation.to_string()
-            && matches!(self.0.ledger.entry(seq), Ok(Some(stored)) if stored.leaf.to_string() == leaf)
+            && stored.leaf.to_string() == leaf
+            && match check.conclusion.as_deref() {
+                Some("success") => lets_pass(&stored, check),
+                // Both pass a required check, and gatelog sends neither.
+                Some("neutral" | "skipped") => false,
+                _ => true,
+            }
     }
 
     pub(super) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
@@ -134,4 +143,17 @@ impl Gate {
         let body = body.ok_or_else(|| unreadable("the verdict's body was erased"))?;
         serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
     }
+}
+
+/// The entry is a verdict `allow` for just this commit and check.
+fn lets_pass(stored: &Stored, check: &event::CheckRef) -> bool {
+    if stored.entry.kind != Kind::Verdict {
+        return false;
+    }
+    let verdict = serde_json::from_value::<VerdictData>(stored.entry.data.clone());
+    verdict.is_ok_and(|v| {
+        v.decision == Decision::Allow
+            && v.target
+                .is_some_and(|t| Some(&t.sha) == check.head.as_ref() && Some(&t.check) == check.name.as_ref())
+    })
 }
