@@ -679,3 +679,23 @@ async fn what_is_private_is_private_on_disk() {
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
     }
 }
+
+/// Names in code spans that read like a test must be one.
+#[test]
+fn tests_that_the_security_page_names_exist() {
+    let root = common::foreign::root();
+    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let sources = walk(&root.join("src")).into_iter().chain(walk(&root.join("tests")));
+    let code: String = sources
+        .filter(|p| p.extension().is_some_and(|e| e == "rs"))
+        .map(|p| fs::read_to_string(p).unwrap())
+        .collect();
+    let is_name = |w: &&str| {
+        w.matches('_').count() > 2
+            && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b.is_ascii_digit())
+    };
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let gone: Vec<_> = named.into_iter().filter(|n| !code.contains(&format!("fn {n}("))).collect();
+    assert!(gone.is_empty(), "docs/security.md names tests that are not there: {gone:?}");
+}
