@@ -1,0 +1,176 @@
+//! More deliveries than the disk or the judges can take: acknowledgements slow down, then there is 503;
+//! memory stays bounded, and nothing that was acknowledged is lost.
+
+mod common;
+mod shim;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use common::{
+    long, measured,
+    scene::Scene,
+    service::{SECRET, Service},
+};
+use gatelog::simulated_github::sign;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+const MEGABYTE: usize = 1 << 20;
+
+/// GitHub gives up on a delivery after this.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What became of one try to deliver.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Acknowledged(u64),
+    /// 503 with `Retry-After`.
+    Refused,
+    /// No answer in time, or the connection was cut.
+    None,
+}
+
+/// A delivery of a megabyte that is like no other.
+fn payload(n: u64) -> Bytes {
+    let start = format!(
+        "{{\"action\":\"created\",\"repository\":{{\"id\":1,\"full_name\":\"octo-org/other\"}},\"n\":{n},\"text\":\""
+    );
+    let mut bytes = start.into_bytes();
+    bytes.resize(MEGABYTE - 2, b'a' + u8::try_from(n % 26).unwrap());
+    bytes.extend(b"\"}");
+    bytes.into()
+}
+
+async fn deliver(port: u16, guid: &str, body: &Bytes) -> Answer {
+    tokio::time::timeout(PATIENCE, send(port, guid, body)).await.ok().flatten().unwrap_or(Answer::None)
+}
+
+async fn send(port: u16, guid: &str, body: &Bytes) -> Option<Answer> {
+    let head = format!(
+        "POST /webhook HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\
+         content-type: application/json\r\nx-github-event: star\r\nx-github-delivery: {guid}\r\n\
+         x-hub-signature-256: {}\r\n\r\n",
+        body.len(),
+        sign(SECRET.as_bytes(), body),
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    // Refused before all was sent: the answer is there all the same.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.write_all(body).await;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    match head.split(' ').nth(1)? {
+        "200" | "202" => {
+            let seq = body.split_once("\"seq\":")?.1;
+            Some(Answer::Acknowledged(seq.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?))
+        }
+        "503" => {
+            assert!(head.to_ascii_lowercase().contains("\r\nretry-after: "), "{head}");
+            Some(Answer::Refused)
+        }
+        other => panic!("{other}: {body}"),
+    }
+}
+
+#[derive(Default)]
+struct Sent {
+    acked: BTreeMap<u64, u64>,
+    refused: u64,
+    unanswered: u64,
+    slowest: Duration,
+}
+
+/// Delivers all of them, so many at once. Whatever is not acknowledged is left out of `acked`.
+async fn flood(port: u16, numbers: Vec<u64>, at_once: u64) -> Sent {
+    let sent = Arc::new(Mutex::new(Sent::default()));
+    let numbers = Arc::new(numbers);
+    let next = Arc::new(AtomicU64::new(0));
+    let senders: Vec<_> = (0..at_once)
+        .map(|_| {
+            let (sent, numbers, next) = (sent.clone(), numbers.clone(), next.clone());
+            tokio::spawn(async move {
+                while let Some(&n) = numbers.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let (body, begun) = (payload(n), Instant::now());
+                    let answer = deliver(port, &format!("guid-{n}"), &body).await;
+                    let mut sent = sent.lock().unwrap();
+                    match answer {
+                        Answer::Acknowledged(seq) => {
+                            sent.slowest = sent.slowest.max(begun.elapsed());
+                            sent.acked.insert(n, seq);
+                        }
+                        Answer::Refused => sent.refused += 1,
+                        Answer::None => sent.unanswered += 1,
+                    }
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    Arc::into_inner(sent).unwrap().into_inner().unwrap()
+}
+
+/// Megabytes: the most that it ever had in memory.
+fn most_memory(service: &Service) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", service.pid().unwrap())).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// Everything that was acknowledged is there, once, as what it was acknowledged.
+fn all_there(s: &Scene, acked: &BTreeMap<u64, u64>) {
+    let view = s.view();
+    for (n, seq) in acked {
+        let kept = &view.entries[usize::try_from(*seq).unwrap()];
+        assert_eq!(kept.key, format!("delivery:guid-{n}"));
+        assert_eq!(kept.bodies["payload"].size, MEGABYTE as u64);
+    }
+    let seqs: BTreeSet<_> = acked.values().collect();
+    assert_eq!(seqs.len(), acked.len());
+}
+
+/// A flood on a disk as it is; then a kill, and GitHub sends again what was not acknowledged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_large_deliveries_is_taken_in_bounded_memory() {
+    let (deliveries, at_once) = if long() { (10_000, 400) } else { (2_000, 200) };
+    let mut s = Scene::started().await;
+    let begun = Instant::now();
+    let mut sent = flood(s.service.port, (0..deliveries).collect(), at_once).await;
+    let (took, memory) = (begun.elapsed(), most_memory(&s.service));
+    let said = format!(
+        "{deliveries} MB, {at_once} at once: {} acknowledged, {} refused, {} unanswered in {took:?}, slowest {:?}, at most {memory} MB",
+        sent.acked.len(),
+        sent.refused,
+        sent.unanswered,
+        sent.slowest
+    );
+    println!("{said}");
+    measured("a flood of large deliveries", &said);
+    s.service.kill9().await;
+    s.service.start().await;
+    all_there(&s, &sent.acked);
+    let mut acked = std::mem::take(&mut sent.acked);
+    for _ in 0..50 {
+        let left: Vec<u64> = (0..deliveries).filter(|n| !acked.contains_key(n)).collect();
+        if left.is_empty() {
+            break;
+        }
+        acked.extend(flood(s.service.port, left, 20).await.acked);
+    }
+    assert_eq!(acked.len() as u64, deliveries);
+    all_there(&s, &acked);
+    println!("after: {} MB", most_memory(&s.service));
+}
