@@ -21,6 +21,7 @@ use common::{
     service::{SECRET, Service},
 };
 use gatelog::simulated_github::sign;
+use shim::Shim;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -173,4 +174,32 @@ async fn a_flood_of_large_deliveries_is_taken_in_bounded_memory() {
     assert_eq!(acked.len() as u64, deliveries);
     all_there(&s, &acked);
     println!("after: {} MB", most_memory(&s.service));
+}
+
+/// GitHub hangs up after ten seconds; a slow disk is no reason that an event is recorded and never judged.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hangs_up_before_the_answer_has_delivered_all_the_same() {
+    let Some(_) = shim::library() else { return };
+    let mut s = Scene::set().await;
+    let data = s.service.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    s.service.start_with(Shim::over(&data).unwrap().delay("sync:.seg:1000").env()).await.unwrap();
+    let mut impatient = vec![];
+    for n in 0..4 {
+        let port = s.service.port;
+        impatient.push(tokio::spawn(async move {
+            let (guid, body) = (format!("guid-{n}"), payload(n));
+            tokio::time::timeout(Duration::from_millis(400), send(port, &guid, &body)).await.is_err()
+        }));
+    }
+    for hung_up in impatient {
+        assert!(hung_up.await.unwrap(), "the disk is not slow");
+    }
+    // Sent again, it is known or taken; and it is judged.
+    let again = flood(s.service.port, (0..4).collect(), 4).await;
+    assert_eq!(again.acked.len(), 4);
+    let view = s.settle().await;
+    for n in 0..4 {
+        assert!(view.decision(&format!("guid-{n}")).is_some(), "guid-{n} was not judged");
+    }
 }
