@@ -27,7 +27,7 @@ pub struct Promise {
 /// The append of this number: an event, mostly with its verdict.
 pub fn drafts(number: u64, largest: usize) -> Vec<Draft> {
     let event = delivery(&format!("guid-{number}"), &body(number, largest));
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         return vec![event];
     }
     vec![event, verdict(Ref::InGroup(0), Decision::Allow)]
@@ -36,7 +36,7 @@ pub fn drafts(number: u64, largest: usize) -> Vec<Draft> {
 /// Bodies of all sizes, most of them small; incompressible enough to tell one page from another.
 fn body(number: u64, largest: usize) -> String {
     let size = (number.wrapping_mul(2_654_435_761) % 1000) as usize * largest / 1000;
-    let size = if number % 4 == 0 { size } else { size / 20 };
+    let size = if number.is_multiple_of(4) { size } else { size / 20 };
     let mut text = format!("{{\"number\":{number},\"text\":\"");
     while text.len() < size {
         text.push_str(&format!("{:x} ", text.len() as u64 * (number + 1)));
@@ -50,8 +50,11 @@ pub fn acknowledge(number: u64, receipts: &[gatelog::ledger::entry::Receipt]) ->
     format!("ACK {number} {}\n", all.join(" "))
 }
 
-/// Number of the append (`-`: it is not one of [`drafts`]) and its entries.
-pub fn acknowledged(line: &str) -> Option<(Option<u64>, Vec<(u64, Hash)>)> {
+/// Number of an append (`None`: it is not one of [`drafts`]) and its entries.
+type Acknowledged = (Option<u64>, Vec<(u64, Hash)>);
+
+/// What a line acknowledges; `-` in place of the number means none.
+pub fn acknowledged(line: &str) -> Option<Acknowledged> {
     let mut words = line.strip_prefix("ACK ")?.split_whitespace();
     let number = words.next()?.parse().ok();
     let mut entries = vec![];
@@ -101,12 +104,12 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
         }
         let mut promised = promised.to_vec();
         promised.push(Promise { seq: size, leaf: new[0].leaf, number: None });
-        if seed % 2 == 0 {
+        if seed.is_multiple_of(2) {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
         }
         let index = ledger.index_snapshot();
         drop(ledger);
-        if seed % 5 == 0 {
+        if seed.is_multiple_of(5) {
             fs::remove_dir_all(dir.join("sled")).map_err(|e| e.to_string())?;
         }
         let ledger = open(dir, sizes, &promised)?;

@@ -286,7 +286,7 @@ impl File {
             // The rest of the last page is zeroed; pages behind it are gone.
             let whole = size.div_ceil(PAGE);
             self.versions.retain(|page, _| *page < whole);
-            if size % PAGE != 0 {
+            if !size.is_multiple_of(PAGE) {
                 self.touch(size - 1, size);
             }
         }
@@ -334,7 +334,7 @@ impl File {
                 n if n < percent => PAGE,
                 n if n < percent + (100 - percent) / 2 => 0,
                 // Torn: its beginning is new, or (a sector is written whole) new by sectors.
-                n if n % 2 == 0 => random.below(PAGE as u64) as usize,
+                n if n.is_multiple_of(2) => random.below(PAGE as u64) as usize,
                 _ => 512 * random.below(8) as usize,
             };
             let n = kept.min(there.len()).min(version.len());
