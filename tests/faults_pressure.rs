@@ -29,6 +29,10 @@ use tokio::{
 
 const MEGABYTE: usize = 1 << 20;
 
+/// Megabytes that the service may have at most: 250 of deliveries in hand, as much again on their way to
+/// the disk and the judges, and its own.
+const MOST_MEMORY: u64 = 1000;
+
 /// GitHub gives up on a delivery after this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -160,6 +164,7 @@ async fn a_flood_of_large_deliveries_is_taken_in_bounded_memory() {
     );
     println!("{said}");
     measured("a flood of large deliveries", &said);
+    assert!(memory < MOST_MEMORY, "{said}");
     s.service.kill9().await;
     s.service.start().await;
     all_there(&s, &sent.acked);
@@ -202,4 +207,33 @@ async fn whoever_hangs_up_before_the_answer_has_delivered_all_the_same() {
     for n in 0..4 {
         assert!(view.decision(&format!("guid-{n}")).is_some(), "guid-{n} was not judged");
     }
+}
+
+/// More than a slow disk can take in the time that GitHub gives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_on_a_slow_disk_is_refused_in_bounded_memory() {
+    let Some(_) = shim::library() else { return };
+    let (deliveries, at_once) = if long() { (4_000, 500) } else { (600, 500) };
+    let mut s = Scene::set().await;
+    let data = s.service.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    s.service.start_with(Shim::over(&data).unwrap().delay("sync:.seg:2000").env()).await.unwrap();
+    let sent = flood(s.service.port, (0..deliveries).collect(), at_once).await;
+    let memory = most_memory(&s.service);
+    let said = format!(
+        "{deliveries} MB, {at_once} at once, fsync 2 s: {} acknowledged, {} refused, {} unanswered, slowest {:?}, at most {memory} MB",
+        sent.acked.len(),
+        sent.refused,
+        sent.unanswered,
+        sent.slowest
+    );
+    println!("{said}");
+    measured("a flood on a slow disk", &said);
+    assert!(sent.refused > 0 && sent.slowest > Duration::from_secs(2), "{said}");
+    assert!(memory < MOST_MEMORY, "{said}");
+    s.service.kill9().await;
+    s.service.start().await;
+    all_there(&s, &sent.acked);
+    let left: Vec<u64> = (0..deliveries).filter(|n| !sent.acked.contains_key(n)).collect();
+    assert_eq!(flood(s.service.port, left.clone(), 20).await.acked.len(), left.len());
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -115,6 +115,7 @@ impl Gate {
             bundle: RwLock::new(Arc::new(bundle)),
             metrics,
             work,
+            waiting: AtomicUsize::new(0),
             pulls: Mutex::new(told.pulls),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
