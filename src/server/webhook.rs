@@ -230,17 +230,25 @@ impl Intake {
     }
 
     async fn collect(&self, mut body: Body, length: Option<usize>) -> Result<Bytes, Refusal> {
-        let mut held = Held { of: self.in_hand.clone(), bytes: 0 };
+        let mut held = Some(Held { of: self.in_hand.clone(), bytes: 0 });
         // A length is a claim: believed up to what costs nothing.
         let mut out = BytesMut::with_capacity(length.unwrap_or(0).min(64 * 1024));
+        let mut received = 0;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refusal::CutOff)?.into_data() else { continue };
-            if out.len() + data.len() > MAX_BODY {
+            received += data.len();
+            if received > MAX_BODY {
                 return Err(Refusal::TooLarge);
             }
-            held.take(data.len())?;
-            out.extend_from_slice(&data);
+            if held.as_mut().is_some_and(|h| h.take(data.len()).is_err()) {
+                // The rest is read and forgotten: whoever is still sending does not hear a refusal.
+                (held, out) = (None, BytesMut::new());
+            }
+            if held.is_some() {
+                out.extend_from_slice(&data);
+            }
         }
+        let held = held.ok_or(Refusal::Busy)?;
         Ok(Bytes::from_owner(InHand { bytes: out.freeze(), _held: held }))
     }
 
