@@ -17,10 +17,10 @@ use std::{
 use bytes::Bytes;
 use common::{
     long, measured,
-    scene::Scene,
+    scene::{REPO, Scene},
     service::{SECRET, Service},
 };
-use gatelog::simulated_github::sign;
+use gatelog::simulated_github::{Route, Webhook, sign};
 use shim::Shim;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -236,4 +236,83 @@ async fn a_flood_on_a_slow_disk_is_refused_in_bounded_memory() {
     all_there(&s, &sent.acked);
     let left: Vec<u64> = (0..deliveries).filter(|n| !sent.acked.contains_key(n)).collect();
     assert_eq!(flood(s.service.port, left.clone(), 20).await.acked.len(), left.len());
+}
+
+/// GitHub does not answer, so nothing can be judged. What is sent meanwhile is recorded, up to a bound;
+/// then it is refused; and all of it is judged once GitHub is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_events_than_can_wait_are_refused_until_some_are_judged() {
+    if !long() {
+        return;
+    }
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let hook = s.gh.with(|w| w.comment("carol", REPO, pr, "A remark")).unwrap().hooks.remove(0);
+    let hold = s.gh.hold(Route::Graphql);
+    let before = most_memory(&s.service);
+    let (refused, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let senders: Vec<_> = (0..64)
+        .map(|_| {
+            let (refused, next, hook, courier) =
+                (refused.clone(), next.clone(), hook.clone(), s.gh.courier());
+            tokio::spawn(async move {
+                let mut acked = vec![];
+                while refused.load(Ordering::Relaxed) < 64 {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let mut hook = Webhook { guid: format!("guid-{n}"), ..hook.clone() };
+                    // Another body, or it would be a replay.
+                    hook.payload["n"] = n.into();
+                    match courier.deliver(&hook).await.unwrap().status {
+                        202 => acked.push(hook.guid),
+                        503 => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                        other => panic!("{other}"),
+                    }
+                }
+                acked
+            })
+        })
+        .collect();
+    let mut acked = vec![];
+    for sender in senders {
+        acked.extend(sender.await.unwrap());
+    }
+    let memory = most_memory(&s.service);
+    let said = format!("{} events wait, then 503; {before} MB before, {memory} MB then", acked.len());
+    println!("{said}");
+    measured("more events than can be judged", &said);
+    assert!(acked.len() >= 20_000 && memory < MOST_MEMORY, "{said}");
+    hold.release();
+    let view = s.settle().await;
+    for guid in &acked {
+        assert!(view.decision(guid).is_some(), "{guid} was not judged");
+    }
+}
+
+/// What the largest payloads become while they are parsed and judged is many times their size.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_payloads_are_judged_in_bounded_memory() {
+    if !long() {
+        return;
+    }
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let hook = s.gh.with(|w| w.comment("carol", REPO, pr, "A remark")).unwrap().hooks.remove(0);
+    let item = serde_json::json!({"id": 1, "name": "src/main.rs", "flags": [true, null, "x"]});
+    let senders: Vec<_> = (0..12)
+        .map(|n| {
+            let (courier, mut hook) = (s.gh.courier(), Webhook { guid: format!("guid-{n}"), ..hook.clone() });
+            hook.payload["pull_request"]["number"] = (1000 + n).into();
+            hook.payload["pad"] = vec![item.clone(); 300_000].into();
+            tokio::spawn(async move { courier.deliver(&hook).await.map(|a| a.status) })
+        })
+        .collect();
+    for sender in senders {
+        println!("{:?}", sender.await.unwrap());
+    }
+    println!("{} MB after intake", most_memory(&s.service));
+    s.settle().await;
+    let memory = most_memory(&s.service);
+    println!("{memory} MB");
 }
