@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
@@ -62,6 +62,13 @@ const PROGRESS_AFTER: Duration = Duration::from_millis(500);
 /// sends a large organisation during an hour of outage.
 const MOST_WAITING: usize = 20_000;
 
+/// Payloads of more bytes than this share [`LARGE_AT_ONCE`] while they are judged: as JSON values, theirs
+/// and the engine's, many small things take up to 45 times as much (measured).
+const LARGE: u64 = 256 << 10;
+
+/// Bytes of large payloads that are judged at once: one of the largest.
+const LARGE_AT_ONCE: usize = 25 << 20;
+
 /// How long a delivery waits while that many do. GitHub gives up after 10 s.
 const WAIT_FOR_JUDGES: Duration = Duration::from_secs(4);
 
@@ -93,6 +100,8 @@ struct Inner {
     work: mpsc::UnboundedSender<Item>,
     /// Events handed to the worker that have no verdict yet.
     waiting: AtomicUsize,
+    /// [`LARGE_AT_ONCE`].
+    large: Semaphore,
     pulls: Mutex<pulls::Pulls>,
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
@@ -206,6 +215,17 @@ impl Gate {
         Ok(())
     }
 
+    /// Waits until the payload of an event may be taken apart; small ones never do.
+    async fn room_for(&self, seq: u64) -> Option<SemaphorePermit<'_>> {
+        let size = self.0.ledger.entry(seq).ok()??.entry.bodies.get("payload")?.size;
+        if size <= LARGE {
+            return None;
+        }
+        let bytes = u32::try_from(size.min(LARGE_AT_ONCE as u64)).unwrap_or(u32::MAX);
+        // Never closed.
+        self.0.large.acquire_many(bytes).await.ok()
+    }
+
     /// Judges an event together with the older "look again" events it stands for, and records the
     /// verdict with everything that follows from it in one atomic group.
     ///
@@ -224,6 +244,7 @@ impl Gate {
     }
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
+        let _room = self.room_for(item.seq).await;
         let begun = Time::now();
         let bundle = self.bundle();
         let attempt = self.0.attempts.begin(item.seq);

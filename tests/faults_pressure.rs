@@ -308,11 +308,15 @@ async fn the_largest_payloads_are_judged_in_bounded_memory() {
             tokio::spawn(async move { courier.deliver(&hook).await.map(|a| a.status) })
         })
         .collect();
+    let mut taken = 0;
     for sender in senders {
-        println!("{:?}", sender.await.unwrap());
+        // 408: this machine could not send it in time.
+        taken += u32::from(sender.await.unwrap().unwrap() == 202);
     }
-    println!("{} MB after intake", most_memory(&s.service));
     s.settle().await;
     let memory = most_memory(&s.service);
-    println!("{memory} MB");
+    let said = format!("{taken} of 16 MB at once, judged: at most {memory} MB");
+    println!("{said}");
+    measured("large payloads judged", &said);
+    assert!(taken > 3 && memory < 2 * MOST_MEMORY, "{said}");
 }

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -116,6 +116,7 @@ impl Gate {
             metrics,
             work,
             waiting: AtomicUsize::new(0),
+            large: Semaphore::new(super::LARGE_AT_ONCE),
             pulls: Mutex::new(told.pulls),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
