@@ -32,7 +32,7 @@ use crate::{
 const MAX_BODY: usize = 25 * 1024 * 1024;
 
 /// Bytes of bodies in memory at once, from the first that is read until the delivery is recorded or
-/// refused: ten of the largest.
+/// refused: ten of the largest. Less while the disk is too slow to record that much in time.
 const MAX_IN_HAND: usize = 10 * MAX_BODY;
 
 /// For a whole body. GitHub gives up on a delivery after 10 s.
@@ -48,7 +48,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
 /// What the intake knows and counts.
 pub struct Intake {
     secrets: Vec<Secret>,
-    in_hand: Arc<AtomicUsize>,
+    in_hand: Arc<InHand>,
     /// Second of the last warning of a bad signature: anyone can cause one.
     warned: AtomicI64,
 }
@@ -162,10 +162,16 @@ async fn take(app: &App, request: Request) -> Result<(String, Received), (String
     match recorded.map_err(|_| Refusal::StoreSlow).and_then(|r| r.map_err(Refusal::Store)) {
         Ok(received) => {
             let Received { seq, duplicate } = received;
+            app.intake.in_hand.was_in_time(bytes);
             tracing::info!(delivery.id = id, event, seq, duplicate, bytes, "received {event} as entry {seq}");
             Ok((event, received))
         }
-        Err(refusal) => Err((event, refusal)),
+        Err(refusal) => {
+            if matches!(refusal, Refusal::StoreSlow) {
+                app.intake.in_hand.was_late();
+            }
+            Err((event, refusal))
+        }
     }
 }
 
@@ -230,7 +236,7 @@ impl Intake {
     }
 
     async fn collect(&self, mut body: Body, length: Option<usize>) -> Result<Bytes, Refusal> {
-        let mut held = Some(Held { of: self.in_hand.clone(), bytes: 0 });
+        let mut held = Some(self.in_hand.clone().none());
         // A length is a claim: believed up to what costs nothing.
         let mut out = BytesMut::with_capacity(length.unwrap_or(0).min(64 * 1024));
         let mut received = 0;
@@ -249,7 +255,7 @@ impl Intake {
             }
         }
         let held = held.ok_or(Refusal::Busy)?;
-        Ok(Bytes::from_owner(InHand { bytes: out.freeze(), _held: held }))
+        Ok(Bytes::from_owner(HeldBody { bytes: out.freeze(), _held: held }))
     }
 
     fn log(&self, event: &str, refusal: &Refusal) {
@@ -264,35 +270,65 @@ impl Intake {
     }
 }
 
-/// A body, and its share of what may be in hand: given back when nobody has its bytes any more.
+/// What is in memory of bodies, and how much may be.
 struct InHand {
+    bytes: AtomicUsize,
+    /// Halved when a delivery was not recorded in time, so that few wait too long and the rest are
+    /// refused at once; grows with each that was. Never under one body.
+    most: AtomicUsize,
+}
+
+impl Default for InHand {
+    fn default() -> Self {
+        Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(MAX_IN_HAND) }
+    }
+}
+
+impl InHand {
+    fn none(self: Arc<Self>) -> Held {
+        Held { of: self, bytes: 0 }
+    }
+
+    fn was_late(&self) {
+        let halved = |most: usize| Some((most / 2).max(MAX_BODY));
+        let _ = self.most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halved);
+    }
+
+    fn was_in_time(&self, bytes: usize) {
+        let grown = |most: usize| (most < MAX_IN_HAND).then(|| (most + bytes).min(MAX_IN_HAND));
+        let _ = self.most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
+    }
+}
+
+/// A body, and its share of what may be in hand: given back when nobody has its bytes any more.
+struct HeldBody {
     bytes: Bytes,
     _held: Held,
 }
 
-impl AsRef<[u8]> for InHand {
+impl AsRef<[u8]> for HeldBody {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// A share of [`MAX_IN_HAND`], given back when dropped.
+/// A share of what may be in hand, given back when dropped.
 struct Held {
-    of: Arc<AtomicUsize>,
+    of: Arc<InHand>,
     bytes: usize,
 }
 
 impl Held {
     fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let before = self.of.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.of.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        if before + bytes > MAX_IN_HAND { Err(Refusal::Busy) } else { Ok(()) }
+        if before + bytes > self.of.most.load(Ordering::Relaxed) { Err(Refusal::Busy) } else { Ok(()) }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -370,16 +406,32 @@ mod tests {
 
     #[test]
     fn bytes_in_hand_are_bounded_and_given_back() {
-        let used = Arc::new(AtomicUsize::new(0));
-        let held = || Held { of: used.clone(), bytes: 0 };
-        let mut all = held();
+        let hand = Arc::<InHand>::default();
+        let mut all = hand.clone().none();
         all.take(MAX_IN_HAND).unwrap();
-        assert!(matches!(held().take(1), Err(Refusal::Busy)));
-        let body = Bytes::from_owner(InHand { bytes: Bytes::from_static(b"{}"), _held: all });
+        assert!(matches!(hand.clone().none().take(1), Err(Refusal::Busy)));
+        let body = Bytes::from_owner(HeldBody { bytes: Bytes::from_static(b"{}"), _held: all });
         let part = body.slice(..1);
         drop(body);
-        assert!(held().take(1).is_err());
+        assert!(hand.clone().none().take(1).is_err());
         drop(part);
-        assert_eq!(used.load(Ordering::Relaxed), 0);
+        assert_eq!(hand.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn less_is_taken_while_the_disk_is_late() {
+        let hand = Arc::<InHand>::default();
+        for _ in 0..20 {
+            hand.was_late();
+        }
+        // The largest body still has its chance.
+        let mut one = hand.clone().none();
+        one.take(MAX_BODY).unwrap();
+        assert!(hand.clone().none().take(1).is_err());
+        drop(one);
+        hand.was_in_time(1000);
+        hand.clone().none().take(MAX_BODY + 1000).unwrap();
+        hand.was_in_time(2 * MAX_IN_HAND);
+        assert!(hand.clone().none().take(MAX_IN_HAND + 1).is_err());
     }
 }
