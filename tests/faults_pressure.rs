@@ -231,6 +231,9 @@ async fn a_flood_on_a_slow_disk_is_refused_in_bounded_memory() {
     );
     println!("{said}");
     measured("a flood on a slow disk", &said);
+    if long() {
+        acknowledges_again(s.service.port).await;
+    }
     assert!(sent.refused > 0 && sent.slowest > Duration::from_secs(2), "{said}");
     assert!(memory < MOST_MEMORY, "{said}");
     s.service.kill9().await;
@@ -238,6 +241,23 @@ async fn a_flood_on_a_slow_disk_is_refused_in_bounded_memory() {
     all_there(&s, &sent.acked);
     let left: Vec<u64> = (0..deliveries).filter(|n| !sent.acked.contains_key(n)).collect();
     assert_eq!(flood(s.service.port, left.clone(), 20).await.acked.len(), left.len());
+}
+
+/// What was taken in hand is written first; then whoever comes is acknowledged again.
+async fn acknowledges_again(port: u16) {
+    let begun = Instant::now();
+    let mut acked = 0;
+    for n in 1_000_000.. {
+        match deliver(port, &format!("later-{n}"), &payload(n)).await {
+            Answer::Acknowledged(_) => acked += 1,
+            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+        if acked == 5 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(180), "{acked} acknowledged");
+    }
+    measured("a slow disk after a flood", &format!("5 acknowledged again after {:?}", begun.elapsed()));
 }
 
 /// GitHub does not answer, so nothing can be judged. What is sent meanwhile is recorded, up to a bound;
