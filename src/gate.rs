@@ -15,12 +15,12 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
@@ -58,6 +58,20 @@ pub(crate) const FRESH: Duration = Duration::from_secs(30);
 /// Nobody waits on "Expected": after this an event without verdict shows as in progress.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
 
+/// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
+/// sends a large organisation during an hour of outage.
+const MOST_WAITING: usize = 20_000;
+
+/// Payloads of more bytes than this share [`LARGE_AT_ONCE`] while they are judged: as JSON values, theirs
+/// and the engine's, many small things take up to 45 times as much (measured).
+const LARGE: u64 = 256 << 10;
+
+/// Bytes of large payloads that are judged at once: one of the largest.
+const LARGE_AT_ONCE: usize = 25 << 20;
+
+/// How long a delivery waits while that many do. GitHub gives up after 10 s.
+const WAIT_FOR_JUDGES: Duration = Duration::from_secs(4);
+
 /// What the gate is told at start.
 pub struct Settings {
     /// Folder of the ledger; `attempts/` is kept there.
@@ -82,7 +96,12 @@ struct Inner {
     bundle: RwLock<Arc<Bundle>>,
     metrics: Arc<Metrics>,
     attempts: attempts::Attempts,
+    /// Bounded by [`MOST_WAITING`] and what follows from those.
     work: mpsc::UnboundedSender<Item>,
+    /// Events handed to the worker that have no verdict yet.
+    waiting: AtomicUsize,
+    /// [`LARGE_AT_ONCE`].
+    large: Semaphore,
     pulls: Mutex<pulls::Pulls>,
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
@@ -134,6 +153,8 @@ pub enum ReceiveError {
     StoreDown(String),
     #[error("gatelog is stopping")]
     Stopping,
+    #[error("too many events wait to be judged")]
+    Behind,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,11 +166,20 @@ impl Gate {
     /// Records a delivery. On return it is durable.
     ///
     /// # Errors
-    /// The store refused; nothing was recorded.
+    /// The store or the judges cannot take more; nothing was recorded.
     pub async fn receive(&self, delivery: Delivery) -> Result<Received, ReceiveError> {
+        let gate = self.clone();
+        // A task of its own: GitHub may hang up while the disk is slow, and what is recorded must also
+        // be judged, because the same delivery sent again is then only a duplicate.
+        let recorded = tokio::spawn(async move { gate.take_in(delivery).await }.in_current_span());
+        recorded.await.unwrap_or_else(|e| Err(ReceiveError::StoreDown(e.to_string())))
+    }
+
+    async fn take_in(&self, delivery: Delivery) -> Result<Received, ReceiveError> {
         if *self.0.stopping.borrow() {
             return Err(ReceiveError::Stopping);
         }
+        self.wait_for_judges().await?;
         let parsed = event::parse(&delivery);
         if let Err(e) = &parsed {
             tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
@@ -173,6 +203,29 @@ impl Gate {
         Ok(Received { seq: first.seq, duplicate: first.duplicate })
     }
 
+    /// Intake slows down to what is judged; if that is not enough, GitHub is told to come again.
+    async fn wait_for_judges(&self) -> Result<(), ReceiveError> {
+        let until = tokio::time::Instant::now() + WAIT_FOR_JUDGES;
+        while self.0.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            if tokio::time::Instant::now() >= until {
+                return Err(ReceiveError::Behind);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until the payload of an event may be taken apart; small ones never do.
+    async fn room_for(&self, seq: u64) -> Option<SemaphorePermit<'_>> {
+        let size = self.0.ledger.entry(seq).ok()??.entry.bodies.get("payload")?.size;
+        if size <= LARGE {
+            return None;
+        }
+        let bytes = u32::try_from(size.min(LARGE_AT_ONCE as u64)).unwrap_or(u32::MAX);
+        // Never closed.
+        self.0.large.acquire_many(bytes).await.ok()
+    }
+
     /// Judges an event together with the older "look again" events it stands for, and records the
     /// verdict with everything that follows from it in one atomic group.
     ///
@@ -191,6 +244,7 @@ impl Gate {
     }
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
+        let _room = self.room_for(item.seq).await;
         let begun = Time::now();
         let bundle = self.bundle();
         let attempt = self.0.attempts.begin(item.seq);
@@ -237,6 +291,7 @@ impl Gate {
         group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
         let receipts = self.append(group).await?;
         self.0.attempts.end(item.seq, attempt);
+        self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
         self.judged(item, older, &looked, seq, &verdict, target);
         for ((at, cause), receipt) in again.iter().zip(receipts.iter().skip(place + 1)) {
@@ -392,6 +447,7 @@ impl Gate {
                 self.0.github.drop_people_cache();
             }
         }
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
         self.watch_progress(&item);
         // The worker only goes when the process stops; then the next start finds the event.
         let _ = self.0.work.send(item);

@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64, atomic::AtomicUsize},
     time::Duration,
 };
 
 use serde_json::json;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
 };
 
@@ -115,6 +115,8 @@ impl Gate {
             bundle: RwLock::new(Arc::new(bundle)),
             metrics,
             work,
+            waiting: AtomicUsize::new(0),
+            large: Semaphore::new(super::LARGE_AT_ONCE),
             pulls: Mutex::new(told.pulls),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),

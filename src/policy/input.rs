@@ -92,9 +92,16 @@ impl Input {
     /// Canonical JSON of the whole input without `event.payload`, which the event entry holds.
     #[must_use]
     pub fn facts_body(&self) -> Vec<u8> {
-        let mut document = self.document.clone();
-        if let Some(Json::Object(event)) = document.get_mut("event") {
-            event.remove("payload");
+        // The payload may have 25 MB: it is not copied to be left out.
+        let without = |key: &'static str, value: &Json| match value {
+            Json::Object(all) => Json::Object(
+                all.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone())).collect(),
+            ),
+            other => other.clone(),
+        };
+        let mut document = without("event", &self.document);
+        if let (Json::Object(document), Some(event)) = (&mut document, self.document.get("event")) {
+            document.insert("event".to_owned(), without("payload", event));
         }
         canonical(&document)
     }

@@ -1,7 +1,10 @@
 //! `POST /webhook`: headers, size, signature; then the delivery is recorded and answered.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,11 +31,16 @@ use crate::{
 /// GitHub sends no larger payload.
 const MAX_BODY: usize = 25 * 1024 * 1024;
 
-/// Bytes of bodies in memory at once whose signature is not known yet: ten of the largest.
-const MAX_UNVERIFIED: usize = 10 * MAX_BODY;
+/// Bytes of bodies in memory at once, from the first that is read until the delivery is recorded or
+/// refused: ten of the largest. Less while the disk is too slow to record that much in time.
+const MAX_IN_HAND: usize = 10 * MAX_BODY;
 
 /// For a whole body. GitHub gives up on a delivery after 10 s.
 const BODY_TIME: Duration = Duration::from_secs(10);
+
+/// For recording a delivery. It is recorded all the same if it takes longer; with the 503 GitHub shows it
+/// as failed, and when it is sent again it is a duplicate.
+const RECORD_TIME: Duration = Duration::from_secs(8);
 
 /// `Retry-After` of a 503, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
@@ -40,14 +48,14 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("10");
 /// What the intake knows and counts.
 pub struct Intake {
     secrets: Vec<Secret>,
-    unverified: AtomicUsize,
+    in_hand: Arc<InHand>,
     /// Second of the last warning of a bad signature: anyone can cause one.
     warned: AtomicI64,
 }
 
 impl Intake {
     pub fn new(secrets: Vec<Secret>) -> Self {
-        Self { secrets, unverified: AtomicUsize::new(0), warned: AtomicI64::new(0) }
+        Self { secrets, in_hand: Arc::default(), warned: AtomicI64::new(0) }
     }
 
     /// At most one warning a second.
@@ -75,8 +83,10 @@ enum Refusal {
     Signature,
     #[error("too much is being received")]
     Busy,
+    #[error("the delivery could not be recorded in time")]
+    StoreSlow,
     #[error("the delivery cannot be recorded now")]
-    Store(#[from] ReceiveError),
+    Store(ReceiveError),
 }
 
 impl Refusal {
@@ -87,14 +97,14 @@ impl Refusal {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Signature => StatusCode::UNAUTHORIZED,
-            Self::Busy | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::StoreSlow | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn outcome(&self) -> telemetry::Intake {
         match self {
             Self::Signature => telemetry::Intake::BadSignature,
-            Self::Busy | Self::Store(_) => telemetry::Intake::Refused,
+            Self::Busy | Self::StoreSlow | Self::Store(_) => telemetry::Intake::Refused,
             _ => telemetry::Intake::Malformed,
         }
     }
@@ -148,13 +158,20 @@ async fn take(app: &App, request: Request) -> Result<(String, Received), (String
     let Head { guid, name, content } = head;
     let (event, id, bytes) = (name.clone(), guid.clone(), body.len());
     let delivery = Delivery { guid, name, content, body, received_at: Time::now() };
-    match app.gate.receive(delivery).await {
+    let recorded = tokio::time::timeout(RECORD_TIME, app.gate.receive(delivery)).await;
+    match recorded.map_err(|_| Refusal::StoreSlow).and_then(|r| r.map_err(Refusal::Store)) {
         Ok(received) => {
             let Received { seq, duplicate } = received;
+            app.intake.in_hand.was_in_time(bytes);
             tracing::info!(delivery.id = id, event, seq, duplicate, bytes, "received {event} as entry {seq}");
             Ok((event, received))
         }
-        Err(e) => Err((event, e.into())),
+        Err(refusal) => {
+            if matches!(refusal, Refusal::StoreSlow) {
+                app.intake.in_hand.was_late();
+            }
+            Err((event, refusal))
+        }
     }
 }
 
@@ -219,24 +236,32 @@ impl Intake {
     }
 
     async fn collect(&self, mut body: Body, length: Option<usize>) -> Result<Bytes, Refusal> {
-        let mut held = Held { of: &self.unverified, bytes: 0 };
+        let mut held = Some(self.in_hand.clone().none());
         // A length is a claim: believed up to what costs nothing.
         let mut out = BytesMut::with_capacity(length.unwrap_or(0).min(64 * 1024));
+        let mut received = 0;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Refusal::CutOff)?.into_data() else { continue };
-            if out.len() + data.len() > MAX_BODY {
+            received += data.len();
+            if received > MAX_BODY {
                 return Err(Refusal::TooLarge);
             }
-            held.take(data.len())?;
-            out.extend_from_slice(&data);
+            if held.as_mut().is_some_and(|h| h.take(data.len()).is_err()) {
+                // The rest is read and forgotten: whoever is still sending does not hear a refusal.
+                (held, out) = (None, BytesMut::new());
+            }
+            if held.is_some() {
+                out.extend_from_slice(&data);
+            }
         }
-        Ok(out.freeze())
+        let held = held.ok_or(Refusal::Busy)?;
+        Ok(Bytes::from_owner(HeldBody { bytes: out.freeze(), _held: held }))
     }
 
     fn log(&self, event: &str, refusal: &Refusal) {
         match refusal {
             Refusal::Store(e) => tracing::error!(event, "a delivery was not recorded: {e}"),
-            Refusal::Busy => tracing::warn!("a delivery was refused: {refusal}"),
+            Refusal::Busy | Refusal::StoreSlow => tracing::warn!("a delivery was refused: {refusal}"),
             Refusal::Signature if self.may_warn(Time::now()) => {
                 tracing::warn!("a delivery was refused: {refusal}")
             }
@@ -245,23 +270,65 @@ impl Intake {
     }
 }
 
-/// A share of [`MAX_UNVERIFIED`], given back when dropped.
-struct Held<'a> {
-    of: &'a AtomicUsize,
-    bytes: usize,
+/// What is in memory of bodies, and how much may be.
+struct InHand {
+    bytes: AtomicUsize,
+    /// Halved when a delivery was not recorded in time, so that few wait too long and the rest are
+    /// refused at once; grows with each that was. Never under one body.
+    most: AtomicUsize,
 }
 
-impl Held<'_> {
-    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let before = self.of.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes += bytes;
-        if before + bytes > MAX_UNVERIFIED { Err(Refusal::Busy) } else { Ok(()) }
+impl Default for InHand {
+    fn default() -> Self {
+        Self { bytes: AtomicUsize::new(0), most: AtomicUsize::new(MAX_IN_HAND) }
     }
 }
 
-impl Drop for Held<'_> {
+impl InHand {
+    fn none(self: Arc<Self>) -> Held {
+        Held { of: self, bytes: 0 }
+    }
+
+    fn was_late(&self) {
+        let halved = |most: usize| Some((most / 2).max(MAX_BODY));
+        let _ = self.most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halved);
+    }
+
+    fn was_in_time(&self, bytes: usize) {
+        let grown = |most: usize| (most < MAX_IN_HAND).then(|| (most + bytes).min(MAX_IN_HAND));
+        let _ = self.most.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown);
+    }
+}
+
+/// A body, and its share of what may be in hand: given back when nobody has its bytes any more.
+struct HeldBody {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A share of what may be in hand, given back when dropped.
+struct Held {
+    of: Arc<InHand>,
+    bytes: usize,
+}
+
+impl Held {
+    fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let before = self.of.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > self.of.most.load(Ordering::Relaxed) { Err(Refusal::Busy) } else { Ok(()) }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -338,13 +405,33 @@ mod tests {
     }
 
     #[test]
-    fn unverified_bytes_are_bounded_and_given_back() {
-        let used = AtomicUsize::new(0);
-        {
-            let mut held = Held { of: &used, bytes: 0 };
-            held.take(MAX_UNVERIFIED).unwrap();
-            assert!(matches!(Held { of: &used, bytes: 0 }.take(1), Err(Refusal::Busy)));
+    fn bytes_in_hand_are_bounded_and_given_back() {
+        let hand = Arc::<InHand>::default();
+        let mut all = hand.clone().none();
+        all.take(MAX_IN_HAND).unwrap();
+        assert!(matches!(hand.clone().none().take(1), Err(Refusal::Busy)));
+        let body = Bytes::from_owner(HeldBody { bytes: Bytes::from_static(b"{}"), _held: all });
+        let part = body.slice(..1);
+        drop(body);
+        assert!(hand.clone().none().take(1).is_err());
+        drop(part);
+        assert_eq!(hand.bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn less_is_taken_while_the_disk_is_late() {
+        let hand = Arc::<InHand>::default();
+        for _ in 0..20 {
+            hand.was_late();
         }
-        assert_eq!(used.load(Ordering::Relaxed), 0);
+        // The largest body still has its chance.
+        let mut one = hand.clone().none();
+        one.take(MAX_BODY).unwrap();
+        assert!(hand.clone().none().take(1).is_err());
+        drop(one);
+        hand.was_in_time(1000);
+        hand.clone().none().take(MAX_BODY + 1000).unwrap();
+        hand.was_in_time(2 * MAX_IN_HAND);
+        assert!(hand.clone().none().take(MAX_IN_HAND + 1).is_err());
     }
 }
