@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 mod secret;
 mod settings;
 
-pub use secret::Secret;
+pub use secret::{Secret, keep_secrets_out_of_core_dumps};
 pub use settings::Origin;
 use settings::{KEYS, Raw, Settings};
 

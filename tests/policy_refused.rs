@@ -52,6 +52,17 @@ fn unknown_functions_show_their_place() {
 }
 
 #[test]
+fn a_package_is_in_one_file() {
+    let file = |name: &str, rule: &str| (name.to_owned(), format!("package a\n\n{rule}\n"));
+    let files = BTreeMap::from([file("a.rego", "x := 1"), file("b.rego", "y contains x")]);
+    let said = evaluate(files, &[], &[]).expect_err("is not refused").to_string();
+    assert!(said.contains("package `a` is in a.rego too"), "{said}");
+    // A test may use the package of what it tests.
+    let files = BTreeMap::from([file("a.rego", "x := 1"), file("a_test.rego", "test_x if x == 1")]);
+    evaluate(files, &[], &[]).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
 fn chance_clock_and_network_are_forbidden() {
     insta::assert_snapshot!(refused("x := http.send({\"method\": \"get\", \"url\": \"a\"})"), @r#"
     a.rego:3:6: `http.send` is not allowed: a verdict must be reproducible; facts are fetched before judging

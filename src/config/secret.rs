@@ -2,6 +2,7 @@
 
 use std::{fmt, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path};
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use zeroize::Zeroizing;
 
 use super::ConfigError;
@@ -63,4 +64,17 @@ pub fn read(what: &str, path: &Path) -> Result<(Secret, Option<String>), ConfigE
         )
     });
     Ok((Secret(bytes), warning))
+}
+
+/// For the whole process, and for those that it starts: no core dump is written. On Linux no other
+/// process of the same user can read its memory either (`ptrace`, `/proc/PID/mem`), and a program
+/// that the kernel pipes core dumps to gets none.
+///
+/// # Errors
+/// The system refuses. Going on is right; the caller says it.
+pub fn keep_secrets_out_of_core_dumps() -> std::io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The JSON inside a delivery, and whether it is JSON that every later reader reads alike.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -49,7 +49,8 @@ pub fn payload_json(media: &str, body: &[u8]) -> Result<serde_json::Value, Parse
 }
 
 /// Walks the whole document: JSON in UTF-8, an object, nested at most [`MAX_DEPTH`] levels, numbers
-/// in range, without the one key that serde_json gives a meaning of its own.
+/// in range, no key twice in one object (readers differ in which one counts), and without the one key
+/// that serde_json gives a meaning of its own.
 pub(super) fn check(json: &[u8]) -> Result<(), ParseError> {
     let start = json.iter().find(|b| !b.is_ascii_whitespace());
     if start.is_some_and(|b| *b != b'{') {
@@ -113,7 +114,15 @@ impl<'de> Visitor<'de> for Walk {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        while map.next_key_seed(Key)?.is_some() {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key_seed(Key)? {
+            if seen.contains(&key) {
+                let key = key.escape_debug();
+                return Err(serde::de::Error::custom(format_args!(
+                    "the key `{key}` stands twice in one object"
+                )));
+            }
+            seen.insert(key);
             map.next_value_seed(inner)?;
         }
         Ok(())
@@ -123,22 +132,22 @@ impl<'de> Visitor<'de> for Walk {
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<(), D::Error> {
+    type Value = String;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<String, D::Error> {
         d.deserialize_str(self)
     }
 }
 
 impl Visitor<'_> for Key {
-    type Value = ();
+    type Value = String;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<(), E> {
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<String, E> {
         if key == PRIVATE_NUMBER {
             return Err(E::custom(format_args!("the key `{PRIVATE_NUMBER}` is not accepted")));
         }
-        Ok(())
+        Ok(key.to_owned())
     }
 }
 
@@ -166,6 +175,9 @@ mod tests {
         // Escaped keys are the same keys.
         assert!(refused(r#"{"\u0024serde_json::private::Number":"1"}"#).contains("private::Number"));
         check(br#"{"a":"$serde_json::private::Number"}"#).unwrap();
+        assert!(refused(r#"{"a":{"b":1,"c":2,"b":3}}"#).contains("`b` stands twice"));
+        assert!(refused(r#"{"a":1,"\u0061":1}"#).contains("`a` stands twice"));
+        check(br#"{"a":{"a":[{"a":1},{"a":1}]}}"#).unwrap();
         assert!(refused(r#"{"a":"\ud800"}"#).contains("hex escape"));
         assert!(check(b"{\"a\":\"\xff\"}").is_err());
         assert!(refused("{\"a\":1e999}").contains("out of range"));

@@ -6,7 +6,10 @@
 //! A bad line is skipped and shown, as on GitHub; a path that only bad lines match is an error, where
 //! GitHub would let anyone approve it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use super::{CodeownersError, Owned};
 
@@ -45,6 +48,36 @@ pub struct Decision<'a> {
     pub bad: Option<&'a str>,
 }
 
+/// Steps of matching that may still be made; when they are used up, the answer is an error.
+///
+/// A file has up to 3 MB and a change 3,000 paths, and both may be written to be slow. Steps and not
+/// seconds, so that the same file and paths always have the same owners.
+#[derive(Debug)]
+pub struct Work(Cell<u64>);
+
+/// For one path that is asked about alone.
+const WORK_OF_ONE: u64 = 10_000_000;
+
+const TOO_MUCH: &str = "the file takes too long to be matched with the changed paths";
+
+impl Work {
+    /// For all paths of a change: a few seconds. 30,000 lines and 3,000 paths take half of it.
+    pub const OF_A_CHANGE: u64 = 500_000_000;
+
+    #[must_use]
+    pub fn new(steps: u64) -> Self {
+        Self(Cell::new(steps))
+    }
+
+    fn step(&self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.0.get() == 0
+    }
+}
+
 impl Rules {
     /// Never fails: what is wrong with a line is kept beside it.
     #[must_use]
@@ -81,10 +114,33 @@ impl Rules {
     /// `None`: no line matches.
     #[must_use]
     pub fn decide(&self, path: &str) -> Option<Decision<'_>> {
-        let segments: Vec<&str> = path.split('/').collect();
-        let matching = || self.rules.iter().rev().filter(|r| r.pattern.matches(&segments));
-        let rule = matching().find(|r| r.bad.is_none()).or_else(|| matching().next())?;
-        Some(Decision { line: rule.line, owners: &rule.owners, bad: rule.bad.as_deref() })
+        self.decide_within(path, &Work::new(WORK_OF_ONE))
+    }
+
+    /// As [`Rules::decide`]; `work` is for all paths of a change together.
+    #[must_use]
+    pub fn decide_within(&self, path: &str, work: &Work) -> Option<Decision<'_>> {
+        let segments: Vec<Vec<char>> = path.split('/').map(|s| s.chars().collect()).collect();
+        let mut bad = None;
+        for rule in self.rules.iter().rev() {
+            work.step();
+            let matches = rule.pattern.matches(&segments, work);
+            if work.is_used_up() {
+                return Some(Decision { line: rule.line, owners: &[], bad: Some(TOO_MUCH) });
+            }
+            match rule.bad {
+                None if matches => return Some(rule.decision()),
+                Some(_) if matches => bad = bad.or(Some(rule)),
+                _ => {}
+            }
+        }
+        bad.map(Rule::decision)
+    }
+}
+
+impl Rule {
+    fn decision(&self) -> Decision<'_> {
+        Decision { line: self.line, owners: &self.owners, bad: self.bad.as_deref() }
     }
 }
 
@@ -248,8 +304,8 @@ impl Pattern {
         Some(format!("`{text}` is not a pattern: {why}"))
     }
 
-    fn matches(&self, path: &[&str]) -> bool {
-        !self.segments.is_empty() && matches(&self.segments, path)
+    fn matches(&self, path: &[Vec<char>], work: &Work) -> bool {
+        !self.segments.is_empty() && matches(&self.segments, path, work)
     }
 }
 
@@ -285,11 +341,21 @@ fn glyphs(name: &str) -> Vec<Glyph> {
 }
 
 /// Glob matching over any alphabet, in time |pattern| × |text| (never exponential: a CODEOWNERS file
-/// is written by people who may not be friends).
-fn glob<P, T>(pattern: &[P], text: &[T], any: impl Fn(&P) -> bool, fits: impl Fn(&P, &T) -> bool) -> bool {
+/// is written by people who may not be friends). Used-up work is no match.
+fn glob<P, T>(
+    pattern: &[P],
+    text: &[T],
+    work: &Work,
+    any: impl Fn(&P) -> bool,
+    fits: impl Fn(&P, &T) -> bool,
+) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut back: Option<(usize, usize)> = None;
     while t < text.len() {
+        work.step();
+        if work.is_used_up() {
+            return false;
+        }
         if p < pattern.len() && any(&pattern[p]) {
             back = Some((p, t));
             p += 1;
@@ -305,21 +371,20 @@ fn glob<P, T>(pattern: &[P], text: &[T], any: impl Fn(&P) -> bool, fits: impl Fn
     pattern[p..].iter().all(any)
 }
 
-fn matches(segments: &[Segment], path: &[&str]) -> bool {
-    let name = |s: &Segment, text: &&str| match s {
+fn matches(segments: &[Segment], path: &[Vec<char>], work: &Work) -> bool {
+    let name = |s: &Segment, text: &Vec<char>| match s {
         Segment::Any => true,
-        Segment::Name(glyphs) => matches_name(glyphs, text),
+        Segment::Name(glyphs) => matches_name(glyphs, text, work),
     };
-    glob(segments, path, |s| *s == Segment::Any, name)
+    glob(segments, path, work, |s| *s == Segment::Any, name)
 }
 
-fn matches_name(glyphs: &[Glyph], name: &str) -> bool {
-    let chars: Vec<char> = name.chars().collect();
+fn matches_name(glyphs: &[Glyph], name: &[char], work: &Work) -> bool {
     let one = |g: &Glyph, c: &char| match g {
         Glyph::Char(want) => want == c,
         Glyph::One | Glyph::Many => true,
     };
-    glob(glyphs, &chars, |g| *g == Glyph::Many, one)
+    glob(glyphs, name, work, |g| *g == Glyph::Many, one)
 }
 
 #[cfg(test)]
@@ -515,12 +580,33 @@ mod tests {
             let parsed = Pattern::parse(&pattern);
             prop_assume!(parsed.bad.is_none());
             let segments: Vec<&str> = path.split('/').collect();
-            prop_assert_eq!(parsed.matches(&segments), plainly(&parsed.segments, &segments));
+            let letters: Vec<Vec<char>> = segments.iter().map(|s| s.chars().collect()).collect();
+            let found = parsed.matches(&letters, &Work::new(WORK_OF_ONE));
+            prop_assert_eq!(found, plainly(&parsed.segments, &segments));
         }
 
         #[test]
         fn never_panics(text in "\\PC{0,80}", path in "\\PC{0,40}") {
             _ = Rules::parse(&text).decide(&path);
         }
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_be_slow_is_an_error_and_not_a_wait() {
+        let (name, star) = ("a".repeat(4000), format!("*{}b", "a".repeat(2000)));
+        let rules = Rules::parse(&format!("{star} @a\n").repeat(1000));
+        let work = Work::new(1_000_000);
+        let d = rules.decide_within(&name, &work).unwrap();
+        assert!(d.bad.is_some_and(|why| why.contains("too long")) && d.owners.is_empty());
+        assert!(
+            owned(&name, Some(d), &Resolved::default()).unwrap().error.is_some(),
+            "nobody may approve it"
+        );
+        // The budget is of all paths together.
+        assert!(rules.decide_within("x", &work).unwrap().bad.is_some());
+        assert!(rules.decide("x").is_none());
+        let started = std::time::Instant::now();
+        assert!(rules.decide(&name).unwrap().bad.is_some());
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     }
 }

@@ -111,6 +111,24 @@ pub(crate) struct Checked {
     pub data: serde_json::Value,
 }
 
+/// A package in several files: regorus sees, through an import, only the rules of some of them, and a
+/// control would lose its denies. Tests may share the package of what they test.
+///
+/// # Errors
+/// The second file of a package.
+fn one_file_each(modules: &[Ref<Module>]) -> Result<(), LoadError> {
+    let mut seen: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    for module in modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
+        let (package, path) = (ast::package(module), module.package.span.source.file().clone());
+        if let Some(other) = seen.insert(package.clone(), path) {
+            let message = format!("package `{}` is in {other} too", ast::dotted(&package));
+            return Err(LoadError::span(&module.package.span, message)
+                .help("keep a package in one file; put what is shared into a package of its own"));
+        }
+    }
+    Ok(())
+}
+
 impl Checked {
     pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
         let mut modules = Vec::new();
@@ -125,6 +143,7 @@ impl Checked {
                 merged.add(path, data::parse(path, text)?)?;
             }
         }
+        one_file_each(&modules)?;
         let names = Names::new(&modules);
         names.check_calls()?;
         names.check_depth()?;

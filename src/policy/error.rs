@@ -4,6 +4,8 @@ use std::fmt;
 
 use regorus::unstable::Span;
 
+use crate::escape::is_invisible;
+
 /// A bundle that cannot be used. `Display` is for people, several lines:
 ///
 /// ```text
@@ -101,9 +103,15 @@ fn excerpt(line: &str, column: u32) -> (String, usize) {
     (plain(&line.chars().skip(skip).take(120).collect::<String>()), at - skip)
 }
 
-/// One line without control characters, which a policy's text could carry to a terminal.
+/// One line of as many characters, in which nothing acts on a terminal or hides: what a policy's text
+/// could carry there.
 pub(crate) fn plain(s: &str) -> String {
-    s.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let shown = |c: char| match c {
+        c if c.is_control() => ' ',
+        c if is_invisible(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    s.chars().map(shown).collect()
 }
 
 /// What regorus says, taken apart: it formats `\n--> file:line:col\n … \nerror: message`.
@@ -157,6 +165,8 @@ mod tests {
         let e = LoadError::at("a\x1b[31m.rego", "x := \"\x1b]0;hi\x07\"", 5, "bad\nthing");
         assert!(!e.to_string().contains('\x1b'));
         assert_eq!(e.to_string().lines().count(), 4);
+        let e = LoadError::at("a.rego", "x if \u{202e}y\u{2066}z", 5, "what");
+        assert!(!e.to_string().chars().any(|c| c != '\n' && is_invisible(c)), "{e}");
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, String>, LoadErr
         if files.last_key_value().is_some_and(|(last, _)| *last >= path) || !is_policy(&path) {
             return Err(bad("is not in order"));
         }
+        if !is_inside(&path) {
+            return Err(bad("names a path that no folder of policies has"));
+        }
         files.insert(path, text);
     }
     if count != Some(files.len() as u64) {
@@ -155,10 +158,47 @@ pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, String>, LoadErr
     Ok(files)
 }
 
+/// What [`read`] could have found: nothing absolute, nothing hidden, no `..`.
+fn is_inside(path: &str) -> bool {
+    let parts = || path.split('/');
+    parts().count() <= MAX_FOLDERS + 1
+        && parts().all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains('\0'))
+}
+
 fn part(rest: &mut &[u8]) -> Option<String> {
     let (length, tail) = rest.split_first_chunk::<8>()?;
     let length = usize::try_from(u64::from_be_bytes(*length)).ok()?;
     let (bytes, tail) = tail.split_at_checked(length)?;
     *rest = tail;
     String::from_utf8(bytes.to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(path: &str) -> Vec<u8> {
+        pack(&BTreeMap::from([(path.to_owned(), "package a".to_owned())]))
+    }
+
+    #[test]
+    fn an_archive_holds_only_paths_that_a_folder_could_have() {
+        for path in ["a.rego", "controls/a/a.rego", "a b/ü.yaml"] {
+            assert_eq!(unpack(&packed(path)).unwrap().len(), 1, "{path}");
+        }
+        let deep = "d/".repeat(MAX_FOLDERS + 1) + "a.rego";
+        for path in
+            ["../a.rego", "/a.rego", "a/../../b.rego", "a//b.rego", "./a.rego", ".a.rego", "a\0.rego", &deep]
+        {
+            let said = unpack(&packed(path)).unwrap_err().to_string();
+            assert!(said.contains("names a path"), "{path}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_not_believed() {
+        let mut archive = MAGIC.to_vec();
+        archive.extend(u64::MAX.to_be_bytes());
+        assert!(unpack(&archive).is_err());
+    }
 }

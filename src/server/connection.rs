@@ -1,22 +1,30 @@
 //! Accepting connections: how many, how long, how they end.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, serve::Listener};
-use hyper::server::conn::http1;
+use hyper::{server::conn::http1, service::Service as _};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
 /// Bounds of one listener.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// Connections at once. More wait in the backlog of the kernel.
+    /// Connections at once. One more takes the place of the one that keeps us waiting longest; if
+    /// none does, it waits.
     connections: usize,
     /// For the whole head of a request, from the first idle moment on: also how long a connection may
     /// stay idle.
@@ -33,6 +41,81 @@ impl Limits {
 /// Largest head of a request; GitHub's are under 2 KB.
 const MAX_HEAD: usize = 16 * 1024;
 
+/// Before another connection is cut, if the one that was cut is not gone.
+const CUT_AGAIN: Duration = Duration::from_millis(50);
+
+/// One connection. A request carries it as an extension.
+#[derive(Clone, Default)]
+pub struct Peer(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    /// A request is in hand and its next step is ours.
+    ours: AtomicBool,
+    told_to_go: AtomicBool,
+    go: Notify,
+}
+
+impl Peer {
+    /// While `work` runs, its next step is the peer's: it may be cut.
+    pub async fn waited_for<F: Future>(&self, work: F) -> F::Output {
+        self.0.ours.store(false, Ordering::Relaxed);
+        let done = work.await;
+        self.0.ours.store(true, Ordering::Relaxed);
+        done
+    }
+
+    /// Ready when it is to be cut.
+    async fn cut(&self) {
+        loop {
+            self.0.go.notified().await;
+            // Its bytes may have come since.
+            if !self.0.ours.load(Ordering::Relaxed) {
+                return;
+            }
+            self.0.told_to_go.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The places of a listener and who holds them, oldest first.
+///
+/// Whoever opens connections and says nothing would otherwise keep GitHub out: 512 places for 10 s
+/// each are not many.
+struct Places {
+    free: Arc<Semaphore>,
+    held: VecDeque<Weak<State>>,
+}
+
+impl Places {
+    /// Waits as long as every connection has a request in hand whose next step is ours.
+    async fn take(&mut self, peer: &Peer) -> Option<OwnedSemaphorePermit> {
+        let slot = loop {
+            let slot = tokio::time::timeout(CUT_AGAIN, self.free.clone().acquire_owned());
+            if self.free.available_permits() == 0 {
+                self.cut_one();
+            }
+            if let Ok(slot) = slot.await {
+                // The semaphore is never closed.
+                break slot.ok();
+            }
+        };
+        self.held.push_back(Arc::downgrade(&peer.0));
+        slot
+    }
+
+    fn cut_one(&mut self) {
+        self.held.retain(|peer| peer.strong_count() > 0);
+        let waits = |peer: &Arc<State>| {
+            !peer.ours.load(Ordering::Relaxed) && !peer.told_to_go.swap(true, Ordering::Relaxed)
+        };
+        if let Some(peer) = self.held.iter().filter_map(Weak::upgrade).find(waits) {
+            tracing::debug!("a connection is cut to make room");
+            peer.go.notify_one();
+        }
+    }
+}
+
 /// Accepts until `stop` turns true, then waits for the requests in hand.
 pub async fn accept<L: Listener>(
     mut listener: L,
@@ -40,20 +123,21 @@ pub async fn accept<L: Listener>(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let free = Arc::new(Semaphore::new(limits.connections));
+    let mut places = Places { free, held: VecDeque::new() };
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         let next = async {
-            // The semaphore is never closed.
-            let slot = slots.clone().acquire_owned().await.ok();
-            (listener.accept().await.0, slot)
+            let (io, peer) = (listener.accept().await.0, Peer::default());
+            let slot = places.take(&peer).await;
+            (io, peer, slot)
         };
         tokio::select! {
             biased;
             () = told(&mut stop) => break,
-            (io, slot) = next => {
-                let serving = serve(io, routes.clone(), limits, stop.clone());
+            (io, peer, slot) = next => {
+                let serving = serve(io, peer, routes.clone(), limits, stop.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(slot);
@@ -70,18 +154,31 @@ async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stopping| *stopping).await;
 }
 
-async fn serve<I>(io: I, routes: Router, limits: Limits, mut stop: watch::Receiver<bool>)
+async fn serve<I>(io: I, peer: Peer, routes: Router, limits: Limits, mut stop: watch::Receiver<bool>)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let (routes, of) = (TowerToHyperService::new(routes), peer.clone());
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
+        let of = of.clone();
+        of.0.ours.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(of.clone());
+        let answer = routes.call(request);
+        async move {
+            let answer = answer.await;
+            of.0.ours.store(false, Ordering::Relaxed);
+            answer
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = peer.cut() => return,
         () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -104,10 +201,19 @@ mod tests {
     use super::*;
 
     async fn server(connections: usize) -> std::net::SocketAddr {
+        server_with(connections, Duration::from_millis(300)).await
+    }
+
+    async fn server_with(connections: usize, head: Duration) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", routing::get(|| async { "ok" }));
-        let limits = Limits { connections, head: Duration::from_millis(300) };
+        let late = || async {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            "late"
+        };
+        let routes =
+            Router::new().route("/", routing::get(|| async { "ok" })).route("/late", routing::get(late));
+        let limits = Limits { connections, head };
         let (sender, stop) = watch::channel(false);
         tokio::spawn(async move {
             accept(listener, routes, limits, stop).await;
@@ -144,16 +250,40 @@ mod tests {
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"));
     }
 
-    #[tokio::test]
-    async fn more_connections_than_allowed_wait_for_their_turn() {
-        let address = server(1).await;
-        let first = TcpStream::connect(address).await.unwrap();
-        let mut second = TcpStream::connect(address).await.unwrap();
-        second.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
-        // The first one is cut for idling, then the second is served.
-        second.read_to_string(&mut answer).await.unwrap();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn whoever_keeps_us_waiting_longest_makes_room() {
+        let address = server_with(2, Duration::from_secs(600)).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nx-slow: ").await.unwrap();
+        let idle = TcpStream::connect(address).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(ask(address, "/").await.ends_with("ok"));
+        assert!(is_cut(slow).await);
+        let mut idle = idle;
+        idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        idle.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("ok"), "{answer}");
-        drop(first);
+    }
+
+    #[tokio::test]
+    async fn a_request_in_hand_is_not_cut() {
+        let address = server_with(2, Duration::from_secs(600)).await;
+        let asked = || tokio::spawn(async move { ask(address, "/late").await });
+        let (a, b) = (asked(), asked());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let started = std::time::Instant::now();
+        assert!(ask(address, "/").await.ends_with("ok"));
+        assert!(started.elapsed() > Duration::from_millis(200), "it waits for a place");
+        assert!(a.await.unwrap().ends_with("late") && b.await.unwrap().ends_with("late"));
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use sha2::Sha256;
 
-use super::App;
+use super::{App, connection::Peer};
 use crate::{
     config::Secret,
     event::{ContentType, Delivery},
@@ -140,7 +140,8 @@ async fn take(app: &App, request: Request) -> Result<(String, Received), (String
     let unknown = |refusal| (String::new(), refusal);
     let (parts, body) = request.into_parts();
     let head = Head::read(&parts.headers).map_err(unknown)?;
-    let body = app.intake.read(&parts.headers, body).await.map_err(unknown)?;
+    let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
+    let body = peer.waited_for(app.intake.read(&parts.headers, body)).await.map_err(unknown)?;
     if !is_signed(&app.intake.secrets, parts.headers.get("x-hub-signature-256"), &body) {
         return Err(unknown(Refusal::Signature));
     }

@@ -25,8 +25,8 @@ use super::{
         mark::{self, Mark},
         reader::{Group, Groups, read_up_to},
         recover::{Recovered, Torn, recover},
-        segment_path,
-        writer::Writer,
+        segment_path, segments,
+        writer::{self, Writer},
     },
     sled::{Value, View},
     wire::Take,
@@ -103,16 +103,17 @@ impl Embedded {
             Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
         };
         let (secret, new_secret) = files::secret(dir).map_err(OpenError::io("reading the secret of", dir))?;
+        let brand_new = begin(dir, &journal, sizes)?;
         let (view, applied, mut rebuilt) = open_view(dir, new_secret)?;
         let recovered = recover(&journal, &witnesses(dir, &journal, applied)?)?;
         if recovered.is_none() && rebuilt.is_some() {
             let what = "there is no journal, but a damaged sled database".into();
             return Err(OpenError::Damaged { at: 0, what });
         }
-        let unclean = recovered.as_ref().is_some_and(|r| r.unsealed.is_some());
+        let unclean = !brand_new && recovered.as_ref().is_some_and(|r| r.unsealed.is_some());
         let Recovered { ledger_id, tip, unsealed, torn } = match recovered {
             Some(recovered) => recovered,
-            None => brand_new()?,
+            None => Recovered { ledger_id: new_id()?, tip: Tip::default(), unsealed: None, torn: None },
         };
         if applied.size == 0 && tip.size > 0 {
             rebuilt.get_or_insert_with(|| "it was missing or empty".into());
@@ -251,6 +252,10 @@ impl Store for Embedded {
         if writer.tip() != expected {
             return Err(StoreError::Stale { expected: expected.size, found: writer.tip().size });
         }
+        let bytes: usize = group.iter().flat_map(|r| &r.bodies).map(|b| b.bytes.len()).sum();
+        if !files::has_room(&self.dir, bytes as u64) {
+            return Err(StoreError::Full);
+        }
         let places = writer.append(group)?;
         // The group is durable. A crash from here on: the next open applies it to sled.
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = writer.stats;
@@ -303,11 +308,26 @@ impl Store for Embedded {
     }
 }
 
-fn brand_new() -> Result<Recovered, OpenError> {
+/// Gives a new ledger its first segment, empty, before anything else is made that can be damaged.
+///
+/// If the power goes before it has its name, the next open begins anew; after, the segment says that a
+/// ledger was begun here. So a sled without any segment is never what a power cut left: a journal was lost.
+fn begin(dir: &Path, journal: &Path, sizes: Sizes) -> Result<bool, OpenError> {
+    let something = !segments(journal).map_err(OpenError::io("listing", journal))?.is_empty()
+        || dir.join("sled").exists()
+        || mark::stopped(journal)?.is_some()
+        || mark::signed(dir)?.is_some();
+    if !something {
+        writer::begin(journal, new_id()?, sizes).map_err(OpenError::io("creating", journal))?;
+    }
+    Ok(!something)
+}
+
+fn new_id() -> Result<[u8; 16], OpenError> {
     let Salt(random) = Salt::random().map_err(|e| OpenError::CannotOpen(format!("no randomness: {e}")))?;
-    let mut ledger_id = [0; 16];
-    ledger_id.copy_from_slice(&random[..16]);
-    Ok(Recovered { ledger_id, tip: Tip::default(), unsealed: None, torn: None })
+    let mut id = [0; 16];
+    id.copy_from_slice(&random[..16]);
+    Ok(id)
 }
 
 /// Everything that can say how much existed.

@@ -25,15 +25,21 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 /// I/O.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    if dir.is_dir() {
-        return Ok(());
-    }
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
+    let sync_parent = || sync_dir(parent.unwrap_or(Path::new(".")));
+    if dir.is_dir() {
+        // Whoever made it may have died before its name was durable. Not everybody may sync a folder
+        // that an administrator made.
+        return match sync_parent() {
+            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied) => Ok(()),
+            synced => synced,
+        };
+    }
     if let Some(parent) = parent {
         create_dir(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(dir)?;
-    sync_dir(parent.unwrap_or(Path::new(".")))
+    sync_parent()
 }
 
 /// Replaces `dir/name` whole: write aside, sync, rename, sync the folder. A crash leaves the old
@@ -54,6 +60,20 @@ pub fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 #[must_use]
 pub fn is_full(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Bytes that stay free: the journal takes no more when others would be out of room. What sled has yet
+/// to apply is a few megabytes; once it has met a full disk, only a restart mends it.
+const KEEP_FREE: u64 = 32 << 20;
+
+/// Whether there is room for `more` bytes in the file system of `dir`. One that does not say is asked by
+/// writing to it.
+#[must_use]
+pub fn has_room(dir: &Path, more: u64) -> bool {
+    match rustix::fs::statvfs(dir) {
+        Ok(s) if s.f_blocks > 0 => s.f_bavail.saturating_mul(s.f_frsize) >= KEEP_FREE + more,
+        _ => true,
+    }
 }
 
 /// Held while the file is open; the kernel frees it when the process dies, however it dies.

@@ -32,6 +32,10 @@ impl Random {
         Self(seed)
     }
 
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// SplitMix64.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -67,7 +67,7 @@ impl Scene {
     }
 
     pub fn view(&self) -> View {
-        View::read(&self.service.dir.join("data"))
+        View::read(&self.service.ledger)
     }
 
     /// Waits until every event has its verdict and every verdict is shown, GitHub's own webhooks about

@@ -24,6 +24,10 @@ const READY: Duration = Duration::from_secs(60);
 
 pub struct Service {
     pub dir: PathBuf,
+    /// Where its ledger is seen from here.
+    pub ledger: PathBuf,
+    /// Program and arguments that start it; empty: it is started directly.
+    pub launcher: Vec<String>,
     /// `listen`
     pub port: u16,
     /// `internal_listen`
@@ -48,7 +52,8 @@ impl Service {
         write_secret(&dir.join("app.pem"), &gh.app_key_pem());
         write_secret(&dir.join("webhook.secret"), SECRET);
         gh.set_hook(&format!("http://127.0.0.1:{port}/webhook"), SECRET);
-        Self { dir: dir.to_owned(), port, internal, child: None }
+        let ledger = dir.join("data");
+        Self { dir: dir.to_owned(), ledger, launcher: vec![], port, internal, child: None }
     }
 
     /// Starts and waits until it is ready.
@@ -61,15 +66,41 @@ impl Service {
 
     /// Starts with `FAILPOINTS` set; it may die at any time from now on.
     pub async fn start_with_failpoints(&mut self, failpoints: &str) -> Result<(), ExitStatus> {
-        self.spawn(&[("FAILPOINTS", failpoints)]);
+        self.start_with([("FAILPOINTS", failpoints)]).await
+    }
+
+    /// Starts with an environment under which it may fail; waits until it is ready or has ended.
+    pub async fn start_with<'a>(
+        &mut self,
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(), ExitStatus> {
+        self.spawn(&env.into_iter().collect::<Vec<_>>());
         self.ready().await
+    }
+
+    /// Starts, and says SIGTERM after so many milliseconds, whether it is ready or not.
+    pub async fn stop_while_starting<'a>(
+        &mut self,
+        env: impl IntoIterator<Item = (&'a str, &'a str)>,
+        after_ms: u64,
+    ) -> ExitStatus {
+        self.spawn(&env.into_iter().collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+        self.stop().await
+    }
+
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
     }
 
     fn spawn(&mut self, env: &[(&str, &str)]) {
         assert!(self.child.is_none(), "it runs already");
         let log = File::options().append(true).create(true).open(self.dir.join("serve.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gatelog"))
-            .args(["serve", "--config"])
+        let words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_gatelog")]);
+        let words: Vec<&str> = words.chain(["serve", "--config"]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg(self.dir.join("gatelog.toml"))
             .envs(env.iter().copied())
             .stdin(Stdio::null())
@@ -145,7 +176,7 @@ impl Service {
 
     /// The last line of `gatelog log verify`, which must succeed.
     pub async fn verify(&self) -> String {
-        let out = self.gatelog(&["log", "verify", "--ledger", "data"]).await;
+        let out = self.gatelog(&["log", "verify", "--ledger", self.ledger.to_str().unwrap()]).await;
         let said = String::from_utf8_lossy(&out.stdout).into_owned();
         let errors = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!(out.status.code(), Some(0), "{said}{errors}");

@@ -80,7 +80,14 @@ test_unowned_path if {
 	allowed(change([file("a.rs", [owned("a.rs", 3, [], [])])], by_bob), owners)
 }
 
+test_owners_are_not_read_unless_asked_for if {
+	unread := change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/gone"])])], by_bob)
+	allowed(unread, p({}))
+	warned(unread, p({})) == set()
+}
+
 test_team_owns if {
+	warned(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_carol), owners) == set()
 	allowed(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_carol), owners)
 	count(denied(change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/pay"])])], by_bob), owners)) == 1
 }

@@ -143,7 +143,7 @@ async fn finish_change(
     }
     let owning = github.owning(at, change, holes).await?;
     if let Some(owning) = &owning {
-        teams.extend(owning.teams(change));
+        teams.extend(owning.teams());
     }
     Ok(owning)
 }

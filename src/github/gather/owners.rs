@@ -13,9 +13,9 @@ use crate::{
     event::Sha,
     facts::{
         Change, Codeowners, CodeownersError,
-        codeowners::{self, Owner, Resolved, Rules},
+        codeowners::{self, Owner, Resolved, Rules, Work},
     },
-    github::{Github, RepoAt, Trouble},
+    github::{Github, RepoAt, Trouble, TroubleKind},
 };
 
 const QUERY: &str = include_str!("../codeowners.graphql");
@@ -52,19 +52,30 @@ impl OwnersFile {
 
 /// Who owns the changed paths, before the owners are looked up.
 pub(super) struct Owning {
-    file: Arc<OwnersFile>,
+    /// Path → the line that decides; absent: none does.
+    decided: BTreeMap<String, Decided>,
     emails: BTreeMap<String, String>,
 }
 
+/// A [`codeowners::Decision`] that outlives the file.
+struct Decided {
+    line: u64,
+    owners: Vec<Owner>,
+    bad: Option<String>,
+}
+
 impl Owning {
+    fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.decided.values().flat_map(|d| &d.owners)
+    }
+
     /// Teams on the lines that decide.
-    pub(super) fn teams(&self, change: &Change) -> BTreeSet<String> {
-        deciding(&self.file.rules, change)
-            .filter_map(|o| match o {
-                Owner::Team(team) => Some(team.clone()),
-                _ => None,
-            })
-            .collect()
+    pub(super) fn teams(&self) -> BTreeSet<String> {
+        let team = |o: &Owner| match o {
+            Owner::Team(team) => Some(team.clone()),
+            _ => None,
+        };
+        self.owners().filter_map(team).collect()
     }
 
     /// Fills `files[].owners`. `no_team`: teams that are not there.
@@ -72,18 +83,33 @@ impl Owning {
         let resolved = Resolved { emails: self.emails.clone(), no_team: no_team.clone() };
         for file in &mut change.files {
             let paths = std::iter::once(&file.filename).chain(&file.previous_filename);
-            let owned = |path: &String| codeowners::owned(path, self.file.rules.decide(path), &resolved);
+            let owned = |path: &String| {
+                let d = self.decided.get(path)?;
+                let decision =
+                    codeowners::Decision { line: d.line, owners: &d.owners, bad: d.bad.as_deref() };
+                codeowners::owned(path, Some(decision), &resolved)
+            };
             file.owners = Some(paths.filter_map(owned).collect());
         }
     }
 }
 
-fn paths(change: &Change) -> impl Iterator<Item = &String> {
-    change.files.iter().flat_map(|f| std::iter::once(&f.filename).chain(&f.previous_filename))
-}
-
-fn deciding<'a>(rules: &'a Rules, change: &'a Change) -> impl Iterator<Item = &'a Owner> {
-    paths(change).filter_map(|path| rules.decide(path)).flat_map(|d| d.owners)
+/// Matches all changed paths, on a thread that may take its time.
+async fn decide(file: Arc<OwnersFile>, change: &Change) -> Result<BTreeMap<String, Decided>, Trouble> {
+    let changed = change.files.iter().flat_map(|f| std::iter::once(&f.filename).chain(&f.previous_filename));
+    let paths: BTreeSet<String> = changed.cloned().collect();
+    let matching = move || {
+        let work = Work::new(Work::OF_A_CHANGE);
+        let decided = |path: String| {
+            let d = file.rules.decide_within(&path, &work)?;
+            let (owners, bad) = (d.owners.to_vec(), d.bad.map(str::to_owned));
+            Some((path, Decided { line: d.line, owners, bad }))
+        };
+        paths.into_iter().filter_map(decided).collect()
+    };
+    tokio::task::spawn_blocking(matching)
+        .await
+        .map_err(|e| Trouble::new(TroubleKind::Unavailable, format!("code owners could not be matched: {e}")))
 }
 
 impl Github {
@@ -177,18 +203,21 @@ impl Github {
                 return Ok(None);
             }
         };
-        let mut emails = BTreeMap::new();
-        for owner in deciding(&file.rules, change) {
-            if let Owner::Email(email) = owner
-                && !emails.contains_key(email)
-                && let Some(login) = self.login_of(at, &commit, email).await?
-            {
-                emails.insert(email.clone(), login);
+        let decided = decide(Arc::clone(&file), change).await?;
+        let mut owning = Owning { decided, emails: BTreeMap::new() };
+        let email = |o: &Owner| match o {
+            Owner::Email(email) => Some(email.clone()),
+            _ => None,
+        };
+        let emails: BTreeSet<String> = owning.owners().filter_map(email).collect();
+        for email in emails {
+            if let Some(login) = self.login_of(at, &commit, &email).await? {
+                owning.emails.insert(email, login);
             }
         }
         let errors = file.errors();
         change.codeowners = Some(Codeowners { path: file.path.map(str::to_owned), sha: commit, errors });
-        Ok(Some(Owning { file, emails }))
+        Ok(Some(owning))
     }
 
     async fn owners_file(

@@ -7,7 +7,7 @@
 //! * fewer entries than the applied view, the mark of a clean stop or the last signed size know of.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt as _,
     path::Path,
@@ -75,6 +75,9 @@ pub fn recover(dir: &Path, witnessed: &[Witnessed]) -> Result<Option<Recovered>,
     }
     let Some(End { ledger_id, tip, unsealed }) = end else { return Ok(None) };
     let torn = unsealed.map(|(u, tail)| mend(dir, u.first, tip, tail)).transpose()?.flatten();
+    if let Some(&last) = firsts.last() {
+        make_durable(dir, last).map_err(JournalError::io("syncing", dir))?;
+    }
     Ok(Some(Recovered { ledger_id, tip, unsealed: unsealed.map(|(u, _)| u), torn }))
 }
 
@@ -166,6 +169,15 @@ fn check_witnessed(end: Option<&End>, witnessed: &[Witnessed]) -> Result<(), Jou
         }
     }
     Ok(())
+}
+
+/// A process that died (and left the power on) may have left what it had not synced: a whole frame, a
+/// seal, the name of the last segment. From here on it counts: a duplicate is acknowledged by it, sled
+/// takes it over, later segments follow it. If the power went then, all of these would know more than
+/// the journal. Segments before the last were synced before the next one had its name.
+fn make_durable(dir: &Path, last: u64) -> io::Result<()> {
+    File::open(segment_path(dir, last))?.sync_all()?;
+    files::sync_dir(dir)
 }
 
 /// Zeroes a torn write, durably: otherwise a shorter frame written over it would leave its end

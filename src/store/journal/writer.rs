@@ -12,7 +12,7 @@ use std::{
 use super::{
     Sizes,
     fill::{Fill, Filler},
-    frame::{self, FRAME_HEADER, SEAL, SEGMENT_HEADER, Seal, SegmentHeader},
+    frame::{self, SEAL, SEGMENT_HEADER, Seal, SegmentHeader},
     mark,
     recover::Unsealed,
     segment_path,
@@ -157,6 +157,14 @@ impl Writer {
     }
 }
 
+/// Creates the first segment of a new ledger.
+///
+/// # Errors
+/// I/O.
+pub fn begin(dir: &Path, ledger_id: [u8; 16], sizes: Sizes) -> io::Result<()> {
+    Active::create(dir, ledger_id, Tip::default(), sizes).map(drop)
+}
+
 impl Active {
     /// Creates the segment aside, syncs it, gives it its name, syncs the folder: a segment with a
     /// name has a whole header. A crash before leaves a `.new` file that the next open removes.
@@ -200,25 +208,48 @@ impl Active {
         Ok(Self { file, fill, first, position, frames })
     }
 
-    /// Writes a frame and syncs it. A full disk shows while room is made, before the frame is
-    /// begun; any error after that leaves it unknown whether the frame is there.
+    /// Writes a frame and syncs it. A full disk shows while room is made or the frame is written; any
+    /// other error after the room was made leaves it unknown whether the frame is there.
     fn write(&mut self, frame: &[u8]) -> Result<(), StoreError> {
         let end = self.position + frame.len() as u64;
         self.fill.reserve(end).map_err(|e| full_or_fatal("making room in the journal", &e))?;
-        self.write_and_sync(frame).map_err(|e| fatal("writing the journal", &e))?;
+        if let Err((written, e)) = self.write_frame(frame) {
+            return Err(if files::is_full(&e) { self.take_back(written) } else { fatal(WRITING, &e) });
+        }
+        self.sync().map_err(|e| fatal(WRITING, &e))?;
         self.position = end;
         self.frames += 1;
         Ok(())
     }
 
-    fn write_and_sync(&self, frame: &[u8]) -> io::Result<()> {
-        fail_at("journal.write.before")?;
-        if let Err(e) = fail_at("journal.write.torn") {
-            self.file
-                .write_all_at(&frame[..FRAME_HEADER + (frame.len() - FRAME_HEADER) / 2], self.position)?;
-            return Err(e);
+    /// The error comes with how many bytes were written.
+    fn write_frame(&self, frame: &[u8]) -> Result<(), (usize, io::Error)> {
+        fail_at("journal.write.before").map_err(|e| (0, e))?;
+        let torn = fail_at("journal.write.torn");
+        let end = if torn.is_err() { frame.len() / 2 } else { frame.len() };
+        let mut done = 0;
+        while done < end {
+            match self.file.write_at(&frame[done..end], self.position + done as u64) {
+                Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err((done, e)),
+            }
         }
-        self.file.write_all_at(frame, self.position)?;
+        torn.map_err(|e| (done, e))
+    }
+
+    /// File systems that never write in place can be full even where there was room. The part of the
+    /// frame that was written becomes zeros again before anything is written over it; the next sync
+    /// makes both durable. A crash before leaves a torn write, as any other.
+    fn take_back(&self, written: usize) -> StoreError {
+        match self.file.write_all_at(&vec![0; written], self.position) {
+            Ok(()) => StoreError::Full,
+            Err(e) => fatal("the disk is full; taking back what was written to the journal", &e),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
         fail_at("journal.sync.before")?;
         self.file.sync_data()?;
         fail_at("journal.sync.after")
@@ -236,6 +267,9 @@ impl Active {
     fn seal(&mut self, tip: Tip) -> io::Result<()> {
         fail_at("journal.seal.before")?;
         self.fill.close_at(self.position)?;
+        // Without this, the power could go when the seal is on the disk and the new length is not: a
+        // whole seal with zeros behind it, which nothing but damage explains.
+        self.file.sync_all().map_err(failed_sync)?;
         let length = self.position + SEAL as u64;
         let seal = Seal { next: tip.size, frames: self.frames, leaf: tip.leaf, length };
         self.file.write_all_at(&seal.encode(), self.position)?;
@@ -243,6 +277,8 @@ impl Active {
         fail_at("journal.seal.after")
     }
 }
+
+const WRITING: &str = "writing the journal";
 
 /// After a failed sync nobody knows what is on the disk: never to be taken for a full disk.
 fn failed_sync(e: io::Error) -> io::Error {

@@ -1,0 +1,307 @@
+//! Power cuts at any step of real runs: nothing that was acknowledged is lost, and service goes on.
+//!
+//! See `tests/powercut/mod.rs` for how it works and how a feature is added. 300 states in a plain run,
+//! thousands with `GATELOG_EFFORT=long`; the seed is printed, `GATELOG_SEED` repeats a run's states.
+
+mod common;
+#[path = "powercut/mod.rs"]
+mod lab;
+mod ledger_util;
+mod shim;
+
+use std::{fs, io::Write as _, path::Path, time::Duration};
+
+use common::{
+    Random, long, measured,
+    scene::{REPO, Scene},
+};
+use gatelog::{
+    ledger::{
+        AppendError, Ledger,
+        entry::{Hash, Receipt},
+    },
+    store::{embedded::OpenError, journal::reader::Groups},
+    time::Time,
+};
+use lab::{
+    Player, Run, Task,
+    check::{LARGEST, acknowledge, drafts},
+    trace::{self, Step},
+};
+use shim::Shim;
+
+// ---- The driver: a process of its own that appends to a ledger and says what was acknowledged.
+
+#[test]
+#[ignore = "run by the lab as a process of its own"]
+fn child() {
+    let Ok(task) = std::env::var("POWERCUT_TASK") else { return };
+    let task: Task = serde_json::from_str(&task).unwrap();
+    let dir = std::env::var("POWERCUT_LEDGER").unwrap();
+    // Ends the line that the test runner has begun.
+    say("\n");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    runtime.block_on(work(&task, Path::new(&dir)));
+}
+
+async fn work(task: &Task, dir: &Path) {
+    if task.forget_sled {
+        let _ = fs::remove_dir_all(dir.join("sled"));
+    }
+    let (ledger, _) = match Ledger::open_sized(dir, task.sizes(), Time::now) {
+        Ok(opened) => opened,
+        Err(OpenError::CannotOpen(_)) => std::process::exit(5),
+        Err(e) => panic!("{e}"),
+    };
+    let last = task.first + task.count;
+    let lanes = task.at_once.max(1);
+    let appending: Vec<_> = (0..lanes)
+        .map(|lane| {
+            let (ledger, first) = (ledger.clone(), task.first + lane);
+            tokio::spawn(async move {
+                for number in (first..last).step_by(lanes as usize) {
+                    say(&acknowledge(number, &stored(&ledger, number).await));
+                }
+            })
+        })
+        .collect();
+    for lane in appending {
+        lane.await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(task.linger_ms)).await;
+    if task.close {
+        // What fails here was acknowledged all the same.
+        let _ = ledger.close().await;
+    }
+}
+
+/// A full disk is waited for; anything worse ends the process, as it ends the service.
+async fn stored(ledger: &Ledger, number: u64) -> Vec<Receipt> {
+    loop {
+        match ledger.append(drafts(number, LARGEST)).await {
+            Ok(receipts) => return receipts,
+            Err(AppendError::Full) => tokio::time::sleep(Duration::from_millis(2)).await,
+            Err(AppendError::Fatal(_)) => std::process::exit(5),
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+// ---- Scripts
+
+/// Segments of a few groups each, and little filled ahead: rolls and fills all the time.
+const SMALL: Task = Task {
+    first: 0,
+    count: 0,
+    at_once: 1,
+    segment: 30_000,
+    ahead: 6_000,
+    forget_sled: false,
+    linger_ms: 0,
+    close: false,
+};
+
+/// Plays; returns a task with the sizes that it used.
+type Script = fn(&mut Player, &mut Random) -> Task;
+
+/// Load from several sides, then the process just goes.
+fn appends(p: &mut Player, _: &mut Random) -> Task {
+    let task = Task { count: 60, at_once: 8, segment: 4 << 20, ahead: 64 << 10, linger_ms: 700, ..SMALL };
+    p.child(&task, p.shim());
+    task
+}
+
+fn clean_stops(p: &mut Player, _: &mut Random) -> Task {
+    for first in [0, 5, 5, 9] {
+        let count = if p.acked == first { 4 } else { 0 };
+        p.child(&Task { first, count, close: true, ..SMALL }, p.shim());
+    }
+    SMALL
+}
+
+fn segments_roll(p: &mut Player, _: &mut Random) -> Task {
+    p.child(&Task { count: 70, at_once: 3, ..SMALL }, p.shim());
+    p.child(&Task { first: 70, count: 10, close: true, ..SMALL }, p.shim());
+    SMALL
+}
+
+/// Processes that die one after the other, each sent again what the one before may have stored.
+fn crashes(p: &mut Player, random: &mut Random) -> Task {
+    for _ in 0..8 {
+        let task = Task { first: p.acked.saturating_sub(2), count: 12, close: true, ..SMALL };
+        p.child(&task, p.shim().die_at(1 + random.below(70)));
+    }
+    SMALL
+}
+
+fn sled_made_again(p: &mut Player, random: &mut Random) -> Task {
+    p.child(&Task { count: 12, linger_ms: 600, ..SMALL }, p.shim());
+    let task = Task { first: 10, count: 6, forget_sled: true, ..SMALL };
+    p.child(&task, p.shim().die_at(30 + random.below(60)));
+    p.child(&Task { first: p.acked, count: 6, close: true, ..SMALL }, p.shim());
+    SMALL
+}
+
+/// A disk that is full now and then, or breaks, at writes of any kind.
+fn bad_disks(p: &mut Player, random: &mut Random) -> Task {
+    for what in ["ENOSPC", "short", "EIO", "ENOSPC", "short"] {
+        let (file, n) = (["journal", "sled", "", "journal"][random.below(4) as usize], 1 + random.below(40));
+        let fault = format!("write:{file}:{n}:{}:{what}", 1 + random.below(3));
+        let task = Task { first: p.acked.saturating_sub(1), count: 12, close: true, ..SMALL };
+        p.child(&task, p.shim().fault(&fault));
+    }
+    SMALL
+}
+
+/// A script is played once and cut at `states` places; for long, again and again, because where
+/// processes die differs.
+fn survives(name: &str, script: Script, states: usize) {
+    rounds(name, |random| {
+        let run = played(script, random);
+        run.all_survive(name, &run.random_cuts(states, random))
+    });
+}
+
+fn played(script: Script, random: &mut Random) -> Run {
+    let mut player = Player::new();
+    let task = script(&mut player, random);
+    player.done(task.sizes())
+}
+
+fn rounds(name: &str, mut round: impl FnMut(&mut Random) -> u64) {
+    if shim::library().is_none() {
+        return;
+    }
+    let mut random = Random::seeded(name);
+    let survived: u64 = (0..if long() { 20 } else { 1 }).map(|_| round(&mut random)).sum();
+    println!("{name}: {survived} states, nothing lost");
+    measured(&format!("power cuts: {name}"), &format!("{survived} states, nothing lost"));
+}
+
+#[test]
+fn a_power_cut_under_load() {
+    survives("appends", appends, 40);
+}
+
+#[test]
+fn a_power_cut_around_a_clean_stop() {
+    survives("clean stops", clean_stops, 40);
+}
+
+#[test]
+fn a_power_cut_while_segments_roll() {
+    survives("segments roll", segments_roll, 45);
+}
+
+#[test]
+fn a_power_cut_after_deaths() {
+    survives("crashes", crashes, 50);
+}
+
+#[test]
+fn a_power_cut_while_sled_is_made_again() {
+    survives("sled made again", sled_made_again, 30);
+}
+
+#[test]
+fn a_power_cut_on_a_disk_that_fails() {
+    survives("bad disks", bad_disks, 35);
+}
+
+/// The power goes, comes back, and goes again while the ledger is mended and goes on.
+#[test]
+fn a_power_cut_after_a_power_cut() {
+    rounds("again", |random| {
+        let script = [crashes, segments_roll, clean_stops][random.below(3) as usize];
+        let first = played(script, random);
+        let mut survived = 0;
+        for cut in first.random_cuts(5, random) {
+            let mut again = None;
+            first.found(cut.rule, &[cut], |found| again = Some(Player::on(found.image, found.promised)));
+            let mut player = again.unwrap();
+            let task = Task { first: player.acked.saturating_sub(1), count: 3, close: true, ..SMALL };
+            player.child(&task, player.shim());
+            let run = player.done(SMALL.sizes());
+            survived += run.all_survive("again", &run.random_cuts(8, random));
+        }
+        survived
+    });
+}
+
+// ---- The service itself
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_of_the_service() {
+    if shim::library().is_none() {
+        return;
+    }
+    let mut random = Random::seeded("service");
+    let mut s = Scene::set().await;
+    let data = s.service.dir.join("data");
+    fs::create_dir(&data).unwrap();
+    let recorded = s.service.dir.join("trace");
+    let shim = Shim::over(&data).unwrap().trace(&recorded);
+    for n in 0..2 {
+        s.service.start_with(shim.env()).await.unwrap();
+        let pr = s.pull(&format!("topic-{n}"), "A door").await;
+        s.act(|w| w.approve("bob", REPO, pr)).await;
+        s.settle().await;
+        // Dies the first time, stops the second.
+        if n == 0 {
+            s.service.kill9().await;
+        } else {
+            assert_eq!(s.service.stop().await.code(), Some(0), "{}", s.service.log());
+        }
+    }
+    let leaves = leaves(&data.join("journal"));
+    let run = Run::of_service(trace::read(&recorded), &leaves);
+    let promised = run.steps.iter().filter(|s| matches!(s, Step::Ack(a) if !a.is_empty())).count();
+    assert!(promised >= 6, "{promised} acknowledgements were seen");
+    let cuts = run.random_cuts(if long() { 400 } else { 20 }, &mut random);
+    let survived = run.all_survive("service", &cuts);
+    // And the service itself goes on from some of them.
+    for cut in &cuts[..if long() { 12 } else { 1 }] {
+        let mut image = None;
+        run.found(cut.rule, &[*cut], |found| image = Some(found.image));
+        fs::remove_dir_all(&data).unwrap();
+        image.unwrap().write(&data);
+        s.service.start().await;
+        s.pull(&format!("after-{}", cut.seed), "A window").await;
+        s.settle().await;
+        assert_eq!(s.service.stop().await.code(), Some(0), "{cut:?}: {}", s.service.log());
+        s.service.verify().await;
+    }
+    measured("power cuts: service", &format!("{survived} states, nothing lost"));
+}
+
+fn leaves(journal: &Path) -> Vec<Hash> {
+    let mut groups = Groups::open(journal).unwrap().unwrap();
+    let mut all = vec![];
+    while let Some(group) = groups.next_group().unwrap() {
+        all.extend(group.leaves);
+    }
+    all
+}
+
+/// A lab that finds nothing proves nothing: here it must.
+#[test]
+fn a_ledger_that_does_not_sync_is_found_out() {
+    if shim::library().is_none() {
+        return;
+    }
+    let mut random = Random::new(1);
+    for lie in ["sync:.seg:1:0:lie", "sync:journal:1:0:lie"] {
+        let mut player = Player::new();
+        player.child(&Task { count: 20, ..SMALL }, player.shim().fault(lie));
+        let run = player.done(SMALL.sizes());
+        let (_, lost) = run.survivors("no sync", &run.random_cuts(20, &mut random));
+        assert!(!lost.is_empty(), "{lie} was not noticed");
+    }
+}
