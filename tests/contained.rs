@@ -16,6 +16,7 @@ use gatelog::{
     verdict::{Control, Outcome, Verdict},
 };
 use serde_json::{Value, json};
+use tokio::sync::RwLock;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_gatelog");
 
@@ -59,9 +60,12 @@ fn text(n: usize) -> String {
     doubled("\"A\"", |v| format!("concat(\"\", [{v}, {v}])"), n)
 }
 
-async fn pool(count: usize) -> Judge {
+fn pool(count: usize) -> Judge {
     Judge::in_processes_of(Path::new(PROGRAM), count).unwrap()
 }
+
+/// Held alone by tests that look at, or kill, all judge processes of this program.
+static PROCESSES: RwLock<()> = RwLock::const_new(());
 
 fn control<'v>(verdict: &'v Verdict, name: &str) -> &'v Control {
     verdict.controls.iter().find(|c| c.id == name).unwrap()
@@ -73,7 +77,8 @@ fn message(control: &Control) -> &str {
 
 /// The control is an error with one of these texts; the bystanders answer; so does the next event.
 async fn contained(rules: &str, limits: &[&str]) {
-    let (judge, bundle) = (pool(2).await, bundle(rules));
+    let _shared = PROCESSES.read().await;
+    let (judge, bundle) = (pool(2), bundle(rules));
     judge.prepare(&bundle).await.unwrap();
     let began = Instant::now();
     let verdict = judge.judge(bundle.clone(), hurt()).await;
@@ -102,7 +107,8 @@ async fn strings_without_end_hit_the_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_string_is_only_a_large_string() {
-    let (judge, bundle) = (pool(1).await, bundle(&format!("{}\ndeny contains v27", text(27))));
+    let _shared = PROCESSES.read().await;
+    let (judge, bundle) = (pool(1), bundle(&format!("{}\ndeny contains v27", text(27))));
     let verdict = judge.judge(bundle.clone(), hurt()).await;
     assert_eq!(control(&verdict, "m_hurts").outcome, Outcome::Deny, "{:?}", control(&verdict, "m_hurts"));
     bystanders(&verdict);
@@ -159,7 +165,8 @@ async fn what_hurts_in_needs_hurts_no_other() {
         "{}\nneeds contains {{\"fact\": \"reviews\"}} if v40 != \"\"\ndeny contains \"x\" if 1 == 2\n",
         text(40)
     );
-    let (judge, bundle) = (pool(1).await, bundle(&rules));
+    let _shared = PROCESSES.read().await;
+    let (judge, bundle) = (pool(1), bundle(&rules));
     assert!(judge.needs(bundle.clone(), hurt()).await.is_empty());
     let verdict = judge.judge(bundle, hurt()).await;
     assert!(message(control(&verdict, "m_hurts")).contains("limit of memory"), "{verdict:?}");
@@ -208,7 +215,8 @@ async fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_judge_process_has_nothing_but_its_pipes() {
-    let (judge, bundle) = (pool(1).await, bundle("deny contains 1 if 1 == 2"));
+    let _alone = PROCESSES.write().await;
+    let (judge, bundle) = (pool(1), bundle("deny contains 1 if 1 == 2"));
     let before = children(std::process::id());
     println!("{}", judge.prepare(&bundle).await.unwrap());
     let new: Vec<u32> =
@@ -240,7 +248,8 @@ async fn a_judge_process_has_nothing_but_its_pipes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_killed_from_outside_costs_no_verdict() {
-    let (judge, bundle) = (pool(1).await, bundle("deny contains 1 if 1 == 2"));
+    let _alone = PROCESSES.write().await;
+    let (judge, bundle) = (pool(1), bundle("deny contains 1 if 1 == 2"));
     judge.prepare(&bundle).await.unwrap();
     let expected = bundle.judge(&hurt());
     for _ in 0..5 {

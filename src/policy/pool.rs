@@ -56,7 +56,7 @@ impl Judge {
         Ok(Self(Front::Threads(jobs)))
     }
 
-    /// Judges in `count` processes of this program, limited in memory and time and without files and
+    /// Judges in processes of this program, one more than `count`, limited in memory and time and without files and
     /// network.
     ///
     /// # Errors

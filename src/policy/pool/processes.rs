@@ -1,8 +1,9 @@
 //! Judge processes, started ahead, each with the bundle loaded, each judging one input at a time.
 //!
 //! A request that takes long moves to a second lane, with less priority, so that it does not stand in
-//! the way of the others; where that lane is full it is broken off and waits for its turn there. There
-//! are never more than twice as many requests at work as there are cores.
+//! the way of the others; where that lane is full it is broken off and waits for its turn there. Slow
+//! ones have half of the cores at most, quick ones one process more than there are cores: one that is
+//! about to turn out slow keeps nobody waiting.
 
 use std::{
     ops::Range,
@@ -23,7 +24,7 @@ use crate::policy::{
 };
 
 /// After this a request moves to the slow lane. A judgement usually takes a few milliseconds.
-const QUICK: Duration = Duration::from_millis(500);
+const QUICK: Duration = Duration::from_millis(250);
 /// Controls that may be stopped in one request; the others are `error` then. Each costs seconds.
 const MOST_STOPPED: usize = 8;
 
@@ -34,6 +35,7 @@ pub(crate) struct Processes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     starter: Starter,
+    /// Of processes that stand ready.
     count: usize,
     quick: Arc<Semaphore>,
     slow: Arc<Semaphore>,
@@ -74,18 +76,20 @@ enum Broken {
 }
 
 impl Processes {
+    /// For so many cores.
+    ///
     /// # Errors
     /// Not even a thread can be started.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub(crate) fn new(program: &Path, count: usize) -> std::io::Result<Self> {
-        let count = count.max(1);
+        let (count, slow) = (count.max(1) + 1, count.div_ceil(2).max(1));
         Ok(Self(Arc::new(Inner {
             starter: Starter::new(program)?,
             count,
             quick: Arc::new(Semaphore::new(count)),
-            slow: Arc::new(Semaphore::new(count)),
+            slow: Arc::new(Semaphore::new(slow)),
             ready: Mutex::default(),
         })))
     }
@@ -129,7 +133,11 @@ impl Processes {
             let controls = if suspect { at..at + 1 } else { at..count };
             match self.run(&mut lane, bundle, &mut question, controls, suspect, &mut said).await {
                 Ok(()) => suspect = false,
-                Err(Broken::Again) => lane = self.slow_lane().await?,
+                Err(Broken::Again) => {
+                    // Out of the way first.
+                    drop(lane);
+                    lane = self.slow_lane().await?;
+                }
                 Err(Broken::Unread) => suspect = true,
                 Err(Broken::Never(why)) => return Err(why),
                 Err(Broken::Limit(limit)) => {

@@ -212,13 +212,13 @@ impl Worker {
         }
     }
 
-    /// Lets others go first: a third of a turn while all cores are busy. It cannot be taken back.
+    /// Lets others go first: a tenth of a turn while all cores are busy. It cannot be taken back.
     pub(crate) fn slow_down(&mut self) {
         let pid =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let (false, Some(group)) = (self.slowed, pid) {
             // It may have ended.
-            let _ = rustix::process::setpriority_pgrp(Some(group), 5);
+            let _ = rustix::process::setpriority_pgrp(Some(group), 10);
         }
         self.slowed = true;
     }
