@@ -32,6 +32,7 @@ mod pool;
 mod re2;
 mod rewrite;
 pub mod testing;
+mod yaml;
 
 pub use bundle::Bundle;
 pub use engine::{ENGINE, TIME_LIMIT};

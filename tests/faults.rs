@@ -475,7 +475,8 @@ async fn a_damaged_sled_is_made_again_and_that_is_recorded() {
     lab.something().await;
     lab.all_is_well().await;
     let sled = lab.data.join("sled");
-    let damages: [(&str, fn(&mut Vec<u8>)); 2] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 2] = [
         // Torn: the length stays.
         ("conf", |bytes| bytes[20..].fill(0)),
         ("db", |bytes| bytes.chunks_mut(97).for_each(|c| c[0] ^= 0x10)),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::error::LoadError;
+use super::{error::LoadError, yaml};
 
 /// Reads `data.yaml`, `x.yml`, `x.json`.
 ///
@@ -29,7 +29,7 @@ fn parse_yaml(path: &str, text: &str) -> Result<Value, LoadError> {
         return Err(LoadError::new(path, "several YAML documents in one file")
             .help("OPA reads only the first: make it one document"));
     }
-    let value: Value = yaml_serde::from_str(text).map_err(|e| {
+    let value = yaml::value(text).map_err(|e| {
         let message = format!("not YAML: {e}");
         match e.location() {
             Some(l) => LoadError::at_line(path, text, clamp(l.line()), clamp(l.column()), message),

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::error::LoadError;
+use super::{error::LoadError, yaml};
 use crate::{facts::FACTS, time::Time};
 
 /// A control of a bundle: package `controls.<name>` with what its METADATA says.
@@ -87,7 +87,8 @@ pub(crate) fn read(path: &str, text: &str) -> Result<Option<(Annotations, u32)>,
         if !block.before_package && !block.yaml.lines().any(|l| l.trim_end() == "scope: package") {
             continue;
         }
-        let annotations: Annotations = yaml_serde::from_str(&block.yaml).map_err(|e| {
+        let read = yaml::value(&block.yaml).and_then(|_| yaml_serde::from_str(&block.yaml));
+        let annotations: Annotations = read.map_err(|e| {
             let (inside, column) = e.location().map_or((0, 1), |l| (l.line(), l.column()));
             let at = line.saturating_add(u32::try_from(inside).unwrap_or(0));
             let message = e.to_string();
@@ -249,10 +250,10 @@ deny contains \"x\"
           = facts are: pull_request, reviews, commits, files, old_paths, codeowners, permissions, team_members, organization_members, pushes, push_commits, landed, merge_group
         ");
         insta::assert_snapshot!(e("title: Reviews", "title: [Reviews"), @"
-        r.rego:3:10: METADATA: title: invalid type: sequence, expected a string
+        r.rego:4:9: METADATA: did not find expected ',' or ']'
           |
-        3 | # title: [Reviews
-          |          ^
+        4 | # custom:
+          |         ^
         ");
     }
 }
