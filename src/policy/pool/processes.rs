@@ -100,7 +100,7 @@ impl Processes {
     /// # Errors
     /// It cannot be started, or cannot load the bundle.
     pub(crate) async fn prepare(&self, bundle: &Arc<Bundle>) -> Result<Option<String>, String> {
-        let first = Worker::start(&self.0.starter, bundle).await?;
+        let first = Worker::start(&self.0.starter, bundle, false).await?;
         let unfiltered = first.unfiltered.clone();
         let old = std::mem::replace(
             &mut *self.ready(),
@@ -171,10 +171,7 @@ impl Processes {
         alone: bool,
         said: &mut Vec<Said>,
     ) -> Result<(), Broken> {
-        let mut worker = self.worker(bundle, alone).await.map_err(Broken::Never)?;
-        if lane.quick.is_none() {
-            worker.slow_down();
-        }
+        let mut worker = self.worker(bundle, alone, lane.quick.is_none()).await.map_err(Broken::Never)?;
         let mut read = false;
         let listened = match worker.ask(question.about(&controls)).await {
             Ok(()) => self.listen(lane, &mut worker, bundle, controls.end, &mut read, said).await,
@@ -257,12 +254,15 @@ impl Processes {
         Ok(Lane { _permit: permit, quick: None })
     }
 
-    /// A process with this bundle: one that waits, or a new one.
-    async fn worker(&self, bundle: &Bundle, new: bool) -> Result<Worker, String> {
-        if !new && let Some(worker) = self.waiting(bundle.digest()) {
+    /// A process with this bundle: one that waits, or a new one. The slow lane takes none from the quick.
+    async fn worker(&self, bundle: &Bundle, new: bool, slow: bool) -> Result<Worker, String> {
+        if !new
+            && !slow
+            && let Some(worker) = self.waiting(bundle.digest())
+        {
             return Ok(worker);
         }
-        Worker::start(&self.0.starter, bundle).await
+        Worker::start(&self.0.starter, bundle, slow).await
     }
 
     fn waiting(&self, digest: &str) -> Option<Worker> {
@@ -302,7 +302,7 @@ impl Processes {
         let Some(bundle) = self.ready().bundle.clone() else { return };
         let pool = self.clone();
         tokio::spawn(async move {
-            match Worker::start(&pool.0.starter, &bundle).await {
+            match Worker::start(&pool.0.starter, &bundle, false).await {
                 Ok(worker) => pool.keep(worker),
                 Err(e) => tracing::warn!("{e}"),
             }

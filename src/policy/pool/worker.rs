@@ -138,11 +138,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a process and has it load the bundle.
+    /// Starts a process, slowed down or not, and has it load the bundle.
     ///
     /// # Errors
     /// It cannot be started, says something else than that it stands, or cannot load the bundle.
-    pub(crate) async fn start(starter: &Starter, bundle: &Bundle) -> Result<Self, String> {
+    pub(crate) async fn start(starter: &Starter, bundle: &Bundle, slow: bool) -> Result<Self, String> {
         let mut child = starter.start().await.map_err(|e| format!("no judge process can be started: {e}"))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("no judge process can be started: no pipes".to_owned());
@@ -157,6 +157,9 @@ impl Worker {
             slowed: false,
             served: 0,
         };
+        if slow {
+            worker.slow_down();
+        }
         match worker.set_up(bundle).await {
             Ok(()) => Ok(worker),
             Err(Trouble::Said(why)) => Err(format!("a judge process cannot load the policies: {why}")),
@@ -212,13 +215,14 @@ impl Worker {
         }
     }
 
-    /// Lets others go first: a tenth of a turn while all cores are busy. It cannot be taken back.
+    /// Lets others go first: a quarter of a turn while all cores are busy, not less, because the engine
+    /// measures its 5 s by the wall clock. It cannot be taken back.
     pub(crate) fn slow_down(&mut self) {
         let pid =
             self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
         if let (false, Some(group)) = (self.slowed, pid) {
             // It may have ended.
-            let _ = rustix::process::setpriority_pgrp(Some(group), 10);
+            let _ = rustix::process::setpriority_pgrp(Some(group), 5);
         }
         self.slowed = true;
     }
