@@ -64,7 +64,7 @@ async fn time(judge: &Judge, bundle: &Arc<Bundle>, input: &Arc<Input>, expected:
 
 fn quantile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort();
-    times[(times.len() - 1) * percent / 100]
+    times[((times.len() - 1) * percent).div_ceil(100)]
 }
 
 /// Events that hurt, four at a time, beside events that do not, one at a time.

@@ -23,8 +23,10 @@ use crate::policy::{
     judge_process::wire::{Answer, Question, What},
 };
 
-/// After this a request moves to the slow lane. A judgement usually takes a few milliseconds.
+/// After this much CPU time a request moves to the slow lane. A judgement usually takes milliseconds.
 const QUICK: Duration = Duration::from_millis(250);
+/// How often that is looked at, when the machine is busy.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Controls that may be stopped in one request; the others are `error` then. Each costs seconds.
 const MOST_STOPPED: usize = 8;
 
@@ -59,8 +61,7 @@ pub(crate) enum Said {
 /// Where a request is at work.
 struct Lane {
     _permit: OwnedSemaphorePermit,
-    /// In the quick lane: since when.
-    quick: Option<Instant>,
+    quick: bool,
 }
 
 /// Why a run of controls ended early.
@@ -171,7 +172,7 @@ impl Processes {
         alone: bool,
         said: &mut Vec<Said>,
     ) -> Result<(), Broken> {
-        let mut worker = self.worker(bundle, alone, lane.quick.is_none()).await.map_err(Broken::Never)?;
+        let mut worker = self.worker(bundle, alone, !lane.quick).await.map_err(Broken::Never)?;
         let mut read = false;
         let listened = match worker.ask(question.about(&controls)).await {
             Ok(()) => self.listen(lane, &mut worker, bundle, controls.end, &mut read, said).await,
@@ -217,11 +218,17 @@ impl Processes {
         said: &mut Vec<Said>,
     ) -> Result<(), Trouble> {
         let mut wall = Instant::now() + WALL;
+        let mut slow_at = Instant::now() + QUICK;
         while !*read || said.len() < end {
-            let until = lane.quick.map_or(wall, |since| wall.min(since + QUICK));
+            let until = if lane.quick { wall.min(slow_at) } else { wall };
             match worker.answer(until).await {
                 Err(Trouble::Ended(Some(Limit::WallTime))) if until < wall => {
-                    self.change_lane(lane, worker)?;
+                    let left = worker.working_for().and_then(|worked| QUICK.checked_sub(worked));
+                    match left {
+                        // It is the machine that is slow.
+                        Some(left) => slow_at = Instant::now() + left.max(LOOK_AGAIN),
+                        None => self.change_lane(lane, worker)?,
+                    }
                     continue;
                 }
                 Err(trouble) => return Err(trouble),
@@ -240,18 +247,18 @@ impl Processes {
         worker.slow_down();
         // In its place for the quick ones.
         self.refill();
-        *lane = Lane { _permit: permit, quick: None };
+        *lane = Lane { _permit: permit, quick: false };
         Ok(())
     }
 
     async fn quick_lane(&self) -> Result<Lane, String> {
         let permit = self.0.quick.clone().acquire_owned().await.map_err(|e| e.to_string())?;
-        Ok(Lane { _permit: permit, quick: Some(Instant::now()) })
+        Ok(Lane { _permit: permit, quick: true })
     }
 
     async fn slow_lane(&self) -> Result<Lane, String> {
         let permit = self.0.slow.clone().acquire_owned().await.map_err(|e| e.to_string())?;
-        Ok(Lane { _permit: permit, quick: None })
+        Ok(Lane { _permit: permit, quick: false })
     }
 
     /// A process with this bundle: one that waits, or a new one. The slow lane takes none from the quick.

@@ -135,6 +135,8 @@ pub(crate) struct Worker {
     pub(crate) unfiltered: Option<String>,
     pub(crate) slowed: bool,
     served: u32,
+    /// CPU time it had used when the last question was put.
+    used_before: Option<Duration>,
 }
 
 impl Worker {
@@ -156,6 +158,7 @@ impl Worker {
             unfiltered: None,
             slowed: false,
             served: 0,
+            used_before: None,
         };
         if slow {
             worker.slow_down();
@@ -188,6 +191,7 @@ impl Worker {
 
     /// Sends a frame.
     pub(crate) async fn ask(&mut self, frame: &[u8]) -> Result<(), Trouble> {
+        self.used_before = self.used();
         match timeout(WALL, self.stdin.write_all(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Trouble::Ended(None)),
@@ -239,6 +243,20 @@ impl Worker {
         self.buffer.is_empty()
             && self.served < MAX_SERVED
             && (looked_at || self.resident().is_none_or(|bytes| bytes < MAX_RESIDENT))
+    }
+
+    /// CPU time of the question it works on, where the system says so. On a busy machine that is much
+    /// less than the time that went by.
+    pub(crate) fn working_for(&self) -> Option<Duration> {
+        self.used()?.checked_sub(self.used_before?)
+    }
+
+    fn used(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
+        // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        let mut times = text.rsplit_once(") ")?.1.split(' ').skip(11).map_while(|n| n.parse::<u64>().ok());
+        let ticks = times.next()? + times.next()?;
+        Some(Duration::from_millis(ticks * 10))
     }
 
     /// Bytes of memory it holds, where the system says so.
