@@ -40,6 +40,9 @@ enum Command {
     /// Policies: test, eval.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Judge what standard input says: `serve` starts this.
+    #[command(hide = true)]
+    JudgeProcess,
 }
 
 /// What a command ends with. The numbers are a promise to scripts.
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::JudgeProcess => return crate::policy::judge_process::run(),
         Command::Demo(a) => demo::run(a),
         Command::Serve(a) => serve::run(a),
         Command::Init(a) => init::run(a),

@@ -104,6 +104,17 @@ pub enum Publish {
 pub struct Policies {
     /// `path`: the folder with Rego and data.
     pub path: PathBuf,
+    /// `judging`
+    pub judging: Judging,
+}
+
+/// `[policies] judging`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judging {
+    /// `"processes"`: in processes of their own, with limits.
+    Processes,
+    /// `"in_process"`: in gatelog itself, which a policy can then take down.
+    InProcess,
 }
 
 /// `[ledger]`
@@ -179,7 +190,7 @@ impl Config {
             file: path.to_owned(),
             server: r.server()?,
             github: r.github()?,
-            policies: Policies { path: r.path("policies", "path")? },
+            policies: r.policies()?,
             ledger: r.ledger()?,
             log: r.log()?,
             settings: r.settings,
@@ -290,6 +301,14 @@ impl Reader<'_> {
                 "publish",
                 &[("checks", Publish::Checks), ("observe", Publish::Observe)],
             )?,
+        })
+    }
+
+    fn policies(&self) -> Result<Policies, ConfigError> {
+        let judging = [("processes", Judging::Processes), ("in_process", Judging::InProcess)];
+        Ok(Policies {
+            path: self.path("policies", "path")?,
+            judging: self.choice("policies", "judging", &judging)?,
         })
     }
 

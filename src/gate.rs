@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
+    config::Judging,
     event::{self, About, Cause, Delivery, Event, Handling, Judge as On},
     github::{Github, Trouble},
     ledger::{
@@ -82,6 +83,8 @@ pub struct Settings {
     pub check_name: String,
     /// `false`: judge and record without publishing.
     pub publish: bool,
+    /// Where policies are judged.
+    pub judging: Judging,
 }
 
 /// The gate. A cheap clone of a handle.

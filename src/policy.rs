@@ -25,6 +25,7 @@ mod folder;
 mod glob;
 mod input;
 mod judge;
+pub mod judge_process;
 mod metadata;
 mod names;
 mod pool;

@@ -7,11 +7,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use common::foreign::{Tool, foreign};
 use gatelog::policy::{
-    Bundle,
+    Bundle, Input, Judge,
     testing::{self, Outcome, evaluate},
 };
 use opa_support::{Chance, cases, cut, eval, folder, same, try_eval};
@@ -196,6 +197,38 @@ fn change(out: &mut Value, place: &str, other: Value, chance: &mut Chance) {
         (v, 4) => json!([v]),
         (v, _) => v.clone(),
     };
+}
+
+/// In a judge process and here: the same bytes, about everything that the tests ask and mutations of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn judge_processes_give_the_same_bytes() {
+    let program = Path::new(env!("CARGO_BIN_EXE_gatelog"));
+    for dir in folders() {
+        let bundle = Arc::new(Bundle::load(&dir).unwrap_or_else(|e| panic!("{e}")));
+        let judge = Judge::in_processes_of(program, 2).unwrap();
+        judge.prepare(&bundle).await.unwrap();
+        let seeds = inputs_of_tests(&dir);
+        let mut chance = Chance::new(11);
+        let mutated: Vec<Value> =
+            (0..cases(50)).map(|_| mutate(&seeds[chance.below(seeds.len())], &mut chance)).collect();
+        let whole = json!({"time": "2026-11-24T15:00:00.000000Z", "event": {}, "facts": {"missing": []}});
+        let mut judged = 0;
+        for document in seeds.iter().chain(&mutated) {
+            let mut document = document.clone();
+            for (key, value) in whole.as_object().unwrap() {
+                document[key] = document.get(key).unwrap_or(value).clone();
+            }
+            // A mutation may take away what an input must have.
+            let Ok(input) = Input::from_json(document) else { continue };
+            let input = Arc::new(input);
+            let there = judge.judge(bundle.clone(), input.clone()).await;
+            assert_eq!(there.to_bytes(), bundle.judge(&input).to_bytes(), "{}", input.document());
+            assert_eq!(judge.needs(bundle.clone(), input.clone()).await, bundle.needs(&input));
+            judged += 1;
+        }
+        println!("{}: {judged} inputs", dir.display());
+        assert!(judged * 2 > seeds.len(), "{judged} of {}", seeds.len());
+    }
 }
 
 #[test]

@@ -298,7 +298,7 @@ fn many_and_long_findings_are_cut() {
 #[tokio::test]
 async fn the_pool_judges_like_the_bundle() {
     let b = Arc::new(control("deny contains \"x\" if input.bad\n\nneeds contains {\"fact\": \"reviews\"}"));
-    let pool = Judge::new(2).unwrap();
+    let pool = Judge::in_process(2).unwrap();
     let inputs: Vec<Arc<Input>> = (0..20).map(|i| Arc::new(input(json!({"bad": i % 2 == 0})))).collect();
     for i in &inputs {
         assert_eq!(pool.judge(b.clone(), i.clone()).await, b.judge(i));

@@ -213,6 +213,7 @@ fn settings(config: &Config) -> gate::Settings {
         app_id: config.github.app_id,
         check_name: config.github.check_name.clone(),
         publish: config.github.publish == Publish::Checks,
+        judging: config.policies.judging,
     }
 }
 

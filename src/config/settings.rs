@@ -53,6 +53,7 @@ pub const KEYS: &[Key] = &[
     key("github", "check_name", Kind::Text, "gatelog", Some("gatelog")),
     key("github", "publish", Kind::Text, "checks", Some("checks")),
     key("policies", "path", Kind::Text, "policies", None),
+    key("policies", "judging", Kind::Text, "processes", Some("processes")),
     key("ledger", "path", Kind::Text, "data", None),
     key("ledger", "origin", Kind::Text, "gate.example.com/log/1", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),

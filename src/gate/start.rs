@@ -22,6 +22,7 @@ use super::{
     pulls::{Known, Pulls},
 };
 use crate::{
+    config::Judging,
     event::{self, Cause, ContentType, Event, Source, SubjectKind},
     github::{Github, RepoAt, Trouble, gather},
     ledger::{
@@ -88,6 +89,8 @@ impl Gate {
         bundle: Bundle,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Running> {
+        let bundle = Arc::new(bundle);
+        let judge = judge(settings.judging, &bundle).await?;
         let told = read_back(&ledger)?;
         let changed = !is_active(&ledger, told.policy, &bundle)?;
         let started = json!({
@@ -105,14 +108,13 @@ impl Gate {
         let service = receipts.first().map_or(0, |r| r.seq);
         let (work, rx) = mpsc::unbounded_channel();
         let (stopping, stop) = watch::channel(false);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let gate = Self(Arc::new(Inner {
             attempts: attempts::Attempts::open(settings.ledger_dir.join("attempts"))?,
             settings,
             ledger,
             github,
-            judge: Judge::new(threads)?,
-            bundle: RwLock::new(Arc::new(bundle)),
+            judge,
+            bundle: RwLock::new(bundle),
             metrics,
             work,
             waiting: AtomicUsize::new(0),
@@ -154,10 +156,12 @@ impl Gate {
         if bundle.digest() == self.bundle().digest() {
             return Ok(());
         }
+        let bundle = Arc::new(bundle);
+        self.0.judge.prepare(&bundle).await.map_err(anyhow::Error::msg)?;
         let entry = drafts::policy(bundle.digest(), bundle.archive());
         self.0.ledger.append(vec![entry]).await?;
         tracing::info!(bundle = bundle.digest(), "policies reloaded");
-        *self.0.bundle.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(bundle);
+        *self.0.bundle.write().unwrap_or_else(std::sync::PoisonError::into_inner) = bundle;
         let gate = self.clone();
         tokio::spawn(async move { gate.look_again_at_all(Cause::Bundle).await });
         Ok(())
@@ -295,6 +299,18 @@ impl Gate {
         })?;
         serde_json::from_value::<VerdictData>(newest.entry.data).ok()?.valid_until
     }
+}
+
+/// As many judges as there are cores, ready for the bundle.
+async fn judge(judging: Judging, bundle: &Arc<Bundle>) -> anyhow::Result<Judge> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let judge = match judging {
+        Judging::Processes => Judge::in_processes(cores)?,
+        Judging::InProcess => Judge::in_process(cores)?,
+    };
+    let contained = judge.prepare(bundle).await.map_err(anyhow::Error::msg)?;
+    tracing::info!("{contained}");
+    Ok(judge)
 }
 
 /// Loads a bundle for serving.

@@ -121,6 +121,29 @@ impl Input {
         Self::from_json(document)
     }
 
+    /// In a judge process: the same from the JSON of [`Input::document`], with the parts that judging
+    /// reads and without the document itself. The JSON is read once.
+    ///
+    /// # Errors
+    /// As [`Input::parse`].
+    pub(crate) fn received(json: &[u8]) -> Result<Self, InputError> {
+        let json = std::str::from_utf8(json).map_err(|e| InputError::NotJson(e.to_string()))?;
+        let value = rego(json)?;
+        let time = match field(&value, "time") {
+            Some(Value::String(time)) => time.parse().map_err(|e| InputError::Shape("time", e))?,
+            _ => return Err(InputError::Shape("time", "not a string".to_owned())),
+        };
+        let missing = match field(&value, "facts").and_then(|f| field(f, "missing")) {
+            Some(missing) => missing
+                .to_json_str()
+                .map_err(|e| e.to_string())
+                .and_then(|json| serde_json::from_str(&json).map_err(|e| e.to_string())),
+            None => Ok(Vec::new()),
+        };
+        let missing = missing.map_err(|e| InputError::Shape("facts.missing", e))?;
+        Ok(Self { document: Json::Null, value, time, missing })
+    }
+
     /// The whole document.
     #[must_use]
     pub fn document(&self) -> &Json {
@@ -154,7 +177,18 @@ fn to_rego(document: &Json) -> Result<Value, InputError> {
     if let Some(key) = private_key(document) {
         return Err(InputError::Engine(format!("the key `{key}`")));
     }
-    match Value::from_json_str(&document.to_string()) {
+    rego(&document.to_string())
+}
+
+fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {
+    match value {
+        Value::Object(fields) => fields.get(&Value::from(name)),
+        _ => None,
+    }
+}
+
+fn rego(json: &str) -> Result<Value, InputError> {
+    match Value::from_json_str(json) {
         Ok(Value::Object(o)) => Ok(Value::Object(o)),
         Ok(_) => Err(InputError::Engine("not an object".to_owned())),
         Err(e) => Err(InputError::Engine(super::error::plain(&format!("{e}")))),

@@ -38,7 +38,7 @@ const MAX_FINDINGS: usize = 500;
 const MAX_REASON: usize = 240;
 
 /// A fact that a control reads, beyond what every judgement has.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Need {
     /// A name of [`FACTS`].
     pub fact: String,
@@ -62,24 +62,40 @@ impl Bundle {
 
     /// [`Bundle::needs`] on a thread that has the stack for it.
     pub(crate) fn needs_here(&self, input: &Input) -> BTreeSet<Need> {
-        let mut evaluator = self.template().evaluator(input.value(), input.time());
-        let mut out = BTreeSet::new();
-        for (i, meta) in self.controls().iter().enumerate() {
-            out.extend(self.control_needs(i, meta, &mut evaluator).unwrap_or_default());
-        }
-        out
+        let mut evaluator = self.evaluator(input);
+        (0..self.controls().len()).flat_map(|i| self.needs_of(i, &mut evaluator)).collect()
     }
 
     /// [`Bundle::judge`] on a thread that has the stack for it.
     pub(crate) fn judge_here(&self, input: &Input) -> Verdict {
-        let mut evaluator = self.template().evaluator(input.value(), input.time());
+        let mut evaluator = self.evaluator(input);
         let judged = self
             .controls()
             .iter()
             .enumerate()
-            .map(|(i, meta)| self.judge_control(i, meta, input, &mut evaluator))
-            .collect();
-        self.verdict(input, judged)
+            .map(|(i, meta)| self.judge_control(i, meta, input, &mut evaluator));
+        self.verdict(input, judged.collect())
+    }
+
+    /// Asks the controls, one after the other, about one input.
+    pub(crate) fn evaluator(&self, input: &Input) -> Evaluator<'_> {
+        self.template().evaluator(input.value(), input.time())
+    }
+
+    /// What one control needs; none if that cannot be evaluated.
+    pub(crate) fn needs_of(&self, i: usize, evaluator: &mut Evaluator<'_>) -> BTreeSet<Need> {
+        let Some(meta) = self.controls().get(i) else { return BTreeSet::new() };
+        self.control_needs(i, meta, evaluator).unwrap_or_default()
+    }
+
+    /// What one control says. `None`: there is no such control.
+    pub(crate) fn judged(&self, i: usize, input: &Input, evaluator: &mut Evaluator<'_>) -> Option<Judged> {
+        Some(self.judge_control(i, self.controls().get(i)?, input, evaluator))
+    }
+
+    /// A control that could not answer.
+    pub(crate) fn stopped(&self, i: usize, input: &Input, why: String) -> Option<Judged> {
+        Some(Judged::error(self.controls().get(i)?, input.time(), why))
     }
 
     /// The verdict when judging itself is not possible: every control is `error`.
@@ -88,7 +104,8 @@ impl Bundle {
         self.verdict(input, self.controls().iter().map(failed).collect())
     }
 
-    fn verdict(&self, input: &Input, judged: Vec<Judged>) -> Verdict {
+    /// Puts together what the controls said, in their order.
+    pub(crate) fn verdict(&self, input: &Input, judged: Vec<Judged>) -> Verdict {
         let soonest = input.time().plus(SOONEST);
         let valid_until = judged.iter().filter_map(|j| j.valid_until).min();
         let controls: Vec<Control> = judged.into_iter().map(|j| j.control).collect();
@@ -216,8 +233,9 @@ fn missing(meta: &ControlMeta, needs: &BTreeSet<Need>, input: &Input) -> Option<
 }
 
 /// What became of one control, and until when that holds.
-struct Judged {
-    control: Control,
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Judged {
+    pub(crate) control: Control,
     valid_until: Option<Time>,
 }
 

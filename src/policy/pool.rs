@@ -1,31 +1,46 @@
-//! Threads with large stacks, and an async front to them.
+//! Where judging happens: in processes of their own ([`processes`]) or on threads with large stacks;
+//! and an async front to both.
 
 use std::{
     collections::BTreeSet,
+    path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
 };
 
-use super::{Bundle, Input, Need};
+use super::{
+    Bundle, Input, Need,
+    judge_process::wire::{Answer, What},
+};
 use crate::verdict::Verdict;
+use processes::{Processes, Said};
+
+mod processes;
+mod worker;
 
 /// Bytes of stack for parsing and judging: chains of 1,000 rules (the limit) fit several times.
 pub(crate) const STACK: usize = 64 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// A few threads that judge, so that tokio's workers, whose stacks are small, stay free.
+/// Judges, and keeps tokio's workers, whose stacks are small, free of it. A cheap clone of a handle.
 ///
-/// Dropping the last clone ends the threads once their work is done.
+/// Dropping the last clone ends its processes, or its threads once their work is done.
 #[derive(Clone, Debug)]
-pub struct Judge {
-    jobs: mpsc::Sender<Job>,
+pub struct Judge(Front);
+
+#[derive(Clone, Debug)]
+enum Front {
+    Threads(mpsc::Sender<Job>),
+    Processes(Processes),
 }
 
 impl Judge {
+    /// Judges on threads of this process: a policy that eats all memory takes it down.
+    ///
     /// # Errors
     /// Where not even one thread can be started.
-    pub fn new(threads: usize) -> std::io::Result<Self> {
+    pub fn in_process(threads: usize) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let queue = Arc::new(Mutex::new(queue));
         for i in 0..threads.max(1) {
@@ -38,32 +53,101 @@ impl Judge {
                 return Err(e);
             }
         }
-        Ok(Self { jobs })
+        Ok(Self(Front::Threads(jobs)))
     }
 
-    /// [`Bundle::needs`] on a thread of the pool.
+    /// Judges in processes of this program, one more than `count`, limited in memory and time and without files and
+    /// network.
+    ///
+    /// # Errors
+    /// Not even a thread can be started.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn in_processes(count: usize) -> std::io::Result<Self> {
+        Self::in_processes_of(&processes::this_program()?, count)
+    }
+
+    /// The same with the program named, for what is not gatelog itself: a test, a benchmark.
+    ///
+    /// # Errors
+    /// As [`Judge::in_processes`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn in_processes_of(program: &Path, count: usize) -> std::io::Result<Self> {
+        Ok(Self(Front::Processes(Processes::new(program, count)?)))
+    }
+
+    /// Makes ready to judge with this bundle from now on, and says what contains its policies.
+    ///
+    /// # Errors
+    /// No judge process can be started, or it cannot load the bundle.
+    pub async fn prepare(&self, bundle: &Arc<Bundle>) -> Result<String, String> {
+        let Front::Processes(processes) = &self.0 else {
+            return Ok("policies are judged in this process".to_owned());
+        };
+        let limits = "policies are judged in processes of their own, limited in memory, time and stack";
+        Ok(match processes.prepare(bundle).await? {
+            None => {
+                format!("{limits}; all system calls but a few are refused (seccomp): no files, no network")
+            }
+            Some(why) => format!("{limits}; their system calls are not filtered: {why}"),
+        })
+    }
+
+    /// [`Bundle::needs`], contained.
     pub async fn needs(&self, bundle: Arc<Bundle>, input: Arc<Input>) -> BTreeSet<Need> {
-        self.run(move || bundle.needs_here(&input)).await.unwrap_or_default()
-    }
-
-    /// [`Bundle::judge`] on a thread of the pool.
-    pub async fn judge(&self, bundle: Arc<Bundle>, input: Arc<Input>) -> Verdict {
-        let (b, i) = (bundle.clone(), input.clone());
-        match self.run(move || b.judge_here(&i)).await {
-            Some(verdict) => verdict,
-            None => bundle.cannot_judge(&input, "judging failed"),
+        match &self.0 {
+            Front::Threads(jobs) => run(jobs, move || bundle.needs_here(&input)).await.unwrap_or_default(),
+            // A control that was stopped needs nothing here: judging makes it `error`.
+            Front::Processes(processes) => {
+                let said = processes.ask(What::Needs, &bundle, &input).await.unwrap_or_default();
+                let needs =
+                    |one| if let Said::Answer(Answer::Needs(needs)) = one { needs } else { BTreeSet::new() };
+                said.into_iter().flat_map(needs).collect()
+            }
         }
     }
 
-    async fn run<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        let job: Job = Box::new(move || {
-            // The caller may have gone away.
-            let _ = reply.send(f());
-        });
-        self.jobs.send(job).ok()?;
-        answer.await.ok()
+    /// [`Bundle::judge`], contained: the same verdict, but that a control which had to be stopped is
+    /// `error` and says at which limit.
+    pub async fn judge(&self, bundle: Arc<Bundle>, input: Arc<Input>) -> Verdict {
+        let judged = match &self.0 {
+            Front::Threads(jobs) => {
+                let (b, i) = (bundle.clone(), input.clone());
+                run(jobs, move || b.judge_here(&i)).await.ok_or_else(|| "judging failed".to_owned())
+            }
+            Front::Processes(processes) => {
+                let said = processes.ask(What::Judge, &bundle, &input).await;
+                said.map(|said| verdict(&bundle, &input, said))
+            }
+        };
+        judged.unwrap_or_else(|why| bundle.cannot_judge(&input, &why))
     }
+}
+
+fn verdict(bundle: &Bundle, input: &Input, said: Vec<Said>) -> Verdict {
+    let judged = said.into_iter().enumerate().filter_map(|(i, one)| match one {
+        Said::Answer(Answer::Judged(judged)) => Some(judged),
+        Said::Answer(_) => bundle.stopped(i, input, "the judge process answered nonsense".to_owned()),
+        Said::Stopped(why) => bundle.stopped(i, input, why),
+    });
+    let judged = judged.collect();
+    bundle.verdict(input, judged)
+}
+
+async fn run<T: Send + 'static>(
+    jobs: &mpsc::Sender<Job>,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let job: Job = Box::new(move || {
+        // The caller may have gone away.
+        let _ = reply.send(f());
+    });
+    jobs.send(job).ok()?;
+    answer.await.ok()
 }
 
 fn work(queue: &Mutex<mpsc::Receiver<Job>>) {

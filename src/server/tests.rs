@@ -242,6 +242,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         app_id: 1,
         check_name: "gatelog".into(),
         publish: false,
+        judging: crate::config::Judging::InProcess,
     };
     let running =
         Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();

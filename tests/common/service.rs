@@ -148,6 +148,11 @@ impl Service {
         }
     }
 
+    /// Its process.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// SIGHUP: load the policies again.
     #[allow(dead_code, reason = "not every test does")]
     pub fn hang_up(&self) {
