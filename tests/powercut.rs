@@ -24,8 +24,9 @@ use gatelog::{
     time::Time,
 };
 use lab::{
-    Player, Run, Task,
+    Cut, Player, Run, Task,
     check::{LARGEST, acknowledge, drafts},
+    disk::{Folders, Pages},
     trace::{self, Step},
 };
 use shim::Shim;
@@ -213,6 +214,43 @@ fn a_power_cut_while_sled_is_made_again() {
 #[test]
 fn a_power_cut_on_a_disk_that_fails() {
     survives("bad disks", bad_disks, 35);
+}
+
+/// A process dies in place of each of its steps in turn, from making the folder to rolling a segment;
+/// another goes on where it was and acknowledges; then the power goes, and what was not synced with it.
+#[test]
+fn a_power_cut_after_a_death_at_every_step() {
+    rounds("a death at every step", |random| {
+        let (mut survived, mut named) = (0, 0);
+        let tiny = Task { segment: 3_000, ahead: 1_000, ..SMALL };
+        for n in 1.. {
+            let mut player = Player::new();
+            player.child(&Task { count: 3, ..tiny }, player.shim().die_at(n));
+            let begun = player.acked;
+            player.child(&Task { first: player.acked, count: 1, ..tiny }, player.shim());
+            let run = player.done(tiny.sizes());
+            let mut cuts = run.random_cuts(if long() { 8 } else { 1 }, random);
+            // A name that is there but not durable: what the second process makes may outlive it.
+            let second = run.steps.iter().rposition(|s| matches!(s, Step::Start)).unwrap();
+            if matches!(&run.steps[second - 1], Step::Rename(_, name) if name.ends_with(".seg")) {
+                named += 1;
+                let steps = (second..run.steps.len().min(second + 20)).flat_map(|n| [n; 12]);
+                let (rule, pages) = (Folders::Strict, Pages::Mixed(45));
+                cuts.extend(steps.map(|after| Cut { after, rule, pages, seed: random.next() }));
+            }
+            // Right after each promise, and at the end.
+            let promises = (0..run.steps.len()).filter(|n| matches!(run.steps[*n], Step::Ack(_)));
+            let after = promises.map(|n| n + 1).chain([run.steps.len()]);
+            let (rule, pages) = (Folders::Strict, Pages::Lost);
+            cuts.extend(after.map(|after| Cut { after, rule, pages, seed: random.next() }));
+            survived += run.all_survive("a death at every step", &cuts);
+            if begun == 3 {
+                break;
+            }
+        }
+        assert!(named > 1, "no process died between a segment's name and its sync");
+        survived
+    });
 }
 
 /// The power goes, comes back, and goes again while the ledger is mended and goes on.

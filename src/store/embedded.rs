@@ -102,6 +102,9 @@ impl Embedded {
             Locked::Ours(lock) => lock,
             Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }),
         };
+        // A segment whose name a process that died left unsynced is gone if the power goes. Sled, made
+        // from here on, could outlive it, and would then tell of a ledger that is not there.
+        files::sync_dir(&journal).map_err(OpenError::io("syncing", &journal))?;
         let (secret, new_secret) = files::secret(dir).map_err(OpenError::io("reading the secret of", dir))?;
         let brand_new = begin(dir, &journal, sizes)?;
         let (view, applied, mut rebuilt) = open_view(dir, new_secret)?;
