@@ -274,15 +274,9 @@ async fn the_server_goes_on_and_leaves_nobody_behind() {
     let policies = s.service.dir.join("hostile");
     fs::create_dir(&policies).unwrap();
     let hurt = text(40).replace("input.event.payload.hurt", "input.pull_request.title == \"hurt\"");
-    let applies = "applies := input.about == \"pull_request\"\n";
-    fs::write(
-        policies.join("m.rego"),
-        format!("package controls.m_hurts\n\n{applies}{hurt}\ndeny contains v40\n"),
-    )
-    .unwrap();
-    let fine = format!(
-        "package controls.a_fine\n\n{applies}deny contains \"never\" if input.pull_request.title == \"hurt\"\n"
-    );
+    fs::write(policies.join("m.rego"), format!("package controls.m_hurts\n\n{hurt}\ndeny contains v40\n"))
+        .unwrap();
+    let fine = "package controls.a_fine\n\ndeny contains \"never\" if input.pull_request.title == \"hurt\"\n";
     fs::write(policies.join("a.rego"), fine).unwrap();
     let config = s.service.dir.join("gatelog.toml");
     let text = fs::read_to_string(&config).unwrap();
