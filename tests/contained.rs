@@ -155,12 +155,12 @@ async fn a_value_too_deep_hits_the_stack() {
     contained(&rules, &["limit of the stack (64 MiB)", BUSY]).await;
 }
 
+/// The engine's own built-in panics on it; ours, in its place, says so. (A panic that is still possible:
+/// `a_panic_is_that_rules_trouble_only` beside the engine.)
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_an_error_of_its_control() {
-    let rules = "deny contains \"x\" if { input.event.payload.hurt; object.subset([1, 2], []) }\n\
-        deny contains \"y\" if { input.event.payload.hurt; strings.count(\"abc\", \"\") > 9 }\n\
-        deny contains \"z\" if { input.event.payload.hurt; sprintf(\"%v\", [1e308 * 10]) == \"\" }";
-    contained(rules, &[""]).await;
+async fn what_the_engine_would_panic_on_is_an_error_of_its_control() {
+    let rules = "deny contains \"x\" if { input.event.payload.hurt; object.subset([1, 2], []) }";
+    contained(rules, &["`object.subset` with an empty array"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
