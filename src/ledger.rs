@@ -3,7 +3,10 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`entry`] | entries (leaves), drafts, receipts |
-//! | [`chain`] | leaf and node hashes; [`merkle`]: the root after each append |
+//! | [`chain`] | leaf and node hashes; [`merkle`]: the root after each append; [`edge`]: what grows |
+//! | [`tile`] | the tree and the entries as static files (C2SP tlog-tiles) |
+//! | [`proof`] | inclusion and consistency, made and verified; proof files (C2SP tlog-proof) |
+//! | [`note`] | signed notes and their keys; [`checkpoint`]: what a log signs |
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
@@ -23,7 +26,11 @@ use crate::{
     store::{
         ReadError, Store, StoreStats,
         embedded::{Embedded, OpenError, Opened},
-        journal::{Sizes, recover::Torn},
+        journal::{
+            Sizes,
+            mark::{self, Mark},
+            recover::Torn,
+        },
     },
     time::Time,
     verdict::Target,
@@ -31,13 +38,20 @@ use crate::{
 
 pub mod body;
 pub mod chain;
+pub mod checkpoint;
+pub mod edge;
 pub mod entry;
 pub mod index;
 pub mod merkle;
+pub mod note;
+pub mod proof;
 pub mod sequencer;
 pub mod summary;
+pub mod tile;
+mod tiles;
 pub mod verify;
 
+use edge::Edge;
 use entry::{Draft, Entry, Hash, Receipt};
 use index::Index;
 use sequencer::{Order, Prepared, Sequencer};
@@ -67,6 +81,8 @@ pub(crate) struct Shared {
     store: Arc<dyn Store>,
     index: RwLock<Index>,
     head: RwLock<Head>,
+    /// The tree over all of them; a reader keeps the one it took.
+    tree: RwLock<Arc<Edge>>,
     counts: RwLock<Counts>,
     /// Why the ledger can take no more, once that is so.
     failed: watch::Sender<Option<String>>,
@@ -180,15 +196,17 @@ impl Ledger {
     ) -> Result<(Self, OpenReport), OpenError> {
         let (mut store, mut opened) = Embedded::open(dir, sizes)?;
         let secret = store.secret();
-        let (index, tree, time) = match load(&store) {
+        let signed = mark::signed(dir)?;
+        let loaded = match load(&store, signed.as_ref()) {
             Ok(loaded) => loaded,
             Err(damaged) => {
                 opened.rebuilt = Some(damaged.to_string());
                 store.rebuild()?;
-                load(&store).map_err(read_failed)?
+                load(&store, signed.as_ref()).map_err(read_failed)?
             }
         };
-        Self::start(Arc::new(store), opened, index, tree, time, secret, Box::new(now))
+        loaded.agrees_with(signed.as_ref())?;
+        Self::start(Arc::new(store), opened, loaded, secret, Box::new(now))
     }
 
     /// A ledger on a store of the caller's, for tests. Fingerprints use a fixed secret.
@@ -199,21 +217,20 @@ impl Ledger {
         store: Arc<dyn Store>,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let (index, tree, time) = load(&*store).map_err(read_failed)?;
+        let loaded = load(&*store, None).map_err(read_failed)?;
         let secret = Secret(zeroize::Zeroizing::new([0x73; 32]));
-        Self::start(store, Opened::default(), index, tree, time, secret, Box::new(now))
+        Self::start(store, Opened::default(), loaded, secret, Box::new(now))
     }
 
     fn start(
         store: Arc<dyn Store>,
         opened: Opened,
-        index: Index,
-        tree: merkle::CompactRange,
-        time: Time,
+        loaded: Loaded,
         secret: Secret,
         now: sequencer::Clock,
     ) -> Result<(Self, OpenReport), OpenError> {
         let Opened { torn, replayed, rebuilt, unclean } = opened;
+        let Loaded { index, tree, time, .. } = loaded;
         let tip = store.tip();
         let created = tip.size == 0;
         let report = OpenReport { created, size: tip.size, torn, replayed, rebuilt, unclean };
@@ -224,10 +241,11 @@ impl Ledger {
             store,
             index: index.into(),
             head: head.into(),
+            tree: RwLock::new(Arc::new(tree)),
             counts: RwLock::default(),
             failed: watch::Sender::new(None),
         });
-        let mut sequencer = Sequencer::new(shared.clone(), tree, now);
+        let mut sequencer = Sequencer::new(shared.clone(), now);
         sequencer.begin(&secret).map_err(|e| OpenError::CannotOpen(format!("writing entry 0: {e}")))?;
         let (queue, inbox) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -435,15 +453,45 @@ impl Drop for Inner {
     }
 }
 
+/// What a store holds, for look-ups.
+struct Loaded {
+    index: Index,
+    tree: Edge,
+    /// Of the last entry.
+    time: Time,
+    /// The root where the last signed checkpoint was made.
+    root_signed: Option<Hash>,
+}
+
+impl Loaded {
+    /// A log must never sign what contradicts what it has signed: it would be caught, and rightly.
+    fn agrees_with(&self, signed: Option<&Mark>) -> Result<(), OpenError> {
+        let Some(Mark { size, root: Some(root), .. }) = signed else { return Ok(()) };
+        match self.root_signed {
+            Some(found) if found == *root => Ok(()),
+            found => Err(OpenError::Damaged {
+                at: size.saturating_sub(1),
+                what: format!(
+                    "the last signed checkpoint says that the first {size} entries have the root {root}, but {}",
+                    found.map_or("they are not there".into(), |f| format!("theirs is {f}"))
+                ),
+            }),
+        }
+    }
+}
+
 /// Builds the index and the tree from the store, and finds the time of the last entry.
-fn load(store: &dyn Store) -> Result<(Index, merkle::CompactRange, Time), ReadError> {
+fn load(store: &dyn Store, signed: Option<&Mark>) -> Result<Loaded, ReadError> {
     let mut index = Index::default();
-    let mut tree = merkle::CompactRange::default();
+    let mut tree = Edge::default();
     let mut last = Hash::default();
     let mut time = Time::from_unix_micros(0);
+    let root_where_signed = |tree: &Edge| signed.filter(|m| m.size == tree.size()).map(|_| tree.root());
+    let mut root_signed = root_where_signed(&tree);
     store.scan(&mut |seq, leaf, summary| {
         index.apply(seq, summary);
         tree.push(leaf);
+        root_signed = root_signed.or_else(|| root_where_signed(&tree));
         (last, time) = (leaf, Some(summary.time));
     })?;
     if last != store.tip().leaf {
@@ -451,7 +499,7 @@ fn load(store: &dyn Store) -> Result<(Index, merkle::CompactRange, Time), ReadEr
         return Err(ReadError::Damaged { seq: tree.size().saturating_sub(1), what });
     }
     let time = time.ok_or_else(|| ReadError::Io("no time".into()))?;
-    Ok((index, tree, time))
+    Ok(Loaded { index, tree, time, root_signed })
 }
 
 /// Of entry 0, which must be of this ledger; a new ledger's is 1.

@@ -34,6 +34,8 @@ pub struct Record {
     pub leaf: Hash,
     pub summary: Summary,
     pub bodies: Vec<SaltedBody>,
+    /// Tiles of the tree that this entry completes, from level 0 up: see [`Store::tile`].
+    pub tiles: Vec<Vec<Hash>>,
 }
 
 #[derive(Clone)]
@@ -85,6 +87,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// What is kept cannot be read, or is not what was written.
     fn body(&self, seq: u64, name: &str) -> Result<Option<SaltedBody>, ReadError>;
+
+    /// The 256 hashes of a full tile of the tree (`ledger::tile`). `None`: it is not full yet.
+    ///
+    /// # Errors
+    /// What is kept cannot be read, or is not what was written.
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError>;
 
     /// Every entry's leaf hash and summary, in order.
     ///
