@@ -7,6 +7,7 @@
 //! | [`tile`] | the tree and the entries as static files (C2SP tlog-tiles) |
 //! | [`proof`] | inclusion and consistency, made and verified; proof files (C2SP tlog-proof) |
 //! | [`note`] | signed notes and their keys; [`checkpoint`]: what a log signs |
+//! | [`key`] | the file with the log's key; [`publish`]: signing, and what must hold before |
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
@@ -26,6 +27,7 @@ use crate::{
     store::{
         ReadError, Store, StoreStats,
         embedded::{Embedded, OpenError, Opened},
+        generation::{self, Beginning},
         journal::{
             Sizes,
             mark::{self, Mark},
@@ -42,9 +44,11 @@ pub mod checkpoint;
 pub mod edge;
 pub mod entry;
 pub mod index;
+pub mod key;
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod publish;
 pub mod sequencer;
 pub mod summary;
 pub mod tile;
@@ -206,7 +210,8 @@ impl Ledger {
             }
         };
         loaded.agrees_with(signed.as_ref())?;
-        Self::start(Arc::new(store), opened, loaded, secret, Box::new(now))
+        let beginning = generation::beginning(dir)?;
+        Self::start(Arc::new(store), opened, loaded, secret, &beginning, Box::new(now))
     }
 
     /// A ledger on a store of the caller's, for tests. Fingerprints use a fixed secret.
@@ -219,7 +224,7 @@ impl Ledger {
     ) -> Result<(Self, OpenReport), OpenError> {
         let loaded = load(&*store, None).map_err(read_failed)?;
         let secret = Secret(zeroize::Zeroizing::new([0x73; 32]));
-        Self::start(store, Opened::default(), loaded, secret, Box::new(now))
+        Self::start(store, Opened::default(), loaded, secret, &Beginning::default(), Box::new(now))
     }
 
     fn start(
@@ -227,6 +232,7 @@ impl Ledger {
         opened: Opened,
         loaded: Loaded,
         secret: Secret,
+        beginning: &Beginning,
         now: sequencer::Clock,
     ) -> Result<(Self, OpenReport), OpenError> {
         let Opened { torn, replayed, rebuilt, unclean } = opened;
@@ -235,7 +241,7 @@ impl Ledger {
         let created = tip.size == 0;
         let report = OpenReport { created, size: tip.size, torn, replayed, rebuilt, unclean };
         let ledger_id = store.ledger_id();
-        let generation = generation(&*store).map_err(read_failed)?;
+        let generation = generation_in(&*store).map_err(read_failed)?.unwrap_or(beginning.generation);
         let head = Head { size: tip.size, root: tree.root(), leaf: tip.leaf, time, generation, ledger_id };
         let shared = Arc::new(Shared {
             store,
@@ -246,7 +252,9 @@ impl Ledger {
             failed: watch::Sender::new(None),
         });
         let mut sequencer = Sequencer::new(shared.clone(), now);
-        sequencer.begin(&secret).map_err(|e| OpenError::CannotOpen(format!("writing entry 0: {e}")))?;
+        sequencer
+            .begin(&secret, beginning)
+            .map_err(|e| OpenError::CannotOpen(format!("writing entry 0: {e}")))?;
         let (queue, inbox) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
@@ -502,9 +510,9 @@ fn load(store: &dyn Store, signed: Option<&Mark>) -> Result<Loaded, ReadError> {
     Ok(Loaded { index, tree, time, root_signed })
 }
 
-/// Of entry 0, which must be of this ledger; a new ledger's is 1.
-fn generation(store: &dyn Store) -> Result<u64, ReadError> {
-    let Some(first) = store.entry(0)? else { return Ok(1) };
+/// Of entry 0, which must be of this ledger. `None`: there is none yet.
+fn generation_in(store: &dyn Store) -> Result<Option<u64>, ReadError> {
+    let Some(first) = store.entry(0)? else { return Ok(None) };
     let damaged = |what: String| ReadError::Damaged { seq: 0, what };
     let data = Entry::parse(&first.raw).map_err(|e| damaged(format!("it cannot be read: {e}")))?.data;
     if data.get("ledger_id").and_then(|id| id.as_str()) != Some(&hex::encode(store.ledger_id())) {
@@ -512,6 +520,7 @@ fn generation(store: &dyn Store) -> Result<u64, ReadError> {
     }
     data.get("generation")
         .and_then(serde_json::Value::as_u64)
+        .map(Some)
         .ok_or_else(|| damaged("it has no generation".into()))
 }
 

@@ -6,6 +6,7 @@
 //! | [`memory`] | for tests: can fail before or after storing |
 //! | [`journal`] | append-only segments of group frames; readable while the service runs |
 //! | [`sled`] | entries, summaries and places of bodies by sequential keys |
+//! | [`generation`] | a ledger that cannot go on is set aside, another begins |
 //! | [`files`] | making files durable, the lock, the secret |
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::ledger::{body::Salt, entry::Hash, summary::Summary};
 
 pub mod embedded;
 pub mod files;
+pub mod generation;
 pub mod journal;
 pub mod memory;
 pub mod sled;

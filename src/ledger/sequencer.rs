@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     event::{Subject, SubjectKind},
-    store::{Record, SaltedBody, StoreError, Tip},
+    store::{Record, SaltedBody, StoreError, Tip, generation::Beginning},
     time::Time,
 };
 
@@ -138,7 +138,7 @@ impl Sequencer {
     ///
     /// # Errors
     /// As for any append.
-    pub fn begin(&mut self, secret: &Secret) -> Result<(), AppendError> {
+    pub fn begin(&mut self, secret: &Secret, beginning: &Beginning) -> Result<(), AppendError> {
         let id = read(&self.shared.head).ledger_id;
         if read(&self.shared.head).size > 0 {
             return Ok(());
@@ -154,7 +154,8 @@ impl Sequencer {
             ref_kind: None,
         };
         let data = serde_json::json!({
-            "format": FORMAT, "ledger_id": hex::encode(id), "generation": 1, "predecessor": null,
+            "format": FORMAT, "ledger_id": hex::encode(id), "generation": beginning.generation,
+            "predecessor": beginning.predecessor,
         });
         let key = Key::Own("service");
         let draft = Draft { kind: Kind::Service, subject: nothing, key, refs: vec![], bodies: vec![], data };
