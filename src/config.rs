@@ -124,6 +124,8 @@ pub struct Ledger {
     pub path: PathBuf,
     /// `origin`: the name under which checkpoints are signed, such as `gate.example.com/log/1`.
     pub origin: Option<String>,
+    /// `key_file`: the log's key, as `gatelog log key new` made it. Without it nothing is signed.
+    pub key_file: Option<PathBuf>,
     /// `public`: whether the transparency log is served to everyone. It shows activity.
     pub public: bool,
 }
@@ -321,8 +323,23 @@ impl Reader<'_> {
             let why = "must not be empty nor hold spaces or `+`";
             return Err(self.settings.wrong("ledger", "origin", why));
         }
+        // The last part is the generation: a log that begins anew needs a name of its own.
+        let is_generation = |last: &str| last.parse().is_ok_and(|n: u64| n > 0 && n.to_string() == last);
+        if origin.as_ref().is_some_and(|o| !o.rsplit_once('/').is_some_and(|(_, last)| is_generation(last))) {
+            let why = "must end in the number of the generation: `/1` for a new ledger";
+            return Err(self.settings.wrong("ledger", "origin", why));
+        }
+        let key_file = match self.settings.get("ledger", "key_file") {
+            Some(_) if origin.is_none() => return Err(self.settings.missing("ledger", "origin")),
+            Some(_) => Some(self.path("ledger", "key_file")?),
+            None => None,
+        };
         let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
-        Ok(Ledger { path: self.path("ledger", "path")?, origin, public })
+        if public && key_file.is_none() {
+            let why = "needs key_file and origin: what is served is signed";
+            return Err(self.settings.wrong("ledger", "public", why));
+        }
+        Ok(Ledger { path: self.path("ledger", "path")?, origin, key_file, public })
     }
 
     fn log(&self) -> Result<Log, ConfigError> {

@@ -3,7 +3,11 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`entry`] | entries (leaves), drafts, receipts |
-//! | [`chain`] | leaf and node hashes; [`merkle`]: the root after each append |
+//! | [`chain`] | leaf and node hashes; [`merkle`]: the root after each append; [`edge`]: what grows |
+//! | [`tile`] | the tree and the entries as static files (C2SP tlog-tiles) |
+//! | [`proof`] | inclusion and consistency, made and verified; proof files (C2SP tlog-proof) |
+//! | [`note`] | signed notes and their keys; [`checkpoint`]: what a log signs |
+//! | [`key`] | the file with the log's key; [`publish`]: signing, and what must hold before |
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
@@ -23,7 +27,12 @@ use crate::{
     store::{
         ReadError, Store, StoreStats,
         embedded::{Embedded, OpenError, Opened},
-        journal::{Sizes, recover::Torn},
+        generation::{self, Beginning},
+        journal::{
+            Sizes,
+            mark::{self, Mark},
+            recover::Torn,
+        },
     },
     time::Time,
     verdict::Target,
@@ -31,13 +40,22 @@ use crate::{
 
 pub mod body;
 pub mod chain;
+pub mod checkpoint;
+pub mod edge;
 pub mod entry;
 pub mod index;
+pub mod key;
 pub mod merkle;
+pub mod note;
+pub mod proof;
+pub mod publish;
 pub mod sequencer;
 pub mod summary;
+pub mod tile;
+mod tiles;
 pub mod verify;
 
+use edge::Edge;
 use entry::{Draft, Entry, Hash, Receipt};
 use index::Index;
 use sequencer::{Order, Prepared, Sequencer};
@@ -67,6 +85,8 @@ pub(crate) struct Shared {
     store: Arc<dyn Store>,
     index: RwLock<Index>,
     head: RwLock<Head>,
+    /// The tree over all of them; a reader keeps the one it took.
+    tree: RwLock<Arc<Edge>>,
     counts: RwLock<Counts>,
     /// Why the ledger can take no more, once that is so.
     failed: watch::Sender<Option<String>>,
@@ -180,15 +200,18 @@ impl Ledger {
     ) -> Result<(Self, OpenReport), OpenError> {
         let (mut store, mut opened) = Embedded::open(dir, sizes)?;
         let secret = store.secret();
-        let (index, tree, time) = match load(&store) {
+        let signed = mark::signed(dir)?;
+        let loaded = match load(&store, signed.as_ref()) {
             Ok(loaded) => loaded,
             Err(damaged) => {
                 opened.rebuilt = Some(damaged.to_string());
                 store.rebuild()?;
-                load(&store).map_err(read_failed)?
+                load(&store, signed.as_ref()).map_err(read_failed)?
             }
         };
-        Self::start(Arc::new(store), opened, index, tree, time, secret, Box::new(now))
+        loaded.agrees_with(signed.as_ref())?;
+        let beginning = generation::beginning(dir)?;
+        Self::start(Arc::new(store), opened, loaded, secret, &beginning, Box::new(now))
     }
 
     /// A ledger on a store of the caller's, for tests. Fingerprints use a fixed secret.
@@ -199,36 +222,39 @@ impl Ledger {
         store: Arc<dyn Store>,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let (index, tree, time) = load(&*store).map_err(read_failed)?;
+        let loaded = load(&*store, None).map_err(read_failed)?;
         let secret = Secret(zeroize::Zeroizing::new([0x73; 32]));
-        Self::start(store, Opened::default(), index, tree, time, secret, Box::new(now))
+        Self::start(store, Opened::default(), loaded, secret, &Beginning::default(), Box::new(now))
     }
 
     fn start(
         store: Arc<dyn Store>,
         opened: Opened,
-        index: Index,
-        tree: merkle::CompactRange,
-        time: Time,
+        loaded: Loaded,
         secret: Secret,
+        beginning: &Beginning,
         now: sequencer::Clock,
     ) -> Result<(Self, OpenReport), OpenError> {
         let Opened { torn, replayed, rebuilt, unclean } = opened;
+        let Loaded { index, tree, time, .. } = loaded;
         let tip = store.tip();
         let created = tip.size == 0;
         let report = OpenReport { created, size: tip.size, torn, replayed, rebuilt, unclean };
         let ledger_id = store.ledger_id();
-        let generation = generation(&*store).map_err(read_failed)?;
+        let generation = generation_in(&*store).map_err(read_failed)?.unwrap_or(beginning.generation);
         let head = Head { size: tip.size, root: tree.root(), leaf: tip.leaf, time, generation, ledger_id };
         let shared = Arc::new(Shared {
             store,
             index: index.into(),
             head: head.into(),
+            tree: RwLock::new(Arc::new(tree)),
             counts: RwLock::default(),
             failed: watch::Sender::new(None),
         });
-        let mut sequencer = Sequencer::new(shared.clone(), tree, now);
-        sequencer.begin(&secret).map_err(|e| OpenError::CannotOpen(format!("writing entry 0: {e}")))?;
+        let mut sequencer = Sequencer::new(shared.clone(), now);
+        sequencer
+            .begin(&secret, beginning)
+            .map_err(|e| OpenError::CannotOpen(format!("writing entry 0: {e}")))?;
         let (queue, inbox) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
@@ -435,15 +461,45 @@ impl Drop for Inner {
     }
 }
 
+/// What a store holds, for look-ups.
+struct Loaded {
+    index: Index,
+    tree: Edge,
+    /// Of the last entry.
+    time: Time,
+    /// The root where the last signed checkpoint was made.
+    root_signed: Option<Hash>,
+}
+
+impl Loaded {
+    /// A log must never sign what contradicts what it has signed: it would be caught, and rightly.
+    fn agrees_with(&self, signed: Option<&Mark>) -> Result<(), OpenError> {
+        let Some(Mark { size, root: Some(root), .. }) = signed else { return Ok(()) };
+        match self.root_signed {
+            Some(found) if found == *root => Ok(()),
+            found => Err(OpenError::Damaged {
+                at: size.saturating_sub(1),
+                what: format!(
+                    "the last signed checkpoint says that the first {size} entries have the root {root}, but {}",
+                    found.map_or("they are not there".into(), |f| format!("theirs is {f}"))
+                ),
+            }),
+        }
+    }
+}
+
 /// Builds the index and the tree from the store, and finds the time of the last entry.
-fn load(store: &dyn Store) -> Result<(Index, merkle::CompactRange, Time), ReadError> {
+fn load(store: &dyn Store, signed: Option<&Mark>) -> Result<Loaded, ReadError> {
     let mut index = Index::default();
-    let mut tree = merkle::CompactRange::default();
+    let mut tree = Edge::default();
     let mut last = Hash::default();
     let mut time = Time::from_unix_micros(0);
+    let root_where_signed = |tree: &Edge| signed.filter(|m| m.size == tree.size()).map(|_| tree.root());
+    let mut root_signed = root_where_signed(&tree);
     store.scan(&mut |seq, leaf, summary| {
         index.apply(seq, summary);
         tree.push(leaf);
+        root_signed = root_signed.or_else(|| root_where_signed(&tree));
         (last, time) = (leaf, Some(summary.time));
     })?;
     if last != store.tip().leaf {
@@ -451,12 +507,12 @@ fn load(store: &dyn Store) -> Result<(Index, merkle::CompactRange, Time), ReadEr
         return Err(ReadError::Damaged { seq: tree.size().saturating_sub(1), what });
     }
     let time = time.ok_or_else(|| ReadError::Io("no time".into()))?;
-    Ok((index, tree, time))
+    Ok(Loaded { index, tree, time, root_signed })
 }
 
-/// Of entry 0, which must be of this ledger; a new ledger's is 1.
-fn generation(store: &dyn Store) -> Result<u64, ReadError> {
-    let Some(first) = store.entry(0)? else { return Ok(1) };
+/// Of entry 0, which must be of this ledger. `None`: there is none yet.
+fn generation_in(store: &dyn Store) -> Result<Option<u64>, ReadError> {
+    let Some(first) = store.entry(0)? else { return Ok(None) };
     let damaged = |what: String| ReadError::Damaged { seq: 0, what };
     let data = Entry::parse(&first.raw).map_err(|e| damaged(format!("it cannot be read: {e}")))?.data;
     if data.get("ledger_id").and_then(|id| id.as_str()) != Some(&hex::encode(store.ledger_id())) {
@@ -464,6 +520,7 @@ fn generation(store: &dyn Store) -> Result<u64, ReadError> {
     }
     data.get("generation")
         .and_then(serde_json::Value::as_u64)
+        .map(Some)
         .ok_or_else(|| damaged("it has no generation".into()))
 }
 

@@ -1,4 +1,5 @@
-//! The doors: webhooks and health for GitHub, metrics for operators, a socket for local commands.
+//! The doors: webhooks and health for GitHub, metrics for operators, a socket for local commands, and the
+//! transparency log for whoever may read it.
 //!
 //! Every connection is bounded in number, time and memory, because `listen` faces the internet.
 
@@ -7,12 +8,13 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 use axum::{Router, routing};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{config::Secret, gate::Gate, github::Github, telemetry::Metrics};
+use crate::{config::Secret, gate::Gate, github::Github, ledger::publish::Publisher, telemetry::Metrics};
 
 pub mod admin;
 mod connection;
 mod health;
 mod metrics;
+mod tlog;
 mod webhook;
 
 use connection::{Limits, accept};
@@ -27,13 +29,24 @@ pub struct App {
     github: Github,
     metrics: Arc<Metrics>,
     intake: Arc<webhook::Intake>,
+    /// `None`: the ledger signs nothing.
+    publisher: Option<Arc<Publisher>>,
+    /// The log is for everybody.
+    public_log: bool,
 }
 
 impl App {
     /// `github` is asked for its numbers only; any of `secrets` signs a delivery.
     #[must_use]
     pub fn new(gate: Gate, github: Github, metrics: Arc<Metrics>, secrets: Vec<Secret>) -> Self {
-        Self { gate, github, metrics, intake: Arc::new(webhook::Intake::new(secrets)) }
+        let intake = Arc::new(webhook::Intake::new(secrets));
+        Self { gate, github, metrics, intake, publisher: None, public_log: false }
+    }
+
+    /// With a transparency log: on the internal listener, and on the public one if `public`.
+    #[must_use]
+    pub fn with_log(self, publisher: Option<Arc<Publisher>>, public: bool) -> Self {
+        Self { publisher, public_log: public, ..self }
     }
 }
 
@@ -90,15 +103,15 @@ pub async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListene
 }
 
 fn public_routes(app: App) -> Router {
-    Router::new()
-        .route("/webhook", routing::post(webhook::receive))
+    let log = if app.public_log { tlog::routes() } else { Router::new() };
+    log.route("/webhook", routing::post(webhook::receive))
         .route("/healthz", routing::get(health::alive))
         .route("/readyz", routing::get(health::ready))
         .with_state(app)
 }
 
 fn internal_routes(app: App) -> Router {
-    Router::new()
+    tlog::routes()
         .route("/metrics", routing::get(metrics::scrape))
         .route("/healthz", routing::get(health::alive))
         .route("/readyz", routing::get(health::ready))

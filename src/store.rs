@@ -6,6 +6,7 @@
 //! | [`memory`] | for tests: can fail before or after storing |
 //! | [`journal`] | append-only segments of group frames; readable while the service runs |
 //! | [`sled`] | entries, summaries and places of bodies by sequential keys |
+//! | [`generation`] | a ledger that cannot go on is set aside, another begins |
 //! | [`files`] | making files durable, the lock, the secret |
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::ledger::{body::Salt, entry::Hash, summary::Summary};
 
 pub mod embedded;
 pub mod files;
+pub mod generation;
 pub mod journal;
 pub mod memory;
 pub mod sled;
@@ -34,6 +36,8 @@ pub struct Record {
     pub leaf: Hash,
     pub summary: Summary,
     pub bodies: Vec<SaltedBody>,
+    /// Tiles of the tree that this entry completes, from level 0 up: see [`Store::tile`].
+    pub tiles: Vec<Vec<Hash>>,
 }
 
 #[derive(Clone)]
@@ -85,6 +89,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// What is kept cannot be read, or is not what was written.
     fn body(&self, seq: u64, name: &str) -> Result<Option<SaltedBody>, ReadError>;
+
+    /// The 256 hashes of a full tile of the tree (`ledger::tile`). `None`: it is not full yet.
+    ///
+    /// # Errors
+    /// What is kept cannot be read, or is not what was written.
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError>;
 
     /// Every entry's leaf hash and summary, in order.
     ///

@@ -109,6 +109,7 @@ fn records(journal: &Path) -> (SegmentHeader, Vec<Record>) {
         for (entry, leaf) in group.entries.into_iter().zip(group.leaves) {
             let bodies = entry.bodies.into_iter();
             out.push(Record {
+                tiles: vec![],
                 raw: entry.raw,
                 leaf,
                 summary: Summary::opaque(Time::now()),

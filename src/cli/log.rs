@@ -23,12 +23,16 @@ use crate::{
 };
 
 mod acknowledge;
+mod key;
 mod list;
+mod new_generation;
 mod payload;
 mod replay;
+mod prove;
 mod show;
 mod story;
 mod verify;
+mod verify_proof;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -42,6 +46,15 @@ pub enum Command {
     Replay(replay::Args),
     /// After an alarm: a run of this App was seen that the ledger does not have; you looked at it.
     Acknowledge(acknowledge::Args),
+    /// The key that signs checkpoints: make it, show what to hand to auditors, change it.
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Write a proof that an entry is in the ledger, to be checked offline.
+    Prove(prove::Args),
+    /// Check such a proof, with nothing but the log's vkey.
+    VerifyProof(verify_proof::Args),
+    /// Set a ledger aside that lost what was signed, and begin another that names it.
+    NewGeneration(new_generation::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -51,6 +64,10 @@ pub fn run(command: Command) -> CommandResult {
         Command::List(args) => list::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Acknowledge(args) => acknowledge::run(&args),
+        Command::Key(command) => key::run(&command),
+        Command::Prove(args) => prove::run(&args),
+        Command::VerifyProof(args) => verify_proof::run(&args),
+        Command::NewGeneration(args) => new_generation::run(&args),
     }
 }
 

@@ -11,10 +11,13 @@ use tokio::{
 
 use super::{CommandResult, ConfigArg, Exit, Failure};
 use crate::{
-    config::{Config, Publish, Secrets},
+    config::{self, Config, Publish, Secrets},
     gate::{self, Gate, Running},
     github::{self, Github},
-    ledger::{Ledger, OpenReport},
+    ledger::{
+        Ledger, OpenReport,
+        publish::{self, PublishError, Publisher},
+    },
     policy::Bundle,
     server::{self, App, Doors, admin},
     store::embedded::OpenError,
@@ -54,23 +57,60 @@ async fn serve(config: &Config) -> CommandResult {
         started = start(config) => started?,
         () = stop.asked() => return Ok(Exit::Ok),
     };
-    let Started { running, doors, app } = started;
+    let Started { running, doors, app, publisher } = started;
     let gate = running.gate.clone();
     announce(&doors)?;
     tokio::spawn(reload_on(hangup, gate.clone()));
     let mut fatal = gate.fatal();
+    let (stopping, stopped) = watch::channel(false);
+    let mut publishing = tokio::spawn(self::publishing(publisher.clone(), stopped));
+    let mut contradiction = None;
     let until = async {
         tokio::select! {
             () = stop.asked() => tracing::info!("stopping"),
             why = failed(&mut fatal) => tracing::error!("stopping: {why}"),
+            // It ends by itself only where the ledger must not go on.
+            ended = &mut publishing => {
+                let why = ended.map_or_else(|e| e.to_string(), |e| e.to_string());
+                tracing::error!("stopping: {why}");
+                contradiction = Some(why);
+            }
         }
     };
     server::serve(doors, app, until).await;
     let why = gate.fatal().borrow().clone();
     running.stop(PATIENCE).await;
-    match why {
-        Some(why) => Err(Failure::could_not_run(why)),
-        None => Ok(Exit::Ok),
+    stopping.send_replace(true);
+    if contradiction.is_none() {
+        let _ = publishing.await;
+        sign_the_end(publisher).await;
+    }
+    match (contradiction, why) {
+        (Some(why), _) => Err(Failure::new(Exit::Integrity, why)),
+        (None, Some(why)) => Err(Failure::could_not_run(why)),
+        (None, None) => Ok(Exit::Ok),
+    }
+}
+
+/// Publishes until `stop`; returns before only with the reason to end the process.
+async fn publishing(publisher: Option<Arc<Publisher>>, mut stop: watch::Receiver<bool>) -> String {
+    if let Some(publisher) = publisher
+        && let Err(e) = publisher.run(stop.clone()).await
+    {
+        return e.to_string();
+    }
+    // The sender lives as long as the service.
+    let _ = stop.wait_for(|stop| *stop).await;
+    String::new()
+}
+
+/// What the stop itself recorded is signed too: then a ledger that lacks it does not start again.
+async fn sign_the_end(publisher: Option<Arc<Publisher>>) {
+    let Some(publisher) = publisher else { return };
+    match tokio::task::spawn_blocking(move || publisher.publish()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(e)) => tracing::error!("the end of the ledger could not be signed: {e}"),
+        Err(e) => tracing::error!("the end of the ledger could not be signed: {e}"),
     }
 }
 
@@ -122,6 +162,7 @@ struct Started {
     running: Running,
     doors: Doors,
     app: App,
+    publisher: Option<Arc<Publisher>>,
 }
 
 async fn start(config: &Config) -> Result<Started, Failure> {
@@ -134,13 +175,45 @@ async fn start(config: &Config) -> Result<Started, Failure> {
     let github = connect(config, &secrets)?;
     let bundle = load_policies(config).await?;
     let (ledger, opened) = open_ledger(config).await?;
+    let publisher = publisher(config, &ledger)?;
     let admin = admin_socket(config);
     let metrics = Arc::new(Metrics::new());
     let running = Gate::start(settings(config), ledger, &opened, github.clone(), bundle, metrics.clone())
         .await
         .map_err(|e| Failure::could_not_run(format!("cannot start: {e:#}")))?;
-    let app = App::new(running.gate.clone(), github, metrics, secrets.webhook);
-    Ok(Started { running, doors: Doors { public, internal, admin }, app })
+    if let Some(publisher) = &publisher {
+        publisher.begin().await?;
+    }
+    let app = App::new(running.gate.clone(), github, metrics, secrets.webhook)
+        .with_log(publisher.clone(), config.ledger.public);
+    Ok(Started { running, doors: Doors { public, internal, admin }, app, publisher })
+}
+
+/// Who signs, if the configuration names a key.
+fn publisher(config: &Config, ledger: &Ledger) -> Result<Option<Arc<Publisher>>, Failure> {
+    let config::Ledger { path, origin: Some(origin), key_file: Some(key_file), .. } = &config.ledger else {
+        return Ok(None);
+    };
+    let generation = ledger.head().generation;
+    if publish::generation_of(origin).is_none_or(|(_, named)| named != generation) {
+        return Err(Failure::usage(format!(
+            "[ledger] origin = \"{origin}\" must end in /{generation}: the ledger in {} is of generation {generation}",
+            path.display()
+        )));
+    }
+    let place = publish::Place { dir: path.clone(), origin: origin.clone(), key_file: key_file.clone() };
+    Ok(Some(Arc::new(Publisher::open(ledger.clone(), place)?)))
+}
+
+impl From<PublishError> for Failure {
+    fn from(e: PublishError) -> Self {
+        let exit = match e {
+            PublishError::Key(_) | PublishError::Refused(_) => Exit::Usage,
+            PublishError::Contradiction(_) => Exit::Integrity,
+            PublishError::Failed(_) => Exit::CouldNotRun,
+        };
+        Self::new(exit, e.to_string())
+    }
 }
 
 async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
@@ -180,7 +253,9 @@ async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
     opened.map_err(|e| match &e {
         OpenError::Locked { .. } => Failure::could_not_run(e.to_string()),
         OpenError::Damaged { .. } => {
-            let hint = "do not start it again before you know why; a copy of its journal can be put in place";
+            let general =
+                "do not start it again before you know why; a copy of its journal can be put in place";
+            let hint = publish::advice(&config.ledger.path).unwrap_or_else(|| general.into());
             Failure::new(Exit::Integrity, format!("{}: {e}\n{hint}", config.ledger.path.display()))
         }
         _ => Failure::could_not_run(format!("the ledger {}: {e}", config.ledger.path.display())),

@@ -56,6 +56,7 @@ pub const KEYS: &[Key] = &[
     key("policies", "judging", Kind::Text, "processes", Some("processes")),
     key("ledger", "path", Kind::Text, "data", None),
     key("ledger", "origin", Kind::Text, "gate.example.com/log/1", None),
+    key("ledger", "key_file", Kind::Text, "log.key", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),

@@ -16,15 +16,39 @@ pub struct CompactRange {
 impl CompactRange {
     /// Adds a leaf by its leaf hash.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_seen(leaf, &mut |_, _| {});
+    }
+
+    /// [`CompactRange::push`], and hands out every perfect subtree that is complete now: its height and
+    /// root, the leaf first.
+    pub fn push_seen(&mut self, leaf: Hash, seen: &mut impl FnMut(u8, Hash)) {
         let mut hash = leaf;
+        seen(0, hash);
         // Each trailing one-bit of the old size is a subtree as large as what we carry.
-        for _ in 0..self.size.trailing_ones() {
+        for height in (1..).take(self.size.trailing_ones() as usize) {
             if let Some(left) = self.peaks.pop() {
                 hash = node_hash(&left, &hash);
+                seen(height, hash);
             }
         }
         self.peaks.push(hash);
         self.size += 1;
+    }
+
+    /// The range over `size` leaves, from the tiles that are not full: `levels[l]` holds
+    /// `(size >> 8 l) % 256` hashes of height `8 l`.
+    #[must_use]
+    pub(super) fn of_edge(size: u64, levels: &[Vec<Hash>]) -> Self {
+        let mut peaks = vec![];
+        for level in levels.iter().rev() {
+            let mut left = level.as_slice();
+            while !left.is_empty() {
+                let (peak, rest) = left.split_at(1 << left.len().ilog2());
+                peaks.extend(super::tile::perfect_root(peak));
+                left = rest;
+            }
+        }
+        Self { size, peaks }
     }
 
     #[must_use]

@@ -7,7 +7,10 @@
 //! Being the only writer, it also answers idempotency keys that exist: what it has seen is in the
 //! index, what it is about to write in the batch, and nobody else writes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -15,15 +18,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::{
     AppendError, Head, Shared,
     body::{Salt, commitment},
+    edge::Edge,
     entry::{BodyRef, Draft, Entry, EntryError, FORMAT, Flag, Hash, Key, Kind, Receipt, Ref},
-    merkle::CompactRange,
     read,
     summary::{Secret, Short, Summary},
     write,
 };
 use crate::{
     event::{Subject, SubjectKind},
-    store::{Record, SaltedBody, StoreError, Tip},
+    store::{Record, SaltedBody, StoreError, Tip, generation::Beginning},
     time::Time,
 };
 
@@ -109,8 +112,7 @@ fn good_name(name: &str) -> bool {
 }
 
 pub(crate) struct Sequencer {
-    shared: std::sync::Arc<Shared>,
-    tree: CompactRange,
+    shared: Arc<Shared>,
     now: Clock,
 }
 
@@ -128,15 +130,15 @@ struct Batch {
 }
 
 impl Sequencer {
-    pub fn new(shared: std::sync::Arc<Shared>, tree: CompactRange, now: Clock) -> Self {
-        Self { shared, tree, now }
+    pub fn new(shared: Arc<Shared>, now: Clock) -> Self {
+        Self { shared, now }
     }
 
     /// Writes entry 0 of a new ledger.
     ///
     /// # Errors
     /// As for any append.
-    pub fn begin(&mut self, secret: &Secret) -> Result<(), AppendError> {
+    pub fn begin(&mut self, secret: &Secret, beginning: &Beginning) -> Result<(), AppendError> {
         let id = read(&self.shared.head).ledger_id;
         if read(&self.shared.head).size > 0 {
             return Ok(());
@@ -152,7 +154,8 @@ impl Sequencer {
             ref_kind: None,
         };
         let data = serde_json::json!({
-            "format": FORMAT, "ledger_id": hex::encode(id), "generation": 1, "predecessor": null,
+            "format": FORMAT, "ledger_id": hex::encode(id), "generation": beginning.generation,
+            "predecessor": beginning.predecessor,
         });
         let key = Key::Own("service");
         let draft = Draft { kind: Kind::Service, subject: nothing, key, refs: vec![], bodies: vec![], data };
@@ -355,9 +358,13 @@ impl Sequencer {
     }
 
     /// Makes the batch durable, then visible.
-    fn store(&mut self, batch: Batch) -> Result<(), AppendError> {
+    fn store(&mut self, mut batch: Batch) -> Result<(), AppendError> {
         if batch.records.is_empty() {
             return Ok(());
+        }
+        let mut tree = Edge::clone(&read(&self.shared.tree));
+        for record in &mut batch.records {
+            record.tiles = tree.push(record.leaf);
         }
         if let Err(e) = self.shared.store.append(batch.base, &batch.records).map_err(append_error) {
             if let AppendError::Fatal(why) = &e {
@@ -368,13 +375,14 @@ impl Sequencer {
         // Durable, but nobody knows yet: a crash here makes the caller ask again, and the key answers.
         let mut index = write(&self.shared.index);
         for (seq, record) in (batch.base.size..).zip(&batch.records) {
-            self.tree.push(record.leaf);
             index.apply(seq, &record.summary);
         }
         drop(index);
+        let root = tree.root();
+        *write(&self.shared.tree) = Arc::new(tree);
         let mut head = write(&self.shared.head);
         (head.size, head.leaf, head.time) = (batch.tip.size, batch.tip.leaf, batch.time);
-        head.root = self.tree.root();
+        head.root = root;
         Ok(())
     }
 }
@@ -394,7 +402,7 @@ impl Batch {
         if let Some(fingerprint) = summary.fingerprint {
             self.fingerprints.entry(fingerprint).or_default().push(seq);
         }
-        self.records.push(Record { raw, leaf, summary, bodies });
+        self.records.push(Record { raw, leaf, summary, bodies, tiles: vec![] });
         self.tip = Tip { size: seq + 1, leaf };
     }
 

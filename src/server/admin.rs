@@ -3,10 +3,13 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /status` | size, root, process, version, bundle |
+//! | `GET /status` | size, root, last checkpoint, process, version, bundle |
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 404 if it was erased |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
+//! | `GET /proofs/{seq}` | a tlog-proof of the entry under the newest checkpoint; 404 if none covers it yet |
+//! | `POST /keys/rotate` | a new key for the log beside the old one: its vkey |
+//! | `POST /keys/finish` | ends the change of keys: the vkey that signs no more |
 
 use std::{
     io,
@@ -29,6 +32,7 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
+use crate::ledger::{note::Verifier, publish::PublishError};
 
 /// Name of the socket in the ledger's folder.
 pub const NAME: &str = "admin.sock";
@@ -84,18 +88,27 @@ pub(super) fn routes(app: App) -> Router {
         .route("/entries", routing::get(entries))
         .route("/entries/{seq}/bodies/{name}", routing::get(body))
         .route("/acknowledge", routing::post(acknowledge))
+        .route("/proofs/{seq}", routing::get(proof))
+        .route("/keys/rotate", routing::post(rotate))
+        .route("/keys/finish", routing::post(finish_rotation))
         .with_state(app)
 }
 
 async fn status(State(app): State<App>) -> Response {
     let head = app.gate.ledger().head();
     let ready = app.gate.ready();
+    let published = app.publisher.as_ref().and_then(|p| p.published());
+    let checkpoint = published.map(|p| {
+        let (size, root) = (p.checkpoint.size, p.checkpoint.root);
+        json!({"origin": p.checkpoint.origin, "size": size, "root": root, "time": p.time})
+    });
     answer(
         StatusCode::OK,
         &json!({
             "size": head.size,
             "root": head.root,
             "generation": head.generation,
+            "checkpoint": checkpoint,
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "bundle": app.gate.bundle().digest(),
@@ -154,6 +167,38 @@ async fn acknowledge(State(app): State<App>) -> Response {
         Ok(seq) => answer(StatusCode::OK, &json!({"seq": seq})),
         Err(e) => problem(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
     }
+}
+
+async fn proof(State(app): State<App>, UrlPath(seq): UrlPath<u64>) -> Response {
+    let Some(publisher) = app.publisher else { return unsigned() };
+    match tokio::task::spawn_blocking(move || publisher.prove(seq)).await {
+        Ok(Ok(Some(proof))) => ([(header::CONTENT_TYPE, "text/plain")], proof.text()).into_response(),
+        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "no published checkpoint holds that entry yet"),
+        Ok(Err(e)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+        Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+async fn rotate(State(app): State<App>) -> Response {
+    let Some(publisher) = app.publisher else { return unsigned() };
+    key_answer(publisher.rotate().await)
+}
+
+async fn finish_rotation(State(app): State<App>) -> Response {
+    let Some(publisher) = app.publisher else { return unsigned() };
+    key_answer(publisher.finish_rotation().await)
+}
+
+fn key_answer(done: Result<Verifier, PublishError>) -> Response {
+    match done {
+        Ok(key) => answer(StatusCode::OK, &json!({"vkey": key.to_string()})),
+        Err(PublishError::Refused(why)) => problem(StatusCode::CONFLICT, &why),
+        Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+fn unsigned() -> Response {
+    problem(StatusCode::NOT_FOUND, "nothing is signed here: [ledger] key_file is not set")
 }
 
 fn answer(status: StatusCode, body: &serde_json::Value) -> Response {

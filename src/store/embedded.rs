@@ -33,8 +33,10 @@ use super::{
 };
 use crate::ledger::{
     body::Salt,
+    edge::Edge,
     entry::{Entry, Hash, Link},
     summary::{Secret, Summary},
+    tile,
 };
 
 pub struct Embedded {
@@ -107,7 +109,7 @@ impl Embedded {
         files::sync_dir(&journal).map_err(OpenError::io("syncing", &journal))?;
         let (secret, new_secret) = files::secret(dir).map_err(OpenError::io("reading the secret of", dir))?;
         let brand_new = begin(dir, &journal, sizes)?;
-        let (view, applied, mut rebuilt) = open_view(dir, new_secret)?;
+        let (view, mut applied, mut rebuilt) = open_view(dir, new_secret)?;
         let recovered = recover(&journal, &witnesses(dir, &journal, applied)?)?;
         if recovered.is_none() && rebuilt.is_some() {
             let what = "there is no journal, but a damaged sled database".into();
@@ -123,7 +125,7 @@ impl Embedded {
         }
         let writer = Writer::open(&journal, ledger_id, tip, unsealed, sizes)
             .map_err(OpenError::io("opening", &journal))?;
-        let store = Self {
+        let mut store = Self {
             dir: dir.to_owned(),
             writer: writer.into(),
             tip: tip.into(),
@@ -134,7 +136,17 @@ impl Embedded {
             stats: Mutex::default(),
             _lock: lock,
         };
-        let replayed = store.replay(applied)?;
+        let edge = match store.edge(applied.size) {
+            Ok(edge) => edge,
+            Err(e) => {
+                rebuilt.get_or_insert_with(|| e.to_string());
+                store.view.finish();
+                store.view = fresh_view(dir)?;
+                applied = Tip::default();
+                Edge::default()
+            }
+        };
+        let replayed = store.replay(applied, edge)?;
         Ok((store, Opened { torn, replayed, rebuilt, unclean }))
     }
 
@@ -145,7 +157,7 @@ impl Embedded {
     pub fn rebuild(&mut self) -> Result<(), OpenError> {
         self.view.finish();
         self.view = fresh_view(&self.dir)?;
-        self.replay(Tip::default()).map(drop)
+        self.replay(Tip::default(), Edge::default()).map(drop)
     }
 
     #[must_use]
@@ -157,8 +169,9 @@ impl Embedded {
         self.dir.join("journal")
     }
 
-    /// Applies what the journal holds beyond `applied`; how many entries that were.
-    fn replay(&self, applied: Tip) -> Result<u64, OpenError> {
+    /// Applies what the journal holds beyond `applied`, where the tree has this edge; how many entries
+    /// that were.
+    fn replay(&self, applied: Tip, mut edge: Edge) -> Result<u64, OpenError> {
         let tip = self.tip();
         if applied.size == tip.size {
             return Ok(0);
@@ -171,7 +184,10 @@ impl Embedded {
             let values = (group.first..).zip(group.entries.iter().zip(links)).zip(&group.leaves);
             let todo = values
                 .filter(|((seq, _), _)| *seq >= applied.size)
-                .map(|((seq, (entry, link)), leaf)| (seq, self.value(entry, &link, *leaf, &group).encode()))
+                .map(|((seq, (entry, link)), leaf)| {
+                    let tiles = edge.push(*leaf);
+                    (seq, Value { tiles, ..self.value(entry, &link, *leaf, &group) }.encode())
+                })
                 .collect();
             // Groups of the segment before what is missing give nothing to do.
             self.view.take(todo).map_err(OpenError::CannotOpen)?;
@@ -180,7 +196,22 @@ impl Embedded {
         Ok(tip.size - applied.size)
     }
 
-    /// What sled keeps of an entry that was read from the journal.
+    /// The edge of the tree over what was applied.
+    fn edge(&self, applied: u64) -> Result<Edge, ReadError> {
+        Edge::load(applied, &mut |level, index, count| {
+            let first = index * tile::WIDTH;
+            let hash = |at: u64| match level.checked_sub(1) {
+                None => self.view.get(at)?.map(|v| v.leaf).ok_or_else(|| missing(at)),
+                Some(below) => {
+                    let hashes = self.tile(below, at)?.ok_or_else(|| missing(at))?;
+                    tile::perfect_root(&hashes).ok_or_else(|| missing(at))
+                }
+            };
+            (first..first + count as u64).map(hash).collect()
+        })
+    }
+
+    /// What sled keeps of an entry that was read from the journal, but for its tiles.
     fn value(&self, entry: &FrameEntry, link: &Link, leaf: Hash, group: &Group) -> Value {
         let place =
             |b: &BodyRecord| Place { segment: group.segment, offset: group.payload + b.offset as u64 };
@@ -190,6 +221,7 @@ impl Embedded {
             leaf,
             summary,
             places: entry.bodies.iter().map(|b| (b.name.clone(), place(b))).collect(),
+            tiles: vec![],
             raw: entry.raw.clone(),
         }
     }
@@ -286,6 +318,16 @@ impl Store for Embedded {
         }
     }
 
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError> {
+        let Some(seq) = tile::completed_by(level, index) else { return Ok(None) };
+        let Some(mut value) = self.view.get(seq)? else { return Ok(None) };
+        if value.tiles.len() <= level.into() {
+            let what = format!("sled does not hold tile {index} of level {level}, which it completes");
+            return Err(ReadError::Damaged { seq, what });
+        }
+        Ok(Some(value.tiles.swap_remove(level.into())))
+    }
+
     fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {
         self.view.wait();
         let mut next = 0;
@@ -309,6 +351,10 @@ impl Store for Embedded {
     fn stats(&self) -> StoreStats {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn missing(at: u64) -> ReadError {
+    ReadError::Damaged { seq: at, what: "sled does not hold it".into() }
 }
 
 /// Gives a new ledger its first segment, empty, before anything else is made that can be damaged.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip};
-use crate::ledger::{entry::Hash, summary::Summary};
+use crate::ledger::{entry::Hash, summary::Summary, tile};
 
 /// What an append does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +104,12 @@ impl Store for Memory {
     fn body(&self, seq: u64, name: &str) -> Result<Option<SaltedBody>, ReadError> {
         let find = |r: &Record| r.bodies.iter().find(|b| b.name == name).cloned();
         Ok(usize::try_from(seq).ok().and_then(|i| self.disk.content().records.get(i).and_then(find)))
+    }
+
+    fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError> {
+        let of = |r: &Record| r.tiles.get(usize::from(level)).cloned();
+        let last = tile::completed_by(level, index).and_then(|seq| usize::try_from(seq).ok());
+        Ok(last.and_then(|i| self.disk.content().records.get(i).and_then(of)))
     }
 
     fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {

@@ -1,4 +1,5 @@
-//! The applied view: entries, summaries and places of bodies in one sled tree, by sequential keys.
+//! The applied view: entries, summaries, places of bodies and tiles of the tree in one sled tree, by
+//! sequential keys. A full tile lies with the entry that completed it, so it costs no key of its own.
 //!
 //! sled 0.34 does not sync on `flush`, can open a damaged database silently empty, and can panic. So
 //! it is never the truth: each value carries its own CRC, keys must count from 0 without a gap, and
@@ -20,16 +21,19 @@ use std::{
 use bytes::Bytes;
 
 use super::{Kept, ReadError, Record, Tip, files, journal::Place, wire::Take};
-use crate::ledger::{entry::Hash, summary::Summary};
+use crate::ledger::{entry::Hash, summary::Summary, tile};
 
 /// Of the values' format. Another one is rebuilt.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Pages that sled keeps in memory. The index answers look-ups; this serves reads of entries.
 const CACHE: u64 = 64 << 20;
 
 /// Groups that may wait to be applied before a commit waits.
 const WAITING: usize = 256;
+
+/// Bytes of a full tile.
+const TILE: usize = 256 * 32;
 
 /// What is kept of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Value {
     pub summary: Summary,
     /// Name of each body and where its record lies in the journal.
     pub places: Vec<(String, Place)>,
+    /// Of 256 hashes each: the tiles that this entry completes, from level 0 up.
+    pub tiles: Vec<Vec<Hash>>,
     pub raw: Bytes,
 }
 
@@ -49,6 +55,7 @@ impl Value {
             leaf: record.leaf,
             summary: record.summary.clone(),
             places: names.zip(places.iter().copied()).collect(),
+            tiles: record.tiles.clone(),
             raw: record.raw.clone(),
         }
     }
@@ -66,6 +73,11 @@ impl Value {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(&place.segment.to_le_bytes());
             out.extend_from_slice(&place.offset.to_le_bytes());
+        }
+        // A tree has 8 levels at most.
+        out.push(u8::try_from(self.tiles.len()).unwrap_or(u8::MAX));
+        for tile in &self.tiles {
+            out.extend_from_slice(&tile::encode_hashes(tile));
         }
         out.extend_from_slice(&self.raw);
         let crc = crc32c::crc32c(&out[4..]);
@@ -87,7 +99,11 @@ impl Value {
             let name = std::str::from_utf8(take.short()?).ok()?.to_owned();
             places.push((name, Place { segment: take.u64()?, offset: take.u64()? }));
         }
-        Some(Self { leaf, summary, places, raw: Bytes::copy_from_slice(take.0) })
+        let mut tiles = vec![];
+        for _ in 0..take.u8()? {
+            tiles.push(tile::decode_hashes(take.bytes(TILE)?)?);
+        }
+        Some(Self { leaf, summary, places, tiles, raw: Bytes::copy_from_slice(take.0) })
     }
 }
 
@@ -291,11 +307,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_entry_that_completes_tiles_keeps_them() {
+        let value = Value {
+            leaf: Hash([7; 32]),
+            summary: Summary::opaque("2026-11-24T15:04:05Z".parse().unwrap()),
+            places: vec![],
+            tiles: vec![vec![Hash([1; 32]); 256], vec![Hash([2; 32]); 256]],
+            raw: Bytes::from_static(b"{}"),
+        };
+        let bytes = value.encode();
+        assert_eq!(Value::decode(&bytes), Some(value));
+        assert_eq!(Value::decode(&bytes[..bytes.len() - 9000]), None);
+    }
+
+    #[test]
     fn every_flipped_bit_of_a_value_is_noticed() {
         let value = Value {
             leaf: Hash([7; 32]),
             summary: Summary::opaque("2026-11-24T15:04:05Z".parse().unwrap()),
             places: vec![("payload".into(), Place { segment: 1, offset: 2 })],
+            tiles: vec![],
             raw: Bytes::from_static(b"{}"),
         };
         let bytes = value.encode();

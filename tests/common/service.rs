@@ -17,6 +17,9 @@ use tokio::{
 
 use super::foreign::root;
 
+/// The log of the tests.
+pub const ORIGIN: &str = "gate.example.com/log/1";
+
 pub const SECRET: &str = "a secret of the tests";
 
 /// How long a start may take: a debug build on a busy machine, loading and testing policies.
@@ -54,6 +57,42 @@ impl Service {
         gh.set_hook(&format!("http://127.0.0.1:{port}/webhook"), SECRET);
         let ledger = dir.join("data");
         Self { dir: dir.to_owned(), ledger, launcher: vec![], port, internal, child: None }
+    }
+
+    /// Gives it a log: origin, key file, and the key. Its vkey.
+    pub async fn with_log(&self, public: bool) -> String {
+        let lines = format!("[ledger]\norigin = \"{ORIGIN}\"\nkey_file = \"log.key\"\npublic = {public}\n");
+        self.configure("[ledger]\n", &lines);
+        self.new_key().await
+    }
+
+    /// `gatelog log key new`; the vkey.
+    pub async fn new_key(&self) -> String {
+        let out = self.gatelog(&["log", "key", "new"]).await;
+        let said = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
+        said.lines().last().unwrap().to_owned()
+    }
+
+    /// Changes its configuration file.
+    pub fn configure(&self, from: &str, to: &str) {
+        let file = self.dir.join("gatelog.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{from} is not in {text}");
+        fs::write(file, text.replacen(from, to, 1)).unwrap();
+    }
+
+    /// GET as it stands: status, head and body.
+    pub async fn fetch(&self, port: u16, path: &str) -> (u16, String, Vec<u8>) {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(answer.len() - 4);
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head, answer[end + 4..].to_vec())
     }
 
     /// Starts and waits until it is ready.

@@ -296,6 +296,7 @@ mod tests {
         Record {
             leaf: leaf_hash(&raw),
             raw,
+            tiles: vec![],
             summary: Summary::opaque("2026-11-24T15:04:05Z".parse().unwrap()),
             bodies: vec![SaltedBody {
                 name: "payload".into(),

@@ -1,7 +1,7 @@
 //! Marks: small files that say how much existed, kept apart from the bytes they speak of.
 //!
-//! `journal/stopped` is written by a clean stop. `signed`, beside the journal, will be written before
-//! a checkpoint is published. A journal that holds less than a mark says was damaged or rolled back.
+//! `journal/stopped` is written by a clean stop. `signed`, beside the journal, is written before a
+//! checkpoint is published. A journal that holds less than a mark says was damaged or rolled back.
 
 use std::{fs, io, path::Path};
 
@@ -11,6 +11,7 @@ use super::JournalError;
 use crate::{
     ledger::entry::Hash,
     store::{Tip, files},
+    time::Time,
 };
 
 const STOPPED: &str = "stopped";
@@ -48,7 +49,40 @@ pub fn signed(dir: &Path) -> Result<Option<Mark>, JournalError> {
     read(&dir.join(SIGNED))
 }
 
-fn read(path: &Path) -> Result<Option<Mark>, JournalError> {
+/// The last checkpoint that was signed. Its file is also the [`Mark`] that [`signed`] reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// Of which log.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// Merkle root over them.
+    pub root: Hash,
+    /// When it was signed.
+    pub time: Time,
+    /// The signed note.
+    pub checkpoint: String,
+}
+
+/// The last checkpoint that was signed, if any was. `dir` is the ledger's.
+///
+/// # Errors
+/// The file is there and cannot be read as one.
+pub fn last_signed(dir: &Path) -> Result<Option<Signed>, JournalError> {
+    read(&dir.join(SIGNED))
+}
+
+/// Says what is signed, before anybody sees it.
+///
+/// # Errors
+/// I/O.
+pub fn write_signed(dir: &Path, signed: &Signed) -> io::Result<()> {
+    files::fail_at("ledger.signed.before")?;
+    files::replace(dir, SIGNED, &[serde_json::to_vec_pretty(signed)?, b"\n".to_vec()].concat())?;
+    files::fail_at("ledger.signed.after")
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, JournalError> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map(Some)

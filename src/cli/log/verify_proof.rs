@@ -1,0 +1,77 @@
+//! `gatelog log verify-proof`: checks a proof with nothing but the proof, the entry and the log's vkey.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::{CommandResult, Exit, Failure, safe};
+use crate::ledger::{
+    chain::leaf_hash,
+    checkpoint::Checkpoint,
+    entry::Link,
+    note::Verifier,
+    proof::{TlogProof, TlogProofError},
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The proof (`c2sp.org/tlog-proof@v1`).
+    file: PathBuf,
+    /// Key of the log, as `gatelog log key show` prints it; several while a key is changed.
+    #[arg(long = "vkey", value_name = "VKEY", required = true)]
+    vkeys: Vec<String>,
+    /// The entry, byte for byte.
+    #[arg(long, value_name = "FILE")]
+    entry: PathBuf,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let trusted = verifiers(&args.vkeys)?;
+    let (file, entry) = (read(&args.file)?, read(&args.entry)?);
+    let mut out = anstream::stdout().lock();
+    match check(&file, &entry, &trusted) {
+        Ok((index, Checkpoint { origin, size, root })) => {
+            writeln!(out, "signed by a key of {}", safe(&origin))?;
+            writeln!(out, "not proved: what other entries there are, and that nobody was shown another log")?;
+            writeln!(out, "VERIFIED  entry {index} of {size}  root {root}")?;
+            Ok(Exit::Ok)
+        }
+        Err(why) => {
+            writeln!(out, "FAILED: {}", safe(&why))?;
+            Ok(Exit::Integrity)
+        }
+    }
+}
+
+/// Which entry it is, and the checkpoint that holds it.
+fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkpoint), String> {
+    let proof = TlogProof::parse(file).map_err(|e| e.to_string())?;
+    // An editor or `echo` may have added a line end, with which no entry ends.
+    let candidates = [entry, entry.strip_suffix(b"\n").unwrap_or(entry)];
+    let entry = candidates.iter().find(|c| Link::parse(c).is_ok_and(|l| l.seq == proof.index));
+    let mut last = TlogProofError::Malformed("nothing was checked");
+    for candidate in candidates {
+        match proof.verify(leaf_hash(candidate), trusted) {
+            Ok(checkpoint) if entry.is_some() => return Ok((proof.index, checkpoint)),
+            Ok(_) => {
+                return Err(format!("it is in the log, but does not say that it is entry {}", proof.index));
+            }
+            Err(e) => last = e,
+        }
+    }
+    Err(last.to_string())
+}
+
+/// # Errors
+/// Exit 2: which one is no key, and why.
+pub(super) fn verifiers(vkeys: &[String]) -> Result<Vec<Verifier>, Failure> {
+    let parse = |text: &String| {
+        text.trim().parse().map_err(|e| Failure::usage(format!("--vkey {}: {e}", safe(text))))
+    };
+    vkeys.iter().map(parse).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|e| Failure::could_not_run(format!("reading {}: {e}", path.display())))
+}

@@ -1,0 +1,209 @@
+//! The key that signs a ledger's checkpoints: a file of its own that only its owner may read.
+//!
+//! One skey a line (`ledger::note`); lines that begin with `#` say things to people. While a key is
+//! changed there are two, and both sign. The file is replaced whole, so a crash leaves the old or the new.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use super::note::{Signer, Verifier};
+use crate::store::files;
+
+/// Larger than any two keys.
+const MAX_FILE: u64 = 16 * 1024;
+
+/// The old one and the new one.
+const MAX_KEYS: usize = 2;
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    #[error("the key file {} does not exist; `gatelog log key new` makes one", .0.display())]
+    Missing(PathBuf),
+    /// Somebody else may have read it.
+    #[error(
+        "the key file {path} can be read by others (mode {mode:03o}): `chmod 600 {path}`; if somebody may have \
+         read it, change the key: `gatelog log key rotate`"
+    )]
+    Open { path: String, mode: u32 },
+    #[error("the key file {}: {why}", .path.display())]
+    Malformed { path: PathBuf, why: String },
+    #[error("the key file {}: {error}", .path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// The keys of a ledger: never none.
+#[derive(Clone, Debug)]
+pub struct Keys(Vec<Signer>);
+
+impl Keys {
+    /// A key of its own for the log `origin`.
+    ///
+    /// # Errors
+    /// There is no randomness, or the origin cannot name a key.
+    pub fn new(origin: &str) -> Result<Self, String> {
+        Ok(Self(vec![fresh(origin)?]))
+    }
+
+    /// Reads the file; all its keys must be of the log `origin`.
+    ///
+    /// # Errors
+    /// See [`KeyFileError`]. No key is ever shown.
+    pub fn read(path: &Path, origin: &str) -> Result<Self, KeyFileError> {
+        let malformed = |why: String| KeyFileError::Malformed { path: path.to_owned(), why };
+        let text = read_private(path)?;
+        let text = std::str::from_utf8(&text).map_err(|_| malformed("it is not text".into()))?;
+        let mut keys = vec![];
+        for (n, line) in (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'))
+        {
+            let key =
+                Signer::parse(line.trim()).map_err(|e| malformed(format!("line {n} is no key: {e}")))?;
+            if key.verifier().name() != origin {
+                let name = key.verifier().name();
+                return Err(malformed(format!(
+                    "line {n} is the key of {name}, but [ledger] origin is {origin}; a log has a key of its own"
+                )));
+            }
+            keys.push(key);
+        }
+        if keys.is_empty() || keys.len() > MAX_KEYS {
+            return Err(malformed(format!("it holds {} keys, not one or two", keys.len())));
+        }
+        Ok(Self(keys))
+    }
+
+    /// Writes the file, readable for its owner alone from its first moment.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut text = Zeroizing::new(String::with_capacity(1024));
+        text.push_str("# The key of a gatelog ledger. Whoever reads it can sign for the ledger.\n");
+        for key in &self.0 {
+            text.push_str(&key.to_skey());
+            text.push('\n');
+        }
+        let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        files::fail_at("key.write.before")?;
+        files::replace(dir, name, text.as_bytes())?;
+        files::fail_at("key.write.after")
+    }
+
+    /// A new key beside the one there is. From then on both sign.
+    ///
+    /// # Errors
+    /// A change is under way, or there is no randomness.
+    pub fn rotated(&self) -> Result<Self, String> {
+        let [old] = &self.0[..] else { return Err("a change of keys is under way: finish it first".into()) };
+        Ok(Self(vec![old.clone(), fresh(old.verifier().name())?]))
+    }
+
+    /// Without the old key: the end of a change.
+    ///
+    /// # Errors
+    /// No change is under way.
+    pub fn finished(&self) -> Result<Self, String> {
+        match &self.0[..] {
+            [_, new] => Ok(Self(vec![new.clone()])),
+            _ => Err("no change of keys is under way".into()),
+        }
+    }
+
+    /// Old to new.
+    #[must_use]
+    pub fn signers(&self) -> &[Signer] {
+        &self.0
+    }
+
+    pub fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
+        self.0.iter().map(Signer::verifier)
+    }
+}
+
+fn fresh(origin: &str) -> Result<Signer, String> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|e| format!("no randomness: {e}"))?;
+    Signer::new(origin, &seed).map_err(|e| e.to_string())
+}
+
+fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
+        _ => KeyFileError::Io { path: path.to_owned(), error },
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Open { path: path.display().to_string(), mode });
+    }
+    // Never grows, so no copy stays behind unwiped.
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 64));
+    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(KeyFileError::Malformed { path: path.to_owned(), why: "it is too large".into() });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const ORIGIN: &str = "gate.example.com/log/1";
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.key");
+        assert!(matches!(Keys::read(&path, ORIGIN), Err(KeyFileError::Missing(_))));
+        let keys = Keys::new(ORIGIN).unwrap();
+        assert!(keys.finished().is_err());
+        let both = keys.rotated().unwrap();
+        assert!(both.rotated().is_err());
+        let vkeys = |k: &Keys| k.verifiers().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(vkeys(&both)[0], vkeys(&keys)[0]);
+        for keys in [&keys, &both, &both.finished().unwrap()] {
+            keys.write(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(vkeys(&Keys::read(&path, ORIGIN).unwrap()), vkeys(keys));
+        }
+        let other = Keys::read(&path, "gate.example.com/log/2").unwrap_err().to_string();
+        assert!(other.contains("is the key of gate.example.com/log/1"), "{other}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.key");
+        Keys::new(ORIGIN).unwrap().write(&path).unwrap();
+        for mode in [0o640, 0o604, 0o660, 0o644] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let refused = Keys::read(&path, ORIGIN).unwrap_err();
+            assert!(matches!(refused, KeyFileError::Open { .. }), "{refused}");
+            assert!(refused.to_string().contains(&format!("mode {mode:03o}")));
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused_and_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.key");
+        let skey = Signer::new(ORIGIN, &[1; 32]).unwrap().to_skey();
+        for text in ["", "# nothing\n", "key\n", &skey[..skey.len() - 8], &format!("{}\n", &**skey).repeat(3)]
+        {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let refused = Keys::read(&path, ORIGIN).unwrap_err().to_string();
+            assert!(!refused.contains("PRIVATE+KEY+gate"), "{refused}");
+        }
+    }
+}

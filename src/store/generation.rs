@@ -1,0 +1,109 @@
+//! Generations: a ledger that cannot go on is set aside, and another begins where it stood.
+//!
+//! A ledger that lost entries must not go on under the name it signed with: it would sign what contradicts
+//! what it signed before. So it begins anew, with entry 0, and says there what came before.
+//!
+//! ```text
+//! DIR/generation        how the ledger that is here begins: its number, and the closing checkpoint before
+//! DIR/generation-1/     what was here before: journal, signed
+//! ```
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    embedded::OpenError,
+    files::{self, Locked},
+    journal::mark::{self, Signed},
+};
+use crate::ledger::publish::generation_of;
+
+const FILE: &str = "generation";
+
+/// How a ledger begins: what its entry 0 says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beginning {
+    pub generation: u64,
+    /// The last checkpoint of the generation before.
+    pub predecessor: Option<Signed>,
+}
+
+impl Default for Beginning {
+    fn default() -> Self {
+        Self { generation: 1, predecessor: None }
+    }
+}
+
+/// How the ledger in `dir` begins, or is to begin.
+///
+/// # Errors
+/// It was written down and cannot be read.
+pub fn beginning(dir: &Path) -> Result<Beginning, OpenError> {
+    let path = dir.join(FILE);
+    let failed =
+        |e: &dyn std::fmt::Display| OpenError::CannotOpen(format!("reading {}: {e}", path.display()));
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| failed(&e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Beginning::default()),
+        Err(e) => Err(failed(&e)),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SetAsideError {
+    /// There is nothing that a new generation would have to name.
+    #[error("nothing was ever signed in {}: the ledger needs no new generation", .0.display())]
+    NothingSigned(PathBuf),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("setting the ledger aside: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Sets the ledger in `dir` aside, so that the next open begins a new one; how that begins and where the
+/// old one is.
+///
+/// May be called again after a crash at any step: `signed` is moved last, and until then nothing opens here.
+///
+/// # Errors
+/// It is in use, nothing was signed, or I/O.
+pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
+    let _lock = match files::lock(dir)? {
+        Locked::Ours(lock) => lock,
+        Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }.into()),
+    };
+    let signed = mark::last_signed(dir).map_err(OpenError::from)?;
+    let signed = signed.ok_or_else(|| SetAsideError::NothingSigned(dir.to_owned()))?;
+    let old = generation_of(&signed.origin).map_or(1, |(_, g)| g);
+    let next = Beginning { generation: old + 1, predecessor: Some(signed) };
+    files::replace(
+        dir,
+        FILE,
+        &[serde_json::to_vec_pretty(&next).map_err(io::Error::other)?, b"\n".to_vec()].concat(),
+    )?;
+    let aside = dir.join(format!("generation-{old}"));
+    files::create_dir(&aside)?;
+    for name in ["journal", "attempts", "signed"] {
+        match fs::rename(dir.join(name), aside.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+        if name == "journal" {
+            remove(&dir.join("sled"))?;
+        }
+        files::sync_dir(&aside)?;
+        files::sync_dir(dir)?;
+    }
+    Ok((next, aside))
+}
+
+fn remove(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
