@@ -8,7 +8,7 @@ use super::{CommandResult, Exit, Failure};
 use crate::{
     escape::{is_invisible, terminal as safe},
     ledger::{
-        body::commitment,
+        body::{Salt, commitment},
         entry::{BodyRef, Entry, Hash, Link},
     },
     store::{
@@ -24,15 +24,15 @@ use crate::{
 
 mod acknowledge;
 mod key;
-mod list;
+pub(super) mod list;
 mod new_generation;
-mod payload;
-mod replay;
+pub(super) mod payload;
 mod prove;
+mod replay;
 mod show;
 mod story;
 mod verify;
-mod verify_proof;
+pub(super) mod verify_proof;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -73,7 +73,7 @@ pub fn run(command: Command) -> CommandResult {
 
 /// Which ledger.
 #[derive(clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The ledger's folder (`[ledger] path`), a copy of it, or a folder that holds it as `data`.
     #[arg(long, value_name = "DIR", default_value = "data")]
     ledger: PathBuf,
@@ -81,7 +81,7 @@ struct Place {
 
 impl Place {
     /// The ledger's folder, where the running service has its socket.
-    fn folder(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
         let journal = self.journal()?;
         Ok(if journal.ends_with("journal") {
             journal.parent().map_or(journal.clone(), PathBuf::from)
@@ -90,7 +90,7 @@ impl Place {
         })
     }
 
-    fn journal(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn journal(&self) -> Result<PathBuf, Failure> {
         let dir = &self.ledger;
         locate(dir).ok_or_else(|| {
             let what = if dir.exists() { "holds no ledger (no folder journal)" } else { "does not exist" };
@@ -103,18 +103,18 @@ impl Place {
 }
 
 /// An entry with its bodies, as a source hands it out.
-struct Item {
-    seq: u64,
-    leaf: Hash,
-    raw: Bytes,
+pub(super) struct Item {
+    pub seq: u64,
+    pub leaf: Hash,
+    pub raw: Bytes,
     /// `None`: written by a newer gatelog, shown as it stands.
-    entry: Option<Entry>,
-    link: Link,
+    pub entry: Option<Entry>,
+    pub link: Link,
     stored: FrameEntry,
 }
 
 /// What is there of a body.
-enum Found {
+pub(super) enum Found {
     Bytes(Bytes),
     Redacted,
 }
@@ -124,7 +124,7 @@ impl Item {
     ///
     /// # Errors
     /// It is not what the entry commits to.
-    fn body(&self, name: &str) -> Result<Option<Found>, Failure> {
+    pub(super) fn body(&self, name: &str) -> Result<Option<Found>, Failure> {
         match self.link.bodies.get(name) {
             Some(promised) => self.promised_body(name, promised).map(Some),
             None => Ok(None),
@@ -148,8 +148,13 @@ impl Item {
         }
     }
 
+    /// The salt of a body that is there.
+    pub(super) fn salt(&self, name: &str) -> Option<Salt> {
+        self.stored.bodies.iter().find(|b| b.name == name).map(|b| b.salt)
+    }
+
     /// A body as JSON, an event's payload with its form unwrapped. `None`: absent, erased or no JSON.
-    fn json(&self, name: &str) -> Result<Option<serde_json::Value>, Failure> {
+    pub(super) fn json(&self, name: &str) -> Result<Option<serde_json::Value>, Failure> {
         let Some(Found::Bytes(bytes)) = self.body(name)? else { return Ok(None) };
         let media = self.link.bodies.get(name).map_or("", |b| b.media.as_str());
         Ok(payload::json(&bytes, media))
@@ -158,7 +163,10 @@ impl Item {
 
 /// Entries from `from` on, in order. This is the one place that knows where they come from: the
 /// journal's files. (The service's admin socket could be asked here instead.)
-fn entries(journal: &Path, from: u64) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
+pub(super) fn entries(
+    journal: &Path,
+    from: u64,
+) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
     let mut groups = Groups::open_at(journal, from)?
         .ok_or_else(|| Failure::could_not_run(format!("there are no segments in {}", journal.display())))?;
     let mut failed = false;

@@ -51,6 +51,13 @@ impl CompactRange {
         Self { size, peaks }
     }
 
+    /// The range over `size` leaves, from its perfect subtrees, largest first. `None`: there are as many as
+    /// `size` has one-bits, not so many as these.
+    #[must_use]
+    pub fn of_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size

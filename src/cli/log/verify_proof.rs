@@ -65,7 +65,7 @@ fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkp
 
 /// # Errors
 /// Exit 2: which one is no key, and why.
-pub(super) fn verifiers(vkeys: &[String]) -> Result<Vec<Verifier>, Failure> {
+pub(in crate::cli) fn verifiers(vkeys: &[String]) -> Result<Vec<Verifier>, Failure> {
     let parse = |text: &String| {
         text.trim().parse().map_err(|e| Failure::usage(format!("--vkey {}: {e}", safe(text))))
     };
