@@ -207,7 +207,8 @@ pub fn completeness(
 
 /// The delivery that told of the new pull request, before which there is nothing about it. One that came
 /// a second time is flagged.
-fn is_opening(entry: &Entry) -> bool {
+#[must_use]
+pub fn is_opening(entry: &Entry) -> bool {
     let text = |name| entry.data.get(name).and_then(|v| v.as_str());
     let flags = entry.data.get("flags").map(|f| serde_json::from_value::<Vec<Flag>>(f.clone()));
     entry.kind == Kind::Event

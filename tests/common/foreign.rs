@@ -20,6 +20,8 @@ pub enum Tool {
     Go,
     /// The `opa` binary.
     Opa,
+    /// The `python3` command.
+    Python,
 }
 
 impl Tool {
@@ -28,6 +30,7 @@ impl Tool {
             Self::Node => "node",
             Self::Go => "go",
             Self::Opa => "opa",
+            Self::Python => "python3",
         }
     }
 
@@ -37,6 +40,7 @@ impl Tool {
             Self::Node => "GitHub's own webhook library and its 329 example payloads",
             Self::Go => "checks written in Go",
             Self::Opa => "the comparison of our answers with opa's",
+            Self::Python => "the verifier of evidence written in Python",
         }
     }
 }
@@ -52,6 +56,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Node => node(),
         Tool::Go => on_path("go", "version"),
         Tool::Opa => opa(),
+        Tool::Python => on_path("python3", "--version"),
     };
     match found {
         Ok(path) => Some(path),

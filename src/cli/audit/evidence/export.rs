@@ -18,12 +18,13 @@ use crate::{
         list::{parse_time, resolve},
     },
     escape::terminal as safe,
+    event::SubjectKind,
     ledger::{
         chain::node_hash,
         entry::{Entry, Hash, Kind},
         evidence::{
             CHECKPOINT, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-            archive::Builder, body_path, bundles_of, is_erased_by, select,
+            archive::Builder, body_path, bundles_of, is_erased_by, is_opening, select,
         },
         proof::{self, Node},
     },
@@ -189,12 +190,11 @@ fn range(selection: &Selection, read: &Read) -> Result<(u64, u64), Failure> {
     match selection {
         Selection::PullRequest { .. } => {
             let all = select(selection, &read.entries);
-            let first = all.iter().find_map(|seq| read.at(*seq).filter(|e| is_opened(e, selection)));
+            let is_about = |e: &&Entry| e.subject.kind == SubjectKind::PullRequest;
+            let first = all.iter().filter_map(|seq| read.at(*seq)).find(is_about);
             // Without its opening, nothing but the whole ledger shows that nothing came before.
-            let from =
-                first.map_or(0, |opened| all.iter().copied().find(|seq| *seq >= opened.seq).unwrap_or(0));
-            let earlier = all.iter().any(|seq| *seq < from);
-            Ok((if earlier { 0 } else { from }, size))
+            let opened = first.is_some_and(is_opening);
+            Ok((if opened { all.first().copied().unwrap_or(0) } else { 0 }, size))
         }
         Selection::Entry { entry } => {
             let mut all = select(selection, read.range(*entry, size));
@@ -218,16 +218,6 @@ fn range(selection: &Selection, read: &Read) -> Result<(u64, u64), Failure> {
             Ok((from.saturating_sub(1), (to + 1).min(size)))
         }
     }
-}
-
-fn is_opened(entry: &Entry, selection: &Selection) -> bool {
-    let Selection::PullRequest { repository, number } = selection else { return false };
-    let text = |name| entry.data.get(name).and_then(|v| v.as_str());
-    let unflagged = entry.data.get("flags").and_then(|f| f.as_array()).is_some_and(Vec::is_empty);
-    entry.kind == Kind::Event
-        && (text("name"), text("action")) == (Some("pull_request"), Some("opened"))
-        && unflagged
-        && (entry.subject.repository, entry.subject.id) == (Some(*repository), Some(*number))
 }
 
 struct Chosen {

@@ -52,8 +52,12 @@ pub fn run(args: &Args) -> CommandResult {
     let checked = match verify(&mut archive, &trusted) {
         Ok(checked) => checked,
         Err(Wrong::Unreadable(what)) => return Err(cannot(&what)),
-        Err(wrong) => {
-            writeln!(out, "FAILED at {}", safe(&wrong.to_string()).trim_start_matches("at "))?;
+        Err(Wrong::Entry { at, what }) => {
+            writeln!(out, "FAILED at entry {at}: {}", safe(&what))?;
+            return Ok(Exit::Integrity);
+        }
+        Err(Wrong::Failed(what)) => {
+            writeln!(out, "FAILED: {}", safe(&what))?;
             return Ok(Exit::Integrity);
         }
     };

@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+"""Checks evidence from a gatelog ledger with nothing but Python's standard library.
+
+    python3 verify_evidence.py evidence.zip --vkey VKEY [--vkey VKEY ...]
+
+Written to be read. It checks, in this order:
+
+ 1. the signature of the checkpoint (C2SP signed-note, Ed25519 as in RFC 8032) by a key that you trust;
+ 2. that the entries of the range are those of the signed Merkle tree (RFC 6962, RFC 9162 section 2.1),
+    that each names the hash of the one before it, and that their times never go back;
+ 3. the entries from elsewhere, each by an inclusion proof in the same tree;
+ 4. that what was asked for is all there, and nothing else is called so;
+ 5. that every body is what its entry commits to, or was erased by an erasure that is in the tree.
+
+It does not judge verdicts again: `gatelog audit evidence verify --replay` does.
+Exit code 0: verified. 3: something does not hold. 5: it cannot be read.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import sys
+import zipfile
+
+FORMAT = "gatelog-evidence/1"
+
+
+class Wrong(Exception):
+    """Something does not hold."""
+
+
+def check(holds, what):
+    if not holds:
+        raise Wrong(what)
+
+
+def sha256(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+# ---- Ed25519 signatures, RFC 8032 section 5.1. Slow and plain; a few milliseconds are enough here.
+
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, P - 2, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+
+
+def recover_x(y, sign):
+    """x of the point with this y, or None if there is none."""
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
+    if square == 0:
+        return None if sign else 0
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P != 0:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if (x * x - square) % P != 0:
+        return None
+    return P - x if (x & 1) != sign else x
+
+
+def decompress(encoded):
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & ((1 << 255) - 1)
+    x = recover_x(y, sign)
+    return None if x is None else (x, y, 1, x * y % P)
+
+
+def add(p, q):
+    a, b = (p[1] - p[0]) * (q[1] - q[0]) % P, (p[1] + p[0]) * (q[1] + q[0]) % P
+    c, d = 2 * p[3] * q[3] * D % P, 2 * p[2] * q[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return (e * f % P, g * h % P, f * g % P, e * h % P)
+
+
+def multiply(scalar, point):
+    total = (0, 1, 1, 0)
+    while scalar > 0:
+        if scalar & 1:
+            total = add(total, point)
+        point = add(point, point)
+        scalar >>= 1
+    return total
+
+
+def equal(p, q):
+    return (p[0] * q[2] - q[0] * p[2]) % P == 0 and (p[1] * q[2] - q[1] * p[2]) % P == 0
+
+
+BASE_Y = 4 * pow(5, P - 2, P) % P
+BASE_X = recover_x(BASE_Y, 0)
+BASE = (BASE_X, BASE_Y, 1, BASE_X * BASE_Y % P)
+
+
+def ed25519_verifies(public, message, signature):
+    if len(public) != 32 or len(signature) != 64:
+        return False
+    key, r = decompress(public), decompress(signature[:32])
+    s = int.from_bytes(signature[32:], "little")
+    if key is None or r is None or s >= ORDER:
+        return False
+    # A key of small order would accept what nobody signed.
+    if equal(multiply(8, key), (0, 1, 1, 0)):
+        return False
+    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % ORDER
+    return equal(multiply(s, BASE), add(r, multiply(h, key)))
+
+
+# ---- Signed notes and checkpoints, C2SP signed-note and tlog-checkpoint
+
+
+def parse_vkey(text):
+    """name+hash+base64(0x01 || key): (name, key id, key)."""
+    name, key_id, encoded = text.strip().split("+", 2)
+    key = base64.b64decode(encoded, validate=True)
+    check(len(key) == 33 and key[0] == 1, f"{text}: not an Ed25519 key")
+    check(sha256(name.encode(), b"\n", key)[:4].hex() == key_id, f"{text}: its key id does not fit")
+    return name, bytes.fromhex(key_id), key[1:]
+
+
+def open_checkpoint(note, vkeys):
+    """(origin, size, root) of a checkpoint that one of the keys signed for its own log."""
+    text, separator, signatures = note.decode().rpartition("\n\n")
+    check(separator and signatures.endswith("\n"), "the checkpoint is not a signed note")
+    text += "\n"
+    signed_by = set()
+    for line in signatures.splitlines():
+        check(line.startswith("— ") and line.count(" ") == 2, "the checkpoint has a line that is no signature")
+        _, name, encoded = line.split(" ")
+        signature = base64.b64decode(encoded, validate=True)
+        for trusted, key_id, key in vkeys:
+            if (trusted, key_id) == (name, signature[:4]):
+                check(ed25519_verifies(key, text.encode(), signature[4:]), f"the signature of {name} is wrong")
+                signed_by.add(name)
+    lines = text.split("\n")
+    origin, size, root = lines[0], lines[1], base64.b64decode(lines[2], validate=True)
+    check(origin in signed_by, "no key that you trust has signed the checkpoint")
+    check(re.fullmatch("0|[1-9][0-9]*", size) and len(root) == 32, "the checkpoint is malformed")
+    return origin, int(size), root
+
+
+# ---- The Merkle tree, RFC 6962 section 2.1 and RFC 9162 section 2.1
+
+
+def leaf_hash(raw):
+    return sha256(b"\x00", raw)
+
+
+def node_hash(left, right):
+    return sha256(b"\x01", left, right)
+
+
+class CompactRange:
+    """The roots of the perfect subtrees over the first `size` leaves, largest first."""
+
+    def __init__(self, size, peaks):
+        check(len(peaks) == bin(size).count("1"), "the tree before the range has a wrong number of hashes")
+        self.size, self.peaks = size, list(peaks)
+
+    def push(self, leaf):
+        size = self.size
+        while size & 1:
+            leaf = node_hash(self.peaks.pop(), leaf)
+            size >>= 1
+        self.peaks.append(leaf)
+        self.size += 1
+
+    def root(self):
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+def inclusion_holds(leaf, index, size, path, root):
+    if index >= size:
+        return False
+    at, last = index, size - 1
+    for sibling in path:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            leaf = node_hash(sibling, leaf)
+            while not (at & 1 or at == 0):
+                at, last = at >> 1, last >> 1
+        else:
+            leaf = node_hash(leaf, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and leaf == root
+
+
+def consistency_holds(old, old_root, new, new_root, proof):
+    if old == new:
+        return not proof and old_root == new_root
+    path = [old_root] + proof if old & (old - 1) == 0 else proof
+    if not path:
+        return False
+    at, last = old - 1, new - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    first = second = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            first, second = node_hash(sibling, first), node_hash(sibling, second)
+            while not (at & 1 or at == 0):
+                at, last = at >> 1, last >> 1
+        else:
+            second = node_hash(second, sibling)
+        at, last = at >> 1, last >> 1
+    return last == 0 and first == old_root and second == new_root
+
+
+# ---- What was asked for
+
+
+def is_pull(entry, selection):
+    s = entry["subject"]
+    return (s["kind"], s.get("repository"), s.get("id")) == (
+        "pull_request", selection["repository"], selection["number"])
+
+
+def is_asked_for(entry, selection, heads):
+    s = entry["subject"]
+    if selection["by"] == "pull_request":
+        of_its_head = s["kind"] != "pull_request" and s.get("head") in heads
+        return is_pull(entry, selection) or (of_its_head and s.get("repository") == selection["repository"])
+    if selection["by"] == "entry":
+        return entry["seq"] == selection["entry"]
+    check(selection["by"] == "time", "it is not known what was asked for")
+    # Times are RFC 3339 in UTC with microseconds: their order is that of their text.
+    return (
+        (selection["since"] is None or entry["time"] >= selection["since"])
+        and (selection["until"] is None or entry["time"] < selection["until"])
+        and (selection["repository"] is None or s.get("repository") == selection["repository"])
+    )
+
+
+def select(selection, entries):
+    """What was asked for, what answers it, and what these refer to."""
+    heads = set()
+    if selection["by"] == "pull_request":
+        heads = {e["subject"].get("head") for e in entries if is_pull(e, selection)} - {None}
+    selected = set()
+    for entry in entries:
+        answers = entry["kind"] in ("verdict", "report") and selected.intersection(entry.get("refs", []))
+        if answers or is_asked_for(entry, selection, heads):
+            selected.add(entry["seq"])
+    for entry in reversed(entries):
+        if entry["seq"] in selected:
+            selected.update(ref for ref in entry.get("refs", []) if ref >= entries[0]["seq"])
+    return selected
+
+
+def completeness(selection, selected, entries, size):
+    """(True, what is complete) or (False, what is not proved)."""
+    first, last = entries[0], entries[-1]
+    until = f"until entry {last['seq']}, {last['time']}"
+    if last["seq"] + 1 == size:
+        until = f"until the checkpoint of {size} entries"
+    if selection["by"] == "entry":
+        return False, "completeness: that no other entry says more about it"
+    if selection["by"] == "pull_request":
+        about = [e for e in entries if e["subject"]["kind"] == "pull_request" and e["seq"] in selected]
+        data = about[0]["data"] if about else {}
+        opened = bool(about) and about[0]["kind"] == "event" and data.get("flags") == [] and (
+            data.get("name"), data.get("action"), data.get("source")) == ("pull_request", "opened", "github")
+        if first["seq"] > 0 and not opened:
+            return False, "completeness: that nothing about it comes before the range"
+        return True, f"everything about it is here, {until}"
+    if first["seq"] > 0 and (selection["since"] is None or first["time"] >= selection["since"]):
+        return False, "completeness: that nothing of that time comes before the range"
+    if last["seq"] + 1 < size and (selection["until"] is None or last["time"] < selection["until"]):
+        return False, "completeness: that nothing of that time comes after the range"
+    return True, f"everything of that time is here, {until}"
+
+
+# ---- The file
+
+
+def lines(archive, name):
+    raw = [line for line in archive.read(name).split(b"\n") if line]
+    return [(line, json.loads(line)) for line in raw]
+
+
+def check_files(archive, manifest):
+    names = set(archive.namelist()) - {"manifest.json"}
+    for name in sorted(names.symmetric_difference(manifest["files"])):
+        raise Wrong(f"the file {name} is missing, or is not in the manifest")
+    for name, digest in manifest["files"].items():
+        check(hashlib.sha256(archive.read(name)).hexdigest() == digest, f"the file {name} was changed")
+
+
+def check_range(manifest, tree, entries, size, root):
+    first, end = manifest["from"], manifest["to"]
+    check(first < end <= size and end - first == len(entries), "the range is not what the manifest says")
+    known = CompactRange(first, [bytes.fromhex(h) for h in tree["left"]])
+    before, time = (bytes(32), "") if first == 0 else (None, "")
+    for seq, (raw, entry) in enumerate(entries, first):
+        check(entry["seq"] == seq, f"entry {seq}: in its place is entry {entry['seq']}")
+        if before is not None:
+            check(entry["prev"] == before.hex(), f"entry {seq}: it does not name the entry before")
+        check(entry["time"] >= time, f"entry {seq}: its time is before that of the entry before")
+        before, time = leaf_hash(raw), entry["time"]
+        known.push(before)
+    proof = [bytes.fromhex(h) for h in tree["right"]]
+    check(consistency_holds(end, known.root(), size, root, proof), "the entries are not those of the checkpoint")
+
+
+def check_others(tree, others, size, root):
+    for raw, entry in others:
+        path = [bytes.fromhex(h) for h in tree["others"].get(str(entry["seq"]), [])]
+        holds = inclusion_holds(leaf_hash(raw), entry["seq"], size, path, root)
+        check(holds, f"entry {entry['seq']}: it is not in the tree of the checkpoint")
+
+
+def check_bodies(archive, manifest, with_bodies):
+    """How many there are, and (entry, body, erasure) of those that were erased."""
+    salts = json.loads(archive.read("salts.json"))
+    there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
+    count, gone, erasures = 0, [], {}
+    for _, entry in with_bodies:
+        seq = entry["seq"]
+        for name, promised in entry.get("bodies", {}).items():
+            path = f"bodies/{seq}/{name}"
+            if path not in there:
+                check((seq, name) in said, f"entry {seq}: its body {name} is missing")
+                gone.append((seq, name))
+                continue
+            body = archive.read(path)
+            salt = bytes.fromhex(salts[f"{seq}/{name}"])
+            holds = len(salt) == 32 and sha256(b"\x02", salt, body).hex() == promised["commit"]
+            check(holds, f"entry {seq}: its body {name} is not what it commits to")
+            count += 1
+            if entry["kind"] == "erasure":
+                erasures[seq] = json.loads(body)
+    explained = [(seq, name, erasure_of(seq, name, erasures)) for seq, name in gone]
+    return count, explained
+
+
+def erasure_of(seq, name, erasures):
+    for erasure, erased in sorted(erasures.items()):
+        for item in erased.get(name, []):
+            low, high = item if isinstance(item, list) else (item, item)
+            if low <= seq <= high and erasure > seq:
+                return erasure
+    raise Wrong(f"entry {seq}: its body {name} is missing, and no erasure names it")
+
+
+def check_policies(selected, entries):
+    policies = {e["data"].get("bundle") for _, e in entries if e["kind"] == "policy"}
+    for _, entry in entries:
+        if entry["kind"] == "verdict" and entry["seq"] in selected:
+            bundle = entry["data"].get("bundle")
+            check(bundle in policies, f"the policies {bundle}, which judged, are missing")
+
+
+def verify(archive, vkeys):
+    manifest = json.loads(archive.read("manifest.json"))
+    check(manifest["format"] == FORMAT, f"its format is not {FORMAT}")
+    check_files(archive, manifest)
+    origin, size, root = open_checkpoint(archive.read("checkpoint"), vkeys)
+    tree = json.loads(archive.read("tree.json"))
+    entries, others = lines(archive, "entries.jsonl"), lines(archive, "others.jsonl")
+    check_range(manifest, tree, entries, size, root)
+    check_others(tree, others, size, root)
+    parsed = [entry for _, entry in entries]
+    selected = select(manifest["selection"], parsed)
+    for seq in sorted(selected.symmetric_difference(manifest["selected"])):
+        raise Wrong(f"entry {seq}: it was asked for and is not named, or is named and was not asked for")
+    bodies, redacted = check_bodies(archive, manifest, [e for e in entries if e[1]["seq"] in selected] + others)
+    check_policies(selected, entries + others)
+    complete, what = completeness(manifest["selection"], selected, parsed, size)
+
+    print(f"{bodies} bodies are what their entries commit to")
+    for seq, name, erasure in redacted:
+        print(f"redacted at entry {seq}: {ascii(name)} (erasure {erasure})")
+    print(f"{'complete' if complete else 'not proved'}: {what}")
+    print("not proved without a witness or an earlier checkpoint: that the log showed others the same")
+    print(f"VERIFIED  {len(selected)} entries of {manifest['from']}..{manifest['to'] - 1}  "
+          f"checkpoint {size} of {ascii(origin)[1:-1]}  root {root.hex()}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Checks evidence from a gatelog ledger.")
+    parser.add_argument("file")
+    parser.add_argument("--vkey", action="append", required=True, help="key of the log, from somebody you trust")
+    args = parser.parse_args()
+    try:
+        vkeys = [parse_vkey(vkey) for vkey in args.vkey]
+        with zipfile.ZipFile(args.file) as archive:
+            verify(archive, vkeys)
+    except Wrong as wrong:
+        print(f"FAILED: {ascii(str(wrong))[1:-1]}")
+        return 3
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as e:
+        print(f"verify_evidence: {args.file} cannot be read: {type(e).__name__}: {ascii(str(e))}", file=sys.stderr)
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,393 @@
+//! Evidence for an audit, from the real service, checked by our verifier and by one in plain Python, and
+//! changed in every way that whoever hands it over could think of.
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Cursor,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use common::{
+    foreign::{Tool, foreign, root},
+    scene::{REPO, Scene},
+    service::ORIGIN,
+};
+use gatelog::ledger::{
+    checkpoint::Checkpoint,
+    evidence::{
+        Manifest, Tree,
+        archive::{Archive, Builder},
+    },
+    note::{Signer, sign},
+};
+use serde_json::Value;
+
+/// A service with a log, in which two pull requests were judged, pushed to and reviewed; it has stopped.
+async fn story() -> (Scene, String, u64) {
+    let mut s = Scene::set().await;
+    let vkey = s.service.with_log(false).await;
+    s.service.start().await;
+    let other = s.pull("other", "A window").await;
+    let pr = s.pull("topic", "A door <script>alert(1)</script>").await;
+    // Denied, then allowed.
+    s.settle().await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.act(|w| w.approve("bob", REPO, other)).await;
+    s.settle().await;
+    let size = s.view().entries.len() as u64;
+    signed(&s, size).await;
+    (s, vkey, pr)
+}
+
+/// Waits until that many entries are signed.
+async fn signed(s: &Scene, size: u64) {
+    let file = s.service.dir.join("data/signed");
+    for _ in 0..500 {
+        let signed = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        if signed.is_some_and(|signed| signed["size"].as_u64() >= Some(size)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{size} entries are not signed");
+}
+
+fn gatelog(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+fn export(s: &Scene, what: &[&str], to: &Path) -> Output {
+    let data = s.service.dir.join("data");
+    let fixed =
+        ["audit", "evidence", "export", "--ledger", data.to_str().unwrap(), "-o", to.to_str().unwrap()];
+    gatelog(&[&fixed[..], what].concat())
+}
+
+fn verify(file: &Path, vkey: &str) -> Output {
+    gatelog(&["audit", "evidence", "verify", file.to_str().unwrap(), "--vkey", vkey])
+}
+
+/// `None`: no Python.
+fn python(file: &Path, vkey: &str) -> Option<Output> {
+    let python = foreign(Tool::Python)?;
+    let script = root().join("examples/verify_evidence.py");
+    Some(Command::new(python).arg("-B").arg(script).arg(file).args(["--vkey", vkey]).output().unwrap())
+}
+
+fn last_line(out: &Output) -> String {
+    said(out).lines().last().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
+    let (mut s, vkey, pr) = story().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pr.zip");
+    // While it runs, and once it has stopped.
+    let out = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    let ours = gatelog(&["audit", "evidence", "verify", file.to_str().unwrap(), "--vkey", &vkey, "--replay"]);
+    assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
+    let text = said(&ours);
+    for part in [
+        "complete: everything about it is here, until the checkpoint",
+        " verdicts are what their facts and policies give",
+        "VERIFIED  ",
+    ] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    if let Some(theirs) = python(&file, &vkey) {
+        assert_eq!(theirs.status.code(), Some(0), "{}", said(&theirs));
+        assert_eq!(last_line(&theirs), last_line(&ours));
+    }
+    // Names are in it only of what was asked for.
+    let (_, files) = unpack(&file);
+    let all = |part: &str| {
+        files.iter().filter(|(_, b)| contains(b, part)).map(|(n, _)| n.as_str()).collect::<Vec<_>>()
+    };
+    assert!(all("A window").is_empty(), "{:?}", all("A window"));
+    assert!(!all("A door").is_empty());
+    let page = String::from_utf8(files["index.html"].clone()).unwrap();
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    assert!(page.contains("opened it at") && page.contains("approved"), "{page}");
+
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    let again = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
+    assert_eq!(again.status.code(), Some(5), "a file that is there is left alone: {}", said(&again));
+    for (name, what, expected) in [
+        ("entry", vec!["--entry", "3"], "not proved: completeness: that no other entry says more about it"),
+        (
+            "time",
+            vec!["--since", "2020-01-01"],
+            "complete: everything of that time is here, until the checkpoint",
+        ),
+        ("repo", vec!["--until", "2120-01-01", "--repo", REPO], "complete: everything of that time"),
+    ] {
+        let file = dir.path().join(name);
+        let out = export(&s, &what, &file);
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+        let ours = verify(&file, &vkey);
+        assert!(said(&ours).contains(expected) && ours.status.success(), "{name}: {}", said(&ours));
+        if let Some(theirs) = python(&file, &vkey) {
+            assert_eq!(said(&theirs), said(&ours), "{name}");
+        }
+    }
+    for (what, exit) in [
+        (vec!["--pr", "octo-org/nowhere#1"], 2),
+        (vec!["--pr", "octo-org/shop"], 2),
+        (vec!["--entry", "999999"], 2),
+        (vec!["--since", "2026-01-02", "--until", "2026-01-01"], 2),
+        (vec!["--since", "yesterday"], 2),
+        (vec![], 2),
+    ] {
+        let out = export(&s, &what, &dir.path().join("none"));
+        assert_eq!(out.status.code(), Some(exit), "{what:?}: {}", said(&out));
+        assert!(!dir.path().join("none").exists(), "{what:?}");
+    }
+}
+
+fn contains(bytes: &[u8], part: &str) -> bool {
+    bytes.windows(part.len()).any(|w| w == part.as_bytes())
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+fn unpack(file: &Path) -> (Manifest, Files) {
+    let mut archive = Archive::open(File::open(file).unwrap()).unwrap();
+    let names = archive.names().to_vec();
+    let mut files: Files =
+        names.into_iter().map(|n| (n.clone(), archive.read(&n).unwrap().unwrap())).collect();
+    let manifest = serde_json::from_slice(&files.remove("manifest.json").unwrap()).unwrap();
+    (manifest, files)
+}
+
+/// With a manifest that fits: whoever changes the files knows how.
+fn pack(manifest: Manifest, files: &Files, to: &Path) {
+    let mut zip = Builder::new(Cursor::new(vec![]));
+    for (name, bytes) in files {
+        zip.add(name, bytes).unwrap();
+    }
+    fs::write(to, zip.finish(manifest).unwrap().into_inner()).unwrap();
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8(bytes.to_vec()).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn joined(lines: &[String]) -> Vec<u8> {
+    lines.iter().flat_map(|l| format!("{l}\n").into_bytes()).collect()
+}
+
+/// The numbers of the denials among what was asked for.
+fn denial(files: &Files) -> u64 {
+    let denies = |l: &&String| l.contains("\"decision\":\"deny\"");
+    let all = lines(&files["entries.jsonl"]);
+    let line: Value = serde_json::from_str(all.iter().find(denies).unwrap()).unwrap();
+    line["seq"].as_u64().unwrap()
+}
+
+type Change = fn(&mut Manifest, &mut Files);
+
+const CHANGES: &[(&str, Change)] = &[
+    ("a denial is left out of what was asked for", |m, f| {
+        let seq = denial(f);
+        m.selected.retain(|s| *s != seq);
+    }),
+    ("another pull request is said to be this one", |m, _| {
+        let gatelog::ledger::evidence::Selection::PullRequest { number, .. } = &mut m.selection else {
+            panic!()
+        };
+        *number = 1;
+    }),
+    ("a denial becomes an allow", |_, f| {
+        let text = String::from_utf8(f["entries.jsonl"].clone()).unwrap();
+        let changed = text.replacen("\"decision\":\"deny\"", "\"decision\":\"allow\"", 1);
+        f.insert("entries.jsonl".into(), changed.into_bytes());
+    }),
+    ("an entry is left out", |m, f| {
+        let mut all = lines(&f["entries.jsonl"]);
+        all.remove(3);
+        f.insert("entries.jsonl".into(), joined(&all));
+        m.to -= 1;
+    }),
+    ("two entries are swapped", |_, f| {
+        let mut all = lines(&f["entries.jsonl"]);
+        all.swap(2, 3);
+        f.insert("entries.jsonl".into(), joined(&all));
+    }),
+    ("an entry is there twice", |m, f| {
+        let mut all = lines(&f["entries.jsonl"]);
+        all.insert(2, all[2].clone());
+        f.insert("entries.jsonl".into(), joined(&all));
+        m.to += 1;
+    }),
+    ("the range is cut at its end", |m, f| {
+        let mut all = lines(&f["entries.jsonl"]);
+        all.pop();
+        f.insert("entries.jsonl".into(), joined(&all));
+        m.to -= 1;
+    }),
+    ("the range is cut at its beginning", |m, f| {
+        let mut all = lines(&f["entries.jsonl"]);
+        all.remove(0);
+        f.insert("entries.jsonl".into(), joined(&all));
+        m.from += 1;
+    }),
+    ("what a person said is changed", |_, f| {
+        let (_, body) = f.iter_mut().find(|(n, b)| n.ends_with("/payload") && contains(b, "bob")).unwrap();
+        let at = body.windows(3).position(|w| w == b"bob").unwrap();
+        body[at] = b'B';
+    }),
+    ("a body is left out", |_, f| {
+        let name = f.keys().find(|n| n.ends_with("/facts")).unwrap().clone();
+        f.remove(&name);
+    }),
+    ("a body is left out and said to be erased", |m, f| {
+        let name = f.keys().find(|n| n.ends_with("/facts")).unwrap().clone();
+        f.remove(&name);
+        let entry = name.split('/').nth(1).unwrap().parse().unwrap();
+        m.redacted.push(gatelog::ledger::evidence::Redacted { entry, body: "facts".into() });
+    }),
+    ("two bodies are swapped", |_, f| {
+        let names: Vec<String> = f.keys().filter(|n| n.ends_with("/payload")).take(2).cloned().collect();
+        let (a, b) = (f[&names[0]].clone(), f[&names[1]].clone());
+        f.insert(names[0].clone(), b);
+        f.insert(names[1].clone(), a);
+    }),
+    ("a salt is changed", |_, f| {
+        let text = String::from_utf8(f["salts.json"].clone()).unwrap();
+        let at = text.find("\": \"").unwrap() + 4;
+        let digit = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
+        let mut changed = text;
+        changed.replace_range(at..=at, digit);
+        f.insert("salts.json".into(), changed.into_bytes());
+    }),
+    ("the policies that judged are left out", |_, f| {
+        f.insert("others.jsonl".into(), vec![]);
+        f.retain(|n, _| !n.ends_with("/bundle"));
+    }),
+    ("the policies are proved by another path", |_, f| {
+        let mut tree: Tree = serde_json::from_slice(&f["tree.json"]).unwrap();
+        for path in tree.others.values_mut() {
+            path.reverse();
+        }
+        f.insert("tree.json".into(), serde_json::to_vec(&tree).unwrap());
+    }),
+    ("the checkpoint says one more", |_, f| {
+        let note = String::from_utf8(f["checkpoint"].clone()).unwrap();
+        let size = note.lines().nth(1).unwrap().to_owned();
+        let more = (size.parse::<u64>().unwrap() + 1).to_string();
+        f.insert("checkpoint".into(), note.replacen(&size, &more, 1).into_bytes());
+    }),
+    ("the checkpoint is signed by another key", |_, f| {
+        let note = String::from_utf8(f["checkpoint"].clone()).unwrap();
+        let text = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
+        let other = Signer::new(ORIGIN, &[7; 32]).unwrap();
+        assert!(Checkpoint::parse(&text).is_ok());
+        f.insert("checkpoint".into(), sign(&text, [&other]).unwrap().into_bytes());
+    }),
+    ("nothing", |_, _| {}),
+];
+
+/// Whoever hands evidence over can change every byte of it, and fit the manifest to that; only the log's
+/// key is not theirs. Who notices what, in which words.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_tampered_with_is_noticed_by_both_verifiers() {
+    let (s, vkey, pr) = story().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pr.zip");
+    let out = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
+    assert!(out.status.success(), "{}", said(&out));
+    let mut table = String::new();
+    for (what, change) in CHANGES {
+        let (mut manifest, mut files) = unpack(&file);
+        change(&mut manifest, &mut files);
+        let changed = dir.path().join("changed.zip");
+        pack(manifest, &files, &changed);
+        let ours = verify(&changed, &vkey);
+        let theirs = python(&changed, &vkey);
+        let code = if *what == "nothing" { 0 } else { 3 };
+        assert_eq!(ours.status.code(), Some(code), "{what}: {}", said(&ours));
+        let shown =
+            |out: &Output| last_line(out).split("  ").next().unwrap_or_default().replace(&numbers(out), "N");
+        let mut row = format!("{what}\n  gatelog  {}\n", shown(&ours));
+        if let Some(theirs) = &theirs {
+            assert_eq!(theirs.status.code(), Some(code), "{what}: {}", said(theirs));
+            row += &format!("  python   {}\n", shown(theirs));
+        }
+        table += &row;
+    }
+    // Bytes of the file itself: no manifest fits.
+    let whole = fs::read(&file).unwrap();
+    for n in 0..40 {
+        let mut changed = whole.clone();
+        let at = whole.len() * n / 40;
+        changed[at] ^= 0x55;
+        let path: PathBuf = dir.path().join("flipped.zip");
+        fs::write(&path, &changed).unwrap();
+        let code = verify(&path, &vkey).status.code();
+        // What a zip file says of times and permissions is nobody's evidence.
+        let same = Archive::open(Cursor::new(changed)).is_ok_and(|mut a| {
+            a.names().to_vec().iter().all(|n| a.read(n).is_ok_and(|b| b == unpacked(&file, n)))
+        });
+        assert!(matches!(code, Some(3 | 5)) || same, "byte {at}: {code:?}");
+    }
+    if foreign(Tool::Python).is_some() {
+        insta::assert_snapshot!(table);
+    }
+}
+
+fn unpacked(file: &Path, name: &str) -> Option<Vec<u8>> {
+    Archive::open(File::open(file).unwrap()).unwrap().read(name).unwrap()
+}
+
+/// The end of what was said, without what differs from run to run: digits, and the digest of the policies.
+fn shown(out: &Output) -> String {
+    let line = last_line(out);
+    let word = |w: &str| if w.contains("sha256:") { "sha256:…".to_owned() } else { w.to_owned() };
+    let words: Vec<String> = line.split("  ").next().unwrap_or_default().split(' ').map(word).collect();
+    let text = words.join(" ");
+    let mut out = String::new();
+    for c in text.chars() {
+        match (c.is_ascii_digit(), out.ends_with('N')) {
+            (true, true) => {}
+            (true, false) => out.push('N'),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Somebody who exports only from a later entry on cannot call it complete.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_of_which_a_part_is_left_out_is_not_complete() {
+    let (s, vkey, _) = story().await;
+    let dir = tempfile::tempdir().unwrap();
+    let times: Vec<String> = s.view().entries.iter().map(|e| e.time.to_string()).collect();
+    let file = dir.path().join("time.zip");
+    let middle = &times[times.len() / 2];
+    let out = export(&s, &["--since", middle], &file);
+    assert!(out.status.success(), "{}", said(&out));
+    assert!(said(&verify(&file, &vkey)).contains("complete: "), "{}", said(&verify(&file, &vkey)));
+    // The same range, said to be of an earlier time.
+    let (mut manifest, files) = unpack(&file);
+    let gatelog::ledger::evidence::Selection::Time { since, .. } = &mut manifest.selection else { panic!() };
+    *since = Some(times[0].parse().unwrap());
+    manifest.selected = (manifest.from..manifest.to).collect();
+    pack(manifest, &files, &file);
+    let out = verify(&file, &vkey);
+    // The entry before the time was not exported with its bodies, or the range begins too late.
+    assert!(!said(&out).contains("complete: everything"), "{}", said(&out));
+    if let Some(theirs) = python(&file, &vkey) {
+        assert!(!said(&theirs).contains("complete: everything"), "{}", said(&theirs));
+    }
+}
