@@ -317,8 +317,6 @@ async fn what_is_tampered_with_is_noticed_by_both_verifiers() {
         let theirs = python(&changed, &vkey);
         let code = if *what == "nothing" { 0 } else { 3 };
         assert_eq!(ours.status.code(), Some(code), "{what}: {}", said(&ours));
-        let shown =
-            |out: &Output| last_line(out).split("  ").next().unwrap_or_default().replace(&numbers(out), "N");
         let mut row = format!("{what}\n  gatelog  {}\n", shown(&ours));
         if let Some(theirs) = &theirs {
             assert_eq!(theirs.status.code(), Some(code), "{what}: {}", said(theirs));
