@@ -265,7 +265,7 @@ const CHANGES: &[(&str, Change)] = &[
     }),
     ("a salt is changed", |_, f| {
         let text = String::from_utf8(f["salts.json"].clone()).unwrap();
-        let at = text.find("\": \"").unwrap() + 4;
+        let at = text.find("/payload\": \"").unwrap() + 12;
         let digit = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
         let mut changed = text;
         changed.replace_range(at..=at, digit);
