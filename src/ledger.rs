@@ -11,6 +11,7 @@
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
+//! | [`follow`] | what an auditor keeps of a log, and checks of what is new |
 //! | [`verify`] | checks a journal with nothing but its files |
 
 use std::{
@@ -43,6 +44,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+pub mod follow;
 pub mod index;
 pub mod key;
 pub mod merkle;
