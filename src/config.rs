@@ -253,9 +253,11 @@ impl Config {
             }
         }
         if !self.server.internal_listen.ip().is_loopback() {
-            out.push(
-                "[server] internal_listen is not a loopback address: metrics are open to that network".into(),
-            );
+            let what = "metrics and the transparency log are open to that network";
+            out.push(format!("[server] internal_listen is not a loopback address: {what}"));
+        }
+        if self.ledger.public && self.ledger.key_file.is_none() {
+            out.push("[ledger] public: nothing is served, because key_file is not set".into());
         }
         out
     }
@@ -335,10 +337,6 @@ impl Reader<'_> {
             None => None,
         };
         let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
-        if public && key_file.is_none() {
-            let why = "needs key_file and origin: what is served is signed";
-            return Err(self.settings.wrong("ledger", "public", why));
-        }
         Ok(Ledger { path: self.path("ledger", "path")?, origin, key_file, public })
     }
 

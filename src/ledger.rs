@@ -12,6 +12,7 @@
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
 //! | [`evidence`] | what an auditor takes away, and checks without the ledger |
+//! | [`follow`] | what an auditor keeps of a log, and checks of what is new |
 //! | [`verify`] | checks a journal with nothing but its files |
 
 use std::{
@@ -45,6 +46,7 @@ pub mod checkpoint;
 pub mod edge;
 pub mod entry;
 pub mod evidence;
+pub mod follow;
 pub mod index;
 pub mod key;
 pub mod merkle;

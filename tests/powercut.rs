@@ -9,7 +9,7 @@ mod lab;
 mod ledger_util;
 mod shim;
 
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{fs, io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use common::{
     Random, long, measured,
@@ -19,13 +19,15 @@ use gatelog::{
     ledger::{
         AppendError, Ledger,
         entry::{Hash, Receipt},
+        key::Keys,
+        publish::{Place, Publisher},
     },
     store::{embedded::OpenError, journal::reader::Groups},
     time::Time,
 };
 use lab::{
     Cut, Player, Run, Task,
-    check::{LARGEST, acknowledge, drafts},
+    check::{LARGEST, ORIGIN, acknowledge, drafts, key_file, publication},
     disk::{Folders, Pages},
     trace::{self, Step},
 };
@@ -55,14 +57,20 @@ async fn work(task: &Task, dir: &Path) {
         Err(OpenError::CannotOpen(_)) => std::process::exit(5),
         Err(e) => panic!("{e}"),
     };
+    let publisher = if task.publish { Some(publisher(&ledger, dir).await) } else { None };
     let last = task.first + task.count;
     let lanes = task.at_once.max(1);
     let appending: Vec<_> = (0..lanes)
         .map(|lane| {
             let (ledger, first) = (ledger.clone(), task.first + lane);
+            let (publisher, rotate_after) = (publisher.clone(), task.rotate_after);
+            let start = task.first;
             tokio::spawn(async move {
                 for number in (first..last).step_by(lanes as usize) {
                     say(&acknowledge(number, &stored(&ledger, number).await));
+                    if let Some(publisher) = &publisher {
+                        publish(publisher, number - start, rotate_after).await;
+                    }
                 }
             })
         })
@@ -75,6 +83,29 @@ async fn work(task: &Task, dir: &Path) {
         // What fails here was acknowledged all the same.
         let _ = ledger.close().await;
     }
+}
+
+async fn publisher(ledger: &Ledger, dir: &Path) -> Arc<Publisher> {
+    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: key_file(dir) };
+    if !place.key_file.exists() {
+        Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
+    }
+    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    publisher.begin().await.unwrap();
+    Arc::new(publisher)
+}
+
+/// Publishes, and says what was published; between appends, a change of keys begins and ends.
+async fn publish(publisher: &Publisher, done: u64, rotate_after: Option<u64>) {
+    match rotate_after {
+        // A process before this one may have died in the middle of a change.
+        Some(n) if done == n => drop(publisher.rotate().await),
+        Some(n) if done == 2 * n => drop(publisher.finish_rotation().await),
+        _ => {}
+    }
+    let published = publisher.publish().unwrap();
+    let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
+    say(&publication(published.checkpoint.size, published.checkpoint.root, &keys));
 }
 
 /// A full disk is waited for; anything worse ends the process, as it ends the service.
@@ -107,6 +138,8 @@ const SMALL: Task = Task {
     forget_sled: false,
     linger_ms: 0,
     close: false,
+    publish: false,
+    rotate_after: None,
 };
 
 /// Plays; returns a task with the sizes that it used.
@@ -161,6 +194,28 @@ fn bad_disks(p: &mut Player, random: &mut Random) -> Task {
     SMALL
 }
 
+/// Checkpoints as fast as they can be, in processes that die, one after the other.
+fn checkpoints(p: &mut Player, random: &mut Random) -> Task {
+    for _ in 0..5 {
+        let task = Task { first: p.acked.saturating_sub(1), count: 6, publish: true, ..SMALL };
+        p.child(&task, p.shim().die_at(20 + random.below(150)));
+    }
+    p.child(&Task { first: p.acked, count: 4, publish: true, close: true, ..SMALL }, p.shim());
+    SMALL
+}
+
+/// Keys that change, in processes that die meanwhile.
+fn keys(p: &mut Player, random: &mut Random) -> Task {
+    for _ in 0..5 {
+        let first = p.acked.saturating_sub(1);
+        let task = Task { first, count: 5, publish: true, rotate_after: Some(1), ..SMALL };
+        p.child(&task, p.shim().die_at(30 + random.below(150)));
+    }
+    let task = Task { first: p.acked, count: 5, publish: true, rotate_after: Some(2), close: true, ..SMALL };
+    p.child(&task, p.shim());
+    SMALL
+}
+
 /// A script is played once and cut at `states` places; for long, again and again, because where
 /// processes die differs.
 fn survives(name: &str, script: Script, states: usize) {
@@ -209,6 +264,16 @@ fn a_power_cut_after_deaths() {
 #[test]
 fn a_power_cut_while_sled_is_made_again() {
     survives("sled made again", sled_made_again, 30);
+}
+
+#[test]
+fn a_power_cut_around_checkpoints() {
+    survives("checkpoints", checkpoints, 60);
+}
+
+#[test]
+fn a_power_cut_while_keys_change() {
+    survives("keys", keys, 60);
 }
 
 #[test]

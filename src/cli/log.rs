@@ -25,10 +25,12 @@ use crate::{
 mod acknowledge;
 mod key;
 pub(super) mod list;
+mod monitor;
 mod new_generation;
 pub(super) mod payload;
 mod prove;
 mod replay;
+mod remote;
 mod show;
 mod story;
 mod verify;
@@ -53,6 +55,8 @@ pub enum Command {
     Prove(prove::Args),
     /// Check such a proof, with nothing but the log's vkey.
     VerifyProof(verify_proof::Args),
+    /// Follow a log from outside: check what is new and that nothing old was changed. For cron.
+    Monitor(monitor::Args),
     /// Set a ledger aside that lost what was signed, and begin another that names it.
     NewGeneration(new_generation::Args),
 }
@@ -67,6 +71,7 @@ pub fn run(command: Command) -> CommandResult {
         Command::Key(command) => key::run(&command),
         Command::Prove(args) => prove::run(&args),
         Command::VerifyProof(args) => verify_proof::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
         Command::NewGeneration(args) => new_generation::run(&args),
     }
 }

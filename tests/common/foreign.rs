@@ -12,12 +12,17 @@ use std::{
 /// The version whose answers the tests compare with.
 const OPA: &str = "github.com/open-policy-agent/opa@v1.22.2";
 
+/// Trail of Bits' canonical JSON.
+const RFC8785: &str = "rfc8785==0.1.4";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
     /// Node with the packages of `tests/foreign` beside it: the path is the folder to run it in.
     Node,
-    /// The `go` command.
+    /// The program of `tests/foreign/golog`, built by Go: verifiers of transparency logs.
     Go,
+    /// Python with the package rfc8785.
+    Python,
     /// The `opa` binary.
     Opa,
     /// The `python3` command.
@@ -29,6 +34,7 @@ impl Tool {
         match self {
             Self::Node => "node",
             Self::Go => "go",
+            Self::Python => "python",
             Self::Opa => "opa",
             Self::Python => "python3",
         }
@@ -38,7 +44,8 @@ impl Tool {
     fn purpose(self) -> &'static str {
         match self {
             Self::Node => "GitHub's own webhook library and its 329 example payloads",
-            Self::Go => "checks written in Go",
+            Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
+            Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::Python => "the verifier of evidence written in Python",
         }
@@ -54,7 +61,8 @@ impl Tool {
 pub fn foreign(tool: Tool) -> Option<PathBuf> {
     let found = match tool {
         Tool::Node => node(),
-        Tool::Go => on_path("go", "version"),
+        Tool::Go => golog(),
+        Tool::Python => python(),
         Tool::Opa => opa(),
         Tool::Python => on_path("python3", "--version"),
     };
@@ -122,6 +130,33 @@ fn opa() -> Result<PathBuf, String> {
     run(Command::new("go").args(["install", OPA]).env("GOBIN", &bin).env("GOFLAGS", ""))?;
     fs::rename(bin.join("opa"), &binary).map_err(|e| e.to_string())?;
     Ok(binary)
+}
+
+/// The program of `tests/foreign/golog`. Go itself sees whether there is something to build.
+fn golog() -> Result<PathBuf, String> {
+    on_path("go", "version")?;
+    let binary = root().join("target/tools/golog");
+    let _lock = lock("tools")?;
+    let source = root().join("tests/foreign/golog");
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .current_dir(source)
+        .env("GOFLAGS", "-mod=readonly"))?;
+    Ok(binary)
+}
+
+/// A Python with the package, made the first time.
+fn python() -> Result<PathBuf, String> {
+    on_path("python3", "--version")?;
+    let dir = root().join("target/tools/python");
+    let (mark, _lock) = (dir.join(RFC8785), lock("tools")?);
+    if !mark.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+        run(Command::new(dir.join("bin/pip")).args(["install", "--quiet", RFC8785]))?;
+        fs::write(&mark, "").map_err(|e| e.to_string())?;
+    }
+    Ok(dir.join("bin/python"))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

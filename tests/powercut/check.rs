@@ -6,9 +6,13 @@ use gatelog::{
     ledger::{
         Ledger, OpenReport,
         entry::{Draft, Hash, Ref},
+        publish::{Place, Publisher},
         verify::verify,
     },
-    store::{embedded::OpenError, journal::Sizes},
+    store::{
+        embedded::OpenError,
+        journal::{Sizes, mark},
+    },
     time::Time,
     verdict::Decision,
 };
@@ -22,6 +26,36 @@ pub struct Promise {
     pub leaf: Hash,
     /// It is the event of this append.
     pub number: Option<u64>,
+    /// It is no entry, but a published checkpoint.
+    pub published: Option<Published>,
+}
+
+/// What everybody may have seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub size: u64,
+    pub root: Hash,
+    /// The public keys that signed it.
+    pub keys: Vec<String>,
+}
+
+/// The line that says that a checkpoint was published. (It begins as an acknowledgement, so the shim sees it.)
+pub fn publication(size: u64, root: Hash, keys: &[String]) -> String {
+    format!("ACK checkpoint {size} {root} {}\n", keys.join(" "))
+}
+
+fn published(line: &str) -> Option<Published> {
+    let mut words = line.strip_prefix("ACK checkpoint ")?.split_whitespace();
+    let (size, root) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Published { size, root, keys: words.map(str::to_owned).collect() })
+}
+
+/// The origin and the key of every script.
+pub const ORIGIN: &str = "gate.example.com/log/1";
+
+/// In the ledger's folder here, so that it goes through the same cuts.
+pub fn key_file(dir: &Path) -> std::path::PathBuf {
+    dir.join("log.key")
 }
 
 /// The append of this number: an event, mostly with its verdict.
@@ -75,9 +109,15 @@ pub fn answered(http: &str, leaves: &[Hash]) -> String {
 /// What an acknowledgement promises.
 pub fn promises(text: &str) -> Vec<Promise> {
     let mut all = vec![];
-    for (number, entries) in text.lines().filter_map(acknowledged) {
+    for line in text.lines() {
+        if let Some(published) = published(line) {
+            let (seq, leaf) = (published.size.saturating_sub(1), Hash::default());
+            all.push(Promise { seq, leaf, number: None, published: Some(published) });
+            continue;
+        }
+        let Some((number, entries)) = acknowledged(line) else { continue };
         for (i, (seq, leaf)) in entries.into_iter().enumerate() {
-            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0) });
+            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0), published: None });
         }
     }
     all
@@ -103,7 +143,8 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
             return Err(format!("the first new entry is {new:?}, expected {size}"));
         }
         let mut promised = promised.to_vec();
-        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None });
+        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None, published: None });
+        publish_again(dir, &ledger, &promised).await?;
         if seed.is_multiple_of(2) {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
         }
@@ -152,7 +193,37 @@ fn open_patiently(dir: &Path, sizes: Sizes) -> Result<(Ledger, OpenReport), Open
     Ledger::open_sized(dir, sizes, Time::now)
 }
 
+/// A key that was seen to sign is not lost, and what is signed next goes on from all that was seen.
+async fn publish_again(dir: &Path, ledger: &Ledger, promised: &[Promise]) -> Result<(), String> {
+    let Some(last) = promised.iter().rev().find_map(|p| p.published.as_ref()) else { return Ok(()) };
+    let signed = mark::last_signed(dir).map_err(|e| e.to_string())?.ok_or("nothing is signed")?;
+    if signed.size < last.size {
+        return Err(format!("{} entries were published, {} are known as signed", last.size, signed.size));
+    }
+    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: key_file(dir) };
+    // The lab keeps no modes.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&place.key_file, private).map_err(|e| format!("the key file: {e}"))?;
+    let publisher =
+        Publisher::open(ledger.clone(), place).map_err(|e| format!("it publishes no more: {e}"))?;
+    publisher.begin().await.map_err(|e| format!("it publishes no more: {e}"))?;
+    let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
+    // Of a change, the old key may be gone once it was finished; the newest is there.
+    match last.keys.last() {
+        Some(newest) if !keys.contains(newest) => {
+            Err(format!("the key {newest} signed and is lost: {keys:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
+    if let Some(published) = &promise.published {
+        return match ledger.root_of(published.size) {
+            Ok(root) if root == published.root => Ok(()),
+            other => Err(format!("{published:?} was published, now there is {other:?}")),
+        };
+    }
     let stored = ledger.entry(promise.seq).map_err(|e| e.to_string())?.ok_or("it is lost")?;
     if promise.leaf != stored.leaf {
         return Err("another one is in its place".into());

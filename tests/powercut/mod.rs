@@ -51,6 +51,10 @@ pub struct Task {
     pub linger_ms: u64,
     /// Stop cleanly at the end.
     pub close: bool,
+    /// Sign and publish a checkpoint after each append.
+    pub publish: bool,
+    /// Change the key: begin after this many appends, finish after twice as many.
+    pub rotate_after: Option<u64>,
 }
 
 impl Task {

@@ -1,0 +1,172 @@
+//! `gatelog log monitor`: follows a log from outside, for an auditor's cron.
+
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::{CommandResult, Exit, Failure, remote::Remote, safe, verify_proof::verifiers};
+use crate::{
+    ledger::follow::{FollowError, Misbehaviour, News, State},
+    store::files,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where the log is served: https://HOST/log
+    url: String,
+    /// Key of the log, as its operator handed it to you; needed the first time.
+    #[arg(long = "vkey", value_name = "VKEY")]
+    vkeys: Vec<String>,
+    /// What is kept between two looks. Guard it: it is what a rewritten log is found out by.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let mut state = read(&args.state)?;
+    state.trust(&verifiers(&args.vkeys)?);
+    if state.vkeys.is_empty() {
+        return Err(Failure::usage(
+            "the first look needs --vkey: the operator's `gatelog log key show` prints it",
+        ));
+    }
+    let remote = Remote::new(&args.url)?;
+    let mut out = anstream::stdout().lock();
+    match state.follow(&mut |name| remote.get(name)) {
+        Ok(news) => {
+            save(&args.state, &state)?;
+            write!(out, "{}", text(&news))?;
+            Ok(Exit::Ok)
+        }
+        Err(FollowError::Rewritten(proof)) => {
+            let file = keep(&args.state, &proof)?;
+            writeln!(out, "both signed checkpoints are in {}: they prove it to everybody", file.display())?;
+            writeln!(out, "FAILED: the log was rewritten: {}", safe(&proof.what))?;
+            Ok(Exit::Integrity)
+        }
+        Err(e) => failed(&e, &mut out),
+    }
+}
+
+fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
+    let exit = match e {
+        FollowError::Unreachable(_) => return Err(Failure::could_not_run(safe(&e.to_string()))),
+        FollowError::State(_) => Exit::Usage,
+        FollowError::Missing(_) | FollowError::Stale { .. } => Exit::Incomplete,
+        FollowError::Checkpoint(_)
+        | FollowError::Broken { .. }
+        | FollowError::Tile(_)
+        | FollowError::Rewritten(_) => Exit::Integrity,
+    };
+    writeln!(out, "FAILED: {}", safe(&e.to_string()))?;
+    Ok(exit)
+}
+
+/// The last line is for scripts.
+fn text(news: &News) -> String {
+    let Some(checkpoint) = &news.checkpoint else { return String::new() };
+    let mut out = String::new();
+    let (before, now) = (news.before, checkpoint.size);
+    if now == before {
+        out += "nothing new\n";
+    } else {
+        out += &format!("new: entries {before}..{}\n", now - 1);
+        out += &format!(
+            "{} events, {} allowed, {} denied, {} not decided, {} bypassed, {} waivers, {} erasures\n",
+            news.events, news.allowed, news.denied, news.errors, news.bypassed, news.waivers, news.erasures
+        );
+    }
+    for gap in &news.gaps {
+        let how = if gap.unclean { "it died after" } else { "stopped" };
+        out += &format!("gap: nobody judged: {how} {}, started {} (entry {})\n", gap.from, gap.to, gap.entry);
+    }
+    for key in &news.keys {
+        out += &format!("key: {}\n", safe(key));
+    }
+    for (seq, what) in news.lints.iter().take(3) {
+        out += &format!("lint: entry {seq}: {}\n", safe(what));
+    }
+    out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
+    out + &format!("VERIFIED  {} entries  root {}  {}\n", now, checkpoint.root, safe(&checkpoint.origin))
+}
+
+fn read(path: &Path) -> Result<State, Failure> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|e| Failure::usage(format!("{} is no state of a monitor: {e}", path.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+        Err(e) => Err(Failure::could_not_run(format!("reading {}: {e}", path.display()))),
+    }
+}
+
+fn save(path: &Path, state: &State) -> Result<(), Failure> {
+    replace(path, &serde_json::to_vec_pretty(state).map_err(io::Error::other)?)
+}
+
+/// Whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|n| n.to_str());
+    let name = name.ok_or_else(|| Failure::usage(format!("{} is no name of a file", path.display())))?;
+    files::replace(dir, name, content)
+        .map_err(|e| Failure::could_not_run(format!("writing {}: {e}", path.display())))
+}
+
+/// A proof of misbehaviour is never overwritten.
+fn keep(state: &Path, proof: &Misbehaviour) -> Result<PathBuf, Failure> {
+    let name = |n: u32| {
+        let mut name = state.as_os_str().to_owned();
+        name.push(format!(".misbehaviour-{n}.json"));
+        PathBuf::from(name)
+    };
+    let content = serde_json::to_vec_pretty(proof).map_err(io::Error::other)?;
+    let known = |path: &PathBuf| std::fs::read(path).is_ok_and(|c| c == content);
+    let mut files = (1..).map(name);
+    let file = files.find(|f| !f.exists() || known(f)).unwrap_or_else(|| name(0));
+    replace(&file, &content)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{checkpoint::Checkpoint, entry::Hash, follow::Gap};
+
+    #[test]
+    fn report() {
+        let time = |t: &str| t.parse().unwrap();
+        let (from, to) = (time("2026-11-24T15:04:05Z"), time("2026-11-24T15:09:05Z"));
+        let news = News {
+            before: 17,
+            checkpoint: Some(Checkpoint {
+                origin: "gate.example.com/log/1".into(),
+                size: 43,
+                root: Hash([0xab; 32]),
+            }),
+            events: 11,
+            allowed: 7,
+            denied: 2,
+            errors: 1,
+            bypassed: 1,
+            waivers: 0,
+            erasures: 0,
+            gaps: vec![
+                Gap { from, to, unclean: true, entry: 30 },
+                Gap { from, to, unclean: false, entry: 40 },
+            ],
+            keys: vec!["a key signs no more: x".into()],
+            lints: vec![(20, "not in the form of RFC 8785".into())],
+        };
+        insta::assert_snapshot!(text(&news), @r"
+        new: entries 17..42
+        11 events, 7 allowed, 2 denied, 1 not decided, 1 bypassed, 0 waivers, 0 erasures
+        gap: nobody judged: it died after 2026-11-24T15:04:05.000000Z, started 2026-11-24T15:09:05.000000Z (entry 30)
+        gap: nobody judged: stopped 2026-11-24T15:04:05.000000Z, started 2026-11-24T15:09:05.000000Z (entry 40)
+        key: a key signs no more: x
+        lint: entry 20: not in the form of RFC 8785
+        not proved: that others are shown the same log; compare the root with theirs, or use witnesses
+        VERIFIED  43 entries  root abababababababababababababababababababababababababababababababab  gate.example.com/log/1
+        ");
+    }
+}
