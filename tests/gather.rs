@@ -21,8 +21,15 @@ use gatelog::{
 
 const REPO: &str = "octo-org/app";
 
-static FLOOR: Floor =
-    Floor { head: None, older_heads: vec![], base_ref: None, reviews: vec![], commits: None };
+static FLOOR: Floor = Floor {
+    head: None,
+    older_heads: vec![],
+    base_ref: None,
+    reviews: vec![],
+    commits: None,
+    at: None,
+    old_base: None,
+};
 
 struct Setup {
     sim: SimulatedGithub,

@@ -55,6 +55,8 @@ pub fn handling(event: &Event) -> Handling {
         // gatelog's own wish to look again. The name alone proves nothing: no signature covers it.
         ("gatelog", "look_again", A::PullRequest(_)) if event.source == Source::Gatelog
                                                  => (Judge::PullRequest, FanOut::None,         KEEP),
+        ("gatelog", "look_again", A::MergeGroup { .. }) if event.source == Source::Gatelog
+                                                 => (Judge::MergeGroup,  FanOut::None,         KEEP),
 
         // Pull requests. Which other pull requests share the head changes with these actions.
         ("pull_request", "opened" | "closed" | "reopened" | "synchronize" | "edited", A::PullRequest(_))
