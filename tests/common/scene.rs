@@ -104,7 +104,10 @@ impl Scene {
         let (until, mut quiet) = (Instant::now() + SETTLED, 0);
         loop {
             let told = self.gh.deliver_outbox().await.unwrap();
+            let began = Instant::now();
             let view = self.view();
+            // A long ledger is not read all the time: it takes from what it waits for.
+            let pause = Duration::from_millis(40).max(3 * began.elapsed());
             let (unjudged, unreported) = view.unfinished();
             quiet =
                 if told.is_empty() && unjudged.is_empty() && unreported.is_empty() { quiet + 1 } else { 0 };
@@ -116,7 +119,7 @@ impl Scene {
                 "not settled: unjudged {unjudged:?}, unreported {unreported:?}\n{}",
                 self.service.log()
             );
-            tokio::time::sleep(Duration::from_millis(40)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
