@@ -181,3 +181,75 @@ async fn a_second_pull_request_whose_delivery_was_lost_still_counts_on_a_shared_
     s.settle().await;
     assert_eq!(s.check(pr).0, "success", "{:?}", s.check(pr));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_re_run_of_a_merge_group_is_answered() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    let before = s.view().reports().count();
+    let run = s.run_on(&group, "gatelog").unwrap();
+    s.act(|w| w.rerequest("carol", run.id)).await;
+    let view = s.settle().await;
+    let last = view.reports().last().unwrap();
+    assert_eq!((last.target.sha.as_str(), view.reports().count()), (group.as_str(), before + 1));
+    assert_eq!(s.run_on(&group, "gatelog").unwrap().conclusion.as_deref(), Some("success"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_annotated_tag_is_on_its_commit() {
+    let rules = "{restricted_branches: {rules: [{type: tag, pattern: \"v*\", restrict: [creations], \
+        allow: {users: [bob], teams: [], apps: []}}]}}";
+    let s = started_with(rules).await;
+    let commit = s.act(|w| w.push("bob", REPO, "main", &[commit("bob", "x").signed()])).await.what;
+    s.act(|w| w.annotated_tag("carol", REPO, "v1", &commit)).await;
+    s.settle().await;
+    let run = s.run_on(&commit, "gatelog/push").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}");
+    assert!(run.title.unwrap().contains("@carol may not create tag v1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
+    let mut s = Scene::set().await;
+    s.use_parameters("\"octo-org/payments\": {required_reviews: {required_approving_review_count: 2}}");
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let head = s.head(pr);
+    s.act(|w| {
+        let id = w.repository(REPO).unwrap().id;
+        w.repositories.get_mut(&id).unwrap().name = "payments".to_owned();
+        w.any_event("alice", "octo-org/payments", "repository", serde_json::json!({"action": "renamed"}))
+    })
+    .await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
+    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_closed_while_nobody_looked_stands_in_nobodys_way() {
+    let mut s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.act(|w| w.push("alice", REPO, "release", &[commit("alice", "r").signed()])).await;
+    let second = s.act(|w| w.open_pull("alice", REPO, "topic", "release", "Into release")).await.what;
+    s.act(|w| w.close("alice", REPO, second)).await;
+    // What comes after the end does not open it again.
+    s.act(|w| w.label("alice", REPO, second, "done")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}", s.check(pr));
+    s.service.stop().await;
+    s.service.start().await;
+    // The list of open pull requests is read in the background.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    s.act(|w| w.label("alice", REPO, pr, "again")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+}

@@ -86,6 +86,9 @@ pub fn handling(event: &Event) -> Handling {
         ("team" | "team_add" | "membership" | "organization", _, _)
                                                  => (Judge::Bare,        FanOut::Organization, DROP),
 
+        // Parameters go by the name of a repository; who may do what, by its owner.
+        ("repository", "renamed" | "transferred" | "edited", _)
+                                                 => (Judge::Bare,        FanOut::Repository,   DROP),
         // Rules, and what we may see.
         ("repository" | "branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),
