@@ -90,6 +90,8 @@ pub enum Cause {
     Start,
     /// The base branch moved or its rules changed.
     Base,
+    /// A pull request that a waiting merge group carries was decided otherwise.
+    MergeGroup,
     /// A person asked for it on GitHub: always answered with a write.
     Rerequested,
 }
@@ -155,6 +157,10 @@ pub struct PullRequestRef {
     pub commits: Option<u64>,
     /// The review an event is about: (id, state in upper case). A floor for the facts.
     pub review: Option<(u64, String)>,
+    /// When the pull request last changed before GitHub wrote this: orders what came out of order.
+    pub updated_at: Option<Time>,
+    /// `edited`: the base it had before.
+    pub old_base: Option<String>,
 }
 
 #[derive(Clone, Debug)]

@@ -40,6 +40,7 @@ use crate::{
 mod again;
 mod attempts;
 mod drafts;
+mod groups;
 mod known;
 mod landed;
 mod look;
@@ -106,6 +107,7 @@ struct Inner {
     /// [`LARGE_AT_ONCE`].
     large: Semaphore,
     pulls: Mutex<pulls::Pulls>,
+    groups: Mutex<groups::Groups>,
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
     publisher: publish::Publisher,
@@ -291,15 +293,26 @@ impl Gate {
             // `synchronize` named the owner of a deploy key as sender; now it is known better.
             again.extend(self.on_head(looked.subject.repository, looked.subject.head.as_ref(), Cause::Base));
         }
+        again.extend(self.not_known_yet(&looked));
         group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
+        let groups = self.groups_to_look_at(item, &looked, verdict.decision);
+        group.extend(groups.iter().map(|(at, cause)| {
+            let key = format!("again:{}:{}:group:{}", item.seq, at.repository.id, at.head);
+            at.draft(*cause, vec![Ref::Seq(item.seq)], key)
+        }));
         let receipts = self.append(group).await?;
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
-        self.judged(item, older, &looked, seq, &verdict, target);
-        for ((at, cause), receipt) in again.iter().zip(receipts.iter().skip(place + 1)) {
+        // What follows is known before anything is shown: a green waits for it.
+        let mut follow = receipts.iter().skip(place + 1);
+        for ((at, cause), receipt) in again.iter().zip(&mut follow) {
             self.enqueue_again(at, *cause, *receipt);
         }
+        for ((at, cause), receipt) in groups.iter().zip(follow) {
+            self.enqueue_group(at, *cause, *receipt);
+        }
+        self.judged(item, older, &looked, seq, &verdict, target);
         Ok(())
     }
 
@@ -343,6 +356,8 @@ impl Gate {
                 let mut pulls = lock(&self.0.pulls);
                 if open {
                     pulls.open(repository, number, head, looked.base_ref.clone());
+                    pulls.seen(repository, number, looked.updated_at);
+                    pulls.decide(repository, number, verdict.decision, seq);
                 } else if !later {
                     pulls.close(repository, number);
                 }
@@ -442,7 +457,11 @@ impl Gate {
 
     fn enqueue(&self, item: Item) {
         if let Some(event) = item.event.as_deref() {
-            lock(&self.0.pulls).learn(event);
+            // GitHub signs the body only: one sent again tells nothing new, and nothing true of now.
+            if !item.replayed {
+                lock(&self.0.pulls).learn(event, Time::now());
+                lock(&self.0.groups).learn(event, Time::now());
+            }
             if let Some(pull) = pull_key(event) {
                 lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
             }
@@ -522,6 +541,11 @@ fn pull_key(event: &Event) -> Option<(u64, u64)> {
         }
         _ => None,
     }
+}
+
+/// A person asked for another look, with a button on a check run.
+fn asks_for_a_look(item: &Item) -> bool {
+    item.event.as_deref().is_some_and(|e| event::handling(e).fan_out == event::FanOut::Head)
 }
 
 fn some_control_applied(verdict: &Verdict) -> bool {

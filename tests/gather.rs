@@ -21,8 +21,15 @@ use gatelog::{
 
 const REPO: &str = "octo-org/app";
 
-static FLOOR: Floor =
-    Floor { head: None, older_heads: vec![], base_ref: None, reviews: vec![], commits: None };
+static FLOOR: Floor = Floor {
+    head: None,
+    older_heads: vec![],
+    base_ref: None,
+    reviews: vec![],
+    commits: None,
+    at: None,
+    old_base: None,
+};
 
 struct Setup {
     sim: SimulatedGithub,
@@ -305,6 +312,27 @@ async fn reviews_and_the_base_are_a_floor_too() {
     let pulled = gather::pull(&s.github, &s.at, 1, &floor).await.unwrap();
     let retarget = pulled.change.pull_request.retarget.unwrap();
     assert_eq!((retarget.from.as_str(), retarget.to.as_str()), ("main", "dev"));
+}
+
+#[tokio::test]
+async fn a_change_of_the_base_is_waited_for_in_the_timeline() {
+    let s = setup().await;
+    s.with(|w| {
+        w.push("alice", REPO, "dev", &[]).unwrap();
+        w.retarget("alice", REPO, 1, "dev").unwrap();
+    });
+    let floor = |from: &str| Floor {
+        base_ref: Some("dev".to_owned()),
+        old_base: Some(from.to_owned()),
+        ..Floor::default()
+    };
+    assert!(gather::pull(&s.github, &s.at, 1, &floor("main")).await.is_ok());
+    let behind = gather::pull(&s.github, &s.at, 1, &floor("older")).await.unwrap_err();
+    assert_eq!(behind.kind, TroubleKind::Unavailable);
+    // It has been changed again since, so this change need not be the newest.
+    s.with(|w| w.retarget("alice", REPO, 1, "main").unwrap());
+    let at = Some(s.with(|w| w.pull(REPO, 1).unwrap().created_at));
+    assert!(gather::pull(&s.github, &s.at, 1, &Floor { at, ..floor("main") }).await.is_ok());
 }
 
 #[tokio::test]

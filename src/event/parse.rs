@@ -9,6 +9,7 @@ use super::{
     About, Account, Cause, CheckRef, ContentType, Delivery, Event, PullRequestRef, RefChange, RefKind,
     RepoName, Repository, Sha, Source, payload,
 };
+use crate::time::Time;
 
 /// Commits that GitHub lists in a `push` at most; with that many, some may be missing.
 const PUSH_COMMITS_MAX: usize = 2048;
@@ -142,7 +143,7 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
         | "pull_request_review"
         | "pull_request_review_comment"
         | "pull_request_review_thread" => read::<Pull>(json)?.about(),
-        "gatelog" if source == Source::Gatelog => read::<Pull>(json)?.about(),
+        "gatelog" if source == Source::Gatelog => read::<LookAgain>(json)?.about(json)?,
         "issue_comment" => read::<IssueComment>(json)?.about(),
         "push" => read::<Push>(json)?.about(),
         "create" => read::<RefEvent>(json)?.about(true),
@@ -188,11 +189,43 @@ fn branch(name: &str) -> String {
     name.strip_prefix("refs/heads/").unwrap_or(name).to_owned()
 }
 
+/// gatelog's own wish to look again, at a pull request or at a merge group.
+#[derive(Deserialize)]
+struct LookAgain {
+    merge_group: Option<serde::de::IgnoredAny>,
+}
+
+impl LookAgain {
+    fn about(self, json: &[u8]) -> Result<About, ParseError> {
+        match self.merge_group {
+            Some(_) => Ok(read::<Group>(json)?.about()),
+            None => Ok(read::<Pull>(json)?.about()),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Pull {
     pull_request: PullRequest,
     review: Option<Review>,
     before: Option<Sha>,
+    changes: Option<Changes>,
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    base: Option<BaseChange>,
+}
+
+#[derive(Deserialize)]
+struct BaseChange {
+    #[serde(rename = "ref")]
+    name: Option<From>,
+}
+
+#[derive(Deserialize)]
+struct From {
+    from: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +234,7 @@ struct PullRequest {
     state: Option<String>,
     merged: Option<bool>,
     commits: Option<u64>,
+    updated_at: Option<Time>,
     head: Option<Side>,
     base: Option<Side>,
 }
@@ -237,6 +271,8 @@ impl Pull {
             before: real(self.before),
             commits: p.commits,
             review: self.review.map(|r| (r.id, r.state.to_ascii_uppercase())),
+            updated_at: p.updated_at,
+            old_base: self.changes.and_then(|c| c.base?.name?.from),
         })
     }
 }

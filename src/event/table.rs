@@ -55,6 +55,8 @@ pub fn handling(event: &Event) -> Handling {
         // gatelog's own wish to look again. The name alone proves nothing: no signature covers it.
         ("gatelog", "look_again", A::PullRequest(_)) if event.source == Source::Gatelog
                                                  => (Judge::PullRequest, FanOut::None,         KEEP),
+        ("gatelog", "look_again", A::MergeGroup { .. }) if event.source == Source::Gatelog
+                                                 => (Judge::MergeGroup,  FanOut::None,         KEEP),
 
         // Pull requests. Which other pull requests share the head changes with these actions.
         ("pull_request", "opened" | "closed" | "reopened" | "synchronize" | "edited", A::PullRequest(_))
@@ -84,6 +86,9 @@ pub fn handling(event: &Event) -> Handling {
         ("team" | "team_add" | "membership" | "organization", _, _)
                                                  => (Judge::Bare,        FanOut::Organization, DROP),
 
+        // Parameters go by the name of a repository; who may do what, by its owner.
+        ("repository", "renamed" | "transferred" | "edited", _)
+                                                 => (Judge::Bare,        FanOut::Repository,   DROP),
         // Rules, and what we may see.
         ("repository" | "branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),

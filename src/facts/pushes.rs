@@ -23,23 +23,28 @@ pub struct KnownPush {
 /// may name by the key's owner.
 ///
 /// The chain is followed by commit ids, not by time of arrival: recovered deliveries come late. It
-/// ends where nothing of the pull request is left to be brought; where it breaks before that, one
-/// push without `user` stands for all that came earlier.
+/// goes on through heads that a force push threw away: who pushed one of them may have brought what is
+/// in the pull request still. Where it breaks before all is brought, one push without `user` stands
+/// for all that came earlier.
 #[must_use]
-pub fn chain(head: &Sha, commits: &[Commit], ledger: &[KnownPush], activity: &[KnownPush]) -> Vec<PushedBy> {
+pub fn chain(head: &Sha, commits: &[Commit], ledger: &[KnownPush], activity: &[KnownPush]) -> Chain {
     let graph = Graph::new(commits);
-    let mut walk = Walk { edges: edges(ledger, activity), chain: Vec::new(), visited: HashSet::new(), graph };
+    let (edges, visited) = (edges(ledger, activity), HashSet::new());
+    let mut walk = Walk { edges, pushes: Vec::new(), visited, graph, whole: true };
     let mut at = Some(head.clone());
     while let Some(sha) = at {
         at = walk.step(&sha);
     }
-    walk.chain
+    Chain { pushes: walk.pushes, whole: walk.whole }
 }
 
-/// Whether the chain breaks: somebody unknown pushed some of it.
-#[must_use]
-pub fn has_gap(chain: &[PushedBy]) -> bool {
-    chain.last().is_some_and(|p| p.source == "unknown")
+/// The pushes that are known, and whether these are all.
+#[derive(Debug)]
+pub struct Chain {
+    /// Newest first.
+    pub pushes: Vec<PushedBy>,
+    /// They go back to where the branch was made. `false`: earlier ones may be known elsewhere.
+    pub whole: bool,
 }
 
 struct Edge<'a> {
@@ -57,17 +62,15 @@ fn edges<'a>(ledger: &'a [KnownPush], activity: &'a [KnownPush]) -> Vec<Edge<'a>
 
 struct Walk<'a> {
     edges: Vec<Edge<'a>>,
-    chain: Vec<PushedBy>,
+    pushes: Vec<PushedBy>,
     visited: HashSet<Sha>,
     graph: Graph<'a>,
+    whole: bool,
 }
 
 impl Walk<'_> {
     /// Adds the push that led to `sha` and says where it came from.
     fn step(&mut self, sha: &Sha) -> Option<Sha> {
-        if !self.graph.contains(sha) {
-            return self.strand();
-        }
         self.visited.insert(sha.clone());
         let Some(i) = self.edges.iter().position(|e| !e.used && e.push.after == *sha) else {
             return self.dead_end(sha);
@@ -89,14 +92,17 @@ impl Walk<'_> {
             let same_person = other.is_none() || user.is_none() || other.map(|u| u.id) == user.map(|u| u.id);
             e.used |= same_person || source != e.source;
         }
-        self.chain.push(PushedBy {
-            before: push.before.clone(),
-            after: push.after.clone(),
-            user: user.cloned(),
-            forced: push.forced,
-            commits: self.graph.brought(push.before.as_ref(), &push.after),
-            source: source.to_owned(),
-        });
+        // What a vanished head brought cannot be told any more, only where it came from.
+        if self.graph.contains(&push.after) {
+            self.pushes.push(PushedBy {
+                before: push.before.clone(),
+                after: push.after.clone(),
+                user: user.cloned(),
+                forced: push.forced,
+                commits: self.graph.brought(push.before.as_ref(), &push.after),
+                source: source.to_owned(),
+            });
+        }
         match &push.before {
             Some(before) => Some(before.clone()),
             None => self.strand(),
@@ -108,10 +114,11 @@ impl Walk<'_> {
         if let Some(left) = self.strand() {
             return Some(left);
         }
-        let brought: HashSet<&Sha> = self.chain.iter().flat_map(|p| &p.commits).collect();
+        self.whole = false;
+        let brought: HashSet<&Sha> = self.pushes.iter().flat_map(|p| &p.commits).collect();
         let before = self.graph.brought(None, sha);
         if before.iter().any(|c| !brought.contains(c)) {
-            self.chain.push(PushedBy {
+            self.pushes.push(PushedBy {
                 before: None,
                 after: sha.clone(),
                 user: None,
@@ -147,6 +154,15 @@ mod tests {
             user: Some(who(user)),
             forced: false,
         }
+    }
+
+    fn chain(head: &Sha, commits: &[Commit], ledger: &[KnownPush], activity: &[KnownPush]) -> Vec<PushedBy> {
+        super::chain(head, commits, ledger, activity).pushes
+    }
+
+    /// Somebody unknown pushed some of it.
+    fn has_gap(chain: &[PushedBy]) -> bool {
+        chain.last().is_some_and(|p| p.source == "unknown")
     }
 
     /// (user, commits, source) of each push.
@@ -193,6 +209,20 @@ mod tests {
     fn a_force_push_from_a_vanished_head_brought_everything() {
         let chain = chain(&sha(3), &line(), &[push(100, 77, 10), push(77, 3, 11)], &[]);
         assert_eq!(told(&chain), [(Some(11), vec![sha(1), sha(2), sha(3)], "ledger")]);
+    }
+
+    #[test]
+    fn who_pushed_before_a_force_push_is_known_still() {
+        // 10 made the branch with 1, 11 pushed 77 on top of it, 12 replaced that by 2 and 3.
+        let ledger = [push(0, 1, 10), push(1, 77, 11), push(77, 3, 12)];
+        let told_of = super::chain(&sha(3), &line(), &ledger, &[]);
+        assert_eq!(
+            told(&told_of.pushes),
+            [(Some(12), vec![sha(1), sha(2), sha(3)], "ledger"), (Some(10), vec![sha(1)], "ledger")]
+        );
+        assert!(told_of.whole);
+        let gap = super::chain(&sha(3), &line(), &ledger[1..], &[]);
+        assert_eq!((gap.pushes.len(), gap.whole), (1, false), "who pushed 1 first is not known");
     }
 
     #[test]

@@ -63,6 +63,24 @@ impl Gate {
         }
     }
 
+    /// Pull requests that GitHub shows on the head just read, and that no delivery has told of: the one
+    /// that opened it, or moved it there, was lost. What is shown on the head must hold for them too.
+    pub(super) fn not_known_yet(&self, looked: &look::Looked) -> Vec<(PullAddress, Cause)> {
+        let (Some(repository), Some(head), Some(true)) =
+            (looked.subject.repository, &looked.subject.head, looked.open)
+        else {
+            return vec![];
+        };
+        let mut pulls = lock(&self.0.pulls);
+        let unknown = |n: &&u64| !pulls.on_head(repository, head).contains(n);
+        let numbers: Vec<u64> = looked.shared_head.iter().filter(unknown).copied().collect();
+        for number in &numbers {
+            pulls.open(repository, *number, Some(head.clone()), None);
+        }
+        let address = |n: u64| pulls.address(repository, n);
+        numbers.into_iter().filter_map(address).map(|at| (at, Cause::SharedHead)).collect()
+    }
+
     /// The open pull requests on a head.
     pub(super) fn on_head(
         &self,

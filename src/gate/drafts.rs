@@ -191,7 +191,7 @@ pub(super) fn address(event: &Event) -> Option<PullAddress> {
     })
 }
 
-fn json_body(value: &serde_json::Value) -> Body {
+pub(super) fn json_body(value: &serde_json::Value) -> Body {
     json_bytes(value.to_string().into_bytes())
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Looked up here and handed on as plain data, so that facts stay data and judging stays pure.
 
+use std::collections::{HashSet, VecDeque};
+
 use serde_json::Value;
 
 use super::{Gate, Item, lock};
@@ -13,10 +15,11 @@ use crate::{
         gather::{Floor, Known, KnownPull},
     },
     ledger::entry::{EventData, Flag, Kind},
+    time::Time,
 };
 
-/// The longest chain of pushes that is followed. A pull request may have 250 commits.
-const MOST_PUSHES: usize = 300;
+/// The most pushes that are followed, those next to the head first. A pull request may have 250 commits.
+const MOST_PUSHES: usize = 600;
 
 impl Gate {
     /// The payload of an event entry as JSON.
@@ -37,9 +40,14 @@ impl Gate {
 
     /// What the payloads have stated of a pull request, below which the API must not fall.
     pub(super) fn floor(&self, at: &RepoAt, pull: &PullRequestRef, item: &Item, older: &[Item]) -> Floor {
-        let repository = at.repository.id;
-        let stated = pull.head.clone().filter(|_| !item.replayed);
-        let newest = stated.or_else(|| lock(&self.0.pulls).head(repository, pull.number));
+        let (repository, number) = (at.repository.id, pull.number);
+        let (late, head, stated_at, told) = {
+            let pulls = lock(&self.0.pulls);
+            let told = pulls.reviews(repository, number, Time::now());
+            let late = item.replayed || pulls.is_late(repository, pull);
+            (late, pulls.head(repository, number), pulls.stated_at(repository, number), told)
+        };
+        let newest = pull.head.clone().filter(|_| !late).or(head);
         let mut heads = Vec::new();
         for seq in self.0.ledger.of_pull(repository, pull.number) {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
@@ -53,48 +61,52 @@ impl Gate {
         }
         let batch = older.iter().chain([item]).filter(|i| !i.replayed);
         let mut reviews = Vec::new();
-        for stated in batch.filter_map(|i| i.event.as_deref()) {
-            if let About::PullRequest(PullRequestRef { review: Some(review), .. }) = &stated.about {
+        let in_hand = batch.filter_map(|i| match &i.event.as_deref()?.about {
+            About::PullRequest(stated) => stated.review.clone(),
+            _ => None,
+        });
+        // A dismissal stays one, though an older delivery comes after it.
+        for review in told.into_iter().chain(in_hand) {
+            let dismissed = reviews.contains(&(review.0, "DISMISSED".to_owned()));
+            if !dismissed {
                 reviews.retain(|(id, _): &(u64, String)| *id != review.0);
-                reviews.push(review.clone());
+                reviews.push(review);
             }
         }
         Floor {
             head: newest,
             older_heads: heads,
-            base_ref: if item.replayed { None } else { pull.base_ref.clone() },
+            base_ref: pull.base_ref.clone().filter(|_| !late),
             reviews,
             commits: pull.commits,
+            at: if late { stated_at } else { pull.updated_at.or(stated_at) },
+            old_base: pull.old_base.clone().filter(|_| !late),
         }
     }
 
-    /// Pushes to a branch as our own deliveries tell them, followed back from its head.
+    /// Pushes to a branch as our own deliveries tell them, oldest first: every one that led to its head,
+    /// or to where another of them began. A branch moved to and fro was at one commit more than once, and
+    /// a push and a `synchronize` tell of the same move: [`crate::facts::pushes::chain`] sorts that out.
     pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<KnownPush> {
-        let mut found = Vec::new();
-        let mut at = Some(head.clone());
-        while let Some(sha) = at.take() {
-            if found.len() >= MOST_PUSHES {
-                break;
-            }
-            let here = self.pushes_that_made(repository, branch, &sha);
-            // Where a push and a synchronize tell of the same move, the push says more: it alone
-            // shows a deploy key, whose owner the synchronize names as sender.
-            let best = here.iter().position(|p| p.from_push).unwrap_or(0);
-            if let Some(push) = here.into_iter().nth(best) {
-                at = push.known.before.clone().filter(|b| found.iter().all(|f: &Told| f.known.after != *b));
-                found.push(push);
+        let mut found: Vec<(u64, KnownPush)> = Vec::new();
+        let mut seen = HashSet::from([head.clone()]);
+        let mut todo = VecDeque::from([head.clone()]);
+        while let Some(sha) = todo.pop_front().filter(|_| found.len() < MOST_PUSHES) {
+            for (seq, push) in self.pushes_that_made(repository, branch, &sha) {
+                todo.extend(push.before.clone().filter(|before| seen.insert(before.clone())));
+                found.push((seq, push));
             }
         }
-        // Oldest first.
-        found.into_iter().rev().map(|t| t.known).collect()
+        found.sort_by_key(|(seq, _)| *seq);
+        found.into_iter().map(|(_, push)| push).collect()
     }
 
-    fn pushes_that_made(&self, repository: u64, branch: &str, sha: &Sha) -> Vec<Told> {
-        let seqs = self.0.ledger.with_head(sha);
-        seqs.into_iter().filter_map(|seq| self.push_told_by(seq, repository, branch, sha)).collect()
+    fn pushes_that_made(&self, repository: u64, branch: &str, sha: &Sha) -> Vec<(u64, KnownPush)> {
+        let told = |seq| Some((seq, self.push_told_by(seq, repository, branch, sha)?));
+        self.0.ledger.with_head(sha).into_iter().filter_map(told).collect()
     }
 
-    fn push_told_by(&self, seq: u64, repository: u64, branch: &str, sha: &Sha) -> Option<Told> {
+    fn push_told_by(&self, seq: u64, repository: u64, branch: &str, sha: &Sha) -> Option<KnownPush> {
         let stored = self.0.ledger.entry(seq).ok()??;
         if stored.entry.kind != Kind::Event {
             return None;
@@ -108,7 +120,6 @@ impl Gate {
         }
         let payload = self.payload_of(seq).ok()?;
         super::pushers::told(&data.name, &payload, repository, branch, sha)
-            .map(|known| Told { known, from_push: data.name == "push" })
     }
 
     /// What the ledger adds to the facts of every pull request that is judged.
@@ -133,9 +144,4 @@ impl Gate {
 /// Ids of the commits that a `push` lists (GitHub lists at most 2,048).
 fn pushed(payload: &Value) -> Option<Vec<Sha>> {
     payload["commits"].as_array()?.iter().map(|c| c["id"].as_str()?.parse().ok()).collect()
-}
-
-struct Told {
-    known: KnownPush,
-    from_push: bool,
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Gate, Item, drafts::PullAddress};
 use crate::{
-    event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Source, Subject, SubjectKind},
+    event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Sha, Source, Subject, SubjectKind},
     facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef},
     github::{RepoAt, Trouble, TroubleKind, gather},
     policy::{Bundle, ENGINE, EventHeader, Input, REWRITER},
@@ -24,6 +24,12 @@ pub(super) struct Looked {
     /// Whether the pull request is open; `None` if this is not about one.
     pub open: Option<bool>,
     pub base_ref: Option<String>,
+    /// When the pull request had last changed, by GitHub's answer.
+    pub updated_at: Option<Time>,
+    /// Other pull requests on this head, as far as GitHub shows them.
+    pub shared_head: Vec<u64>,
+    /// The pull requests of a merge group.
+    pub carries: Vec<u64>,
     /// When the facts were frozen.
     pub frozen_at: Time,
     /// A push of a branch whose pusher the payload does not show.
@@ -77,13 +83,25 @@ impl Gate {
             facts = self.complete(at, early, &payload, facts, bundle).await?;
         }
         facts.time = Time::now();
+        let tagged = tagged_commit(event, &payload);
         let input = match Input::new(about, header, payload, &facts) {
             Ok(input) => Arc::new(input),
             Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
         };
+        let mut subject = subject_of(event, about, &facts);
+        if let (SubjectKind::Ref, Some(commit)) = (about, tagged) {
+            subject.head = Some(commit);
+        }
+        let (known_head, known_open) = self.known_place(at.as_ref(), &subject);
+        subject.head = subject.head.or(known_head);
+        let entries = facts.merge_group.iter().flat_map(|g| g.entries.iter().flatten());
         Ok(Looked {
-            subject: subject_of(event, about, &facts),
-            open: facts.change.as_ref().map(|c| c.pull_request.state == "open"),
+            subject,
+            // One that GitHub does not show any more is as open as it was: what stood green must turn.
+            open: facts.change.as_ref().map(|c| c.pull_request.state == "open").or(known_open),
+            updated_at: facts.change.as_ref().map(|c| c.pull_request.updated_at),
+            shared_head: facts.change.as_ref().map(|c| c.shared_head.clone()).unwrap_or_default(),
+            carries: entries.map(|c| c.pull_request.number).collect(),
             base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
             pusher_unknown: facts.push.as_ref().is_some_and(|p| p.pusher.is_none()),
             frozen_at: facts.time,
@@ -206,28 +224,32 @@ impl Gate {
         let payload = event.and_then(|_| self.payload_of(item.seq).ok()).unwrap_or(Value::Null);
         let subject = event.map_or(super::drafts::NOTHING, |e| subject_of(e, about, &facts));
         let at = event.and_then(repo_at);
-        let known_head = match (&at, subject.kind, subject.id) {
-            (Some(at), SubjectKind::PullRequest, Some(n)) => {
-                super::lock(&self.0.pulls).head(at.repository.id, n)
-            }
-            _ => None,
-        };
-        let open = match (&at, subject.kind, subject.id) {
-            (Some(at), SubjectKind::PullRequest, Some(n)) => {
-                Some(super::lock(&self.0.pulls).is_open(at.repository.id, n))
-            }
-            _ => None,
-        };
+        let (known_head, open) = self.known_place(at.as_ref(), &subject);
         Looked {
             input: Input::new(about, header, payload, &facts).ok().map(Arc::new),
             subject: Subject { head: subject.head.clone().or(known_head), ..subject },
             at,
             open,
             base_ref: None,
+            updated_at: None,
+            shared_head: vec![],
+            carries: vec![],
             pusher_unknown: false,
             frozen_at: facts.time,
             without_github: false,
             verdict: None,
+        }
+    }
+
+    /// Head of a pull request and whether it is open, as far as payloads and answers have told.
+    fn known_place(&self, at: Option<&RepoAt>, subject: &Subject) -> (Option<Sha>, Option<bool>) {
+        match (at, subject.kind, subject.id) {
+            (Some(at), SubjectKind::PullRequest, Some(number)) => {
+                let pulls = super::lock(&self.0.pulls);
+                let id = at.repository.id;
+                (pulls.head(id, number), Some(pulls.is_open(id, number)))
+            }
+            _ => (None, None),
         }
     }
 
@@ -329,6 +351,15 @@ fn subject_of(event: &Event, about: SubjectKind, facts: &Facts) -> Subject {
         subject.base.clone_from(&pull_request.base.sha);
     }
     subject
+}
+
+/// The commit that an annotated tag names: `after` is then the tag itself, which no check run can be on.
+///
+/// <https://docs.github.com/en/webhooks/webhook-events-and-payloads#push>
+fn tagged_commit(event: &Event, payload: &Value) -> Option<Sha> {
+    let About::Ref(change) = &event.about else { return None };
+    let commit = payload["head_commit"]["id"].as_str()?.parse().ok()?;
+    (change.kind == crate::event::RefKind::Tag && change.after.is_some()).then_some(commit)
 }
 
 /// What `push`, `create` and `delete` payloads state.

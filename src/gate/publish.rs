@@ -303,7 +303,12 @@ impl Gate {
             if self.any_unjudged(target) {
                 return Ok(Step::Nothing);
             }
-            let stale: Vec<_> = newest.iter().filter(|v| !self.is_fresh(v.seq)).map(|v| v.seq).collect();
+            // A push happened once: what GitHub shows of it needs no new look.
+            let done = |v: &Recorded| {
+                v.subject.kind == SubjectKind::Ref && shown.is_some_and(|s| s.covers.contains(&v.seq))
+            };
+            let old = |v: &&Recorded| !self.is_fresh(v.seq) && !done(v);
+            let stale: Vec<_> = newest.iter().filter(old).map(|v| v.seq).collect();
             if !stale.is_empty() {
                 return Ok(Step::Again(newest.into_iter().filter(|v| stale.contains(&v.seq)).collect()));
             }
@@ -313,7 +318,11 @@ impl Gate {
         }
         let Some(stored) = self.stored(worst.seq)? else { return Ok(Step::Nothing) };
         let verdict = self.verdict(worst.seq)?;
-        if !force && !ambiguous && self.says_the_same(shown, &verdict, state) {
+        let rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
+        // Where several pull requests stand on the head, the title names the one in the way.
+        let alone = newest.len() == 1 && shown.is_some_and(|s| s.covers.len() == 1);
+        let same_title = || self.title_shown(target).as_ref() == Some(&rendered.title);
+        if !force && !ambiguous && self.says_the_same(shown, &verdict, state) && (alone || same_title()) {
             let data = ReportData {
                 target: target.clone(),
                 result: ReportResult::Unchanged,
@@ -323,7 +332,6 @@ impl Gate {
             };
             return Ok(Step::AlreadyShown(data, worst.subject.clone()));
         }
-        let rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
         let look_first = ambiguous || !lock(&self.0.publisher.made).contains_key(&worst.seq);
         let show = self.show(target, rendered, &stored, shown, look_first);
         let without_github = newest.iter().any(|v| self.made_without_github(v.seq));
@@ -392,6 +400,12 @@ impl Gate {
     async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) {
         for seq in verdicts {
             let Ok(Some(stored)) = self.stored(*seq) else { continue };
+            if let (SubjectKind::MergeGroup, Some(head)) =
+                (stored.entry.subject.kind, &stored.entry.subject.head)
+            {
+                let (id, key) = (at.repository.id, format!("again:{seq}"));
+                let _ = self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await;
+            }
             let Some(number) = stored.entry.subject.id else { continue };
             let address = drafts::PullAddress {
                 installation: at.installation,

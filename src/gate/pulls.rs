@@ -3,10 +3,21 @@
 //! GitHub does not answer "which pull requests have this head" for heads in forks, so this index is
 //! ours: filled from events and from `open_pulls` at start.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use super::drafts::PullAddress;
-use crate::event::{About, Event, Repository, Sha};
+use crate::{
+    event::{About, Event, PullRequestRef, Repository, Sha},
+    time::Time,
+    verdict::Decision,
+};
+
+/// How long after a review was stated an answer without it is taken for late. GitHub's replicas are
+/// seldom a second behind.
+const REVIEW_FLOOR: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub(super) struct Pulls {
@@ -15,9 +26,16 @@ pub(super) struct Pulls {
     repositories: HashMap<u64, Known>,
 }
 
+#[derive(Default)]
 struct Open {
     head: Option<Sha>,
     base_ref: Option<String>,
+    /// When it had last changed, by the newest payload or answer.
+    stated_at: Option<Time>,
+    /// Reviews that payloads stated lately: id, state, when.
+    reviews: Vec<(u64, String, Time)>,
+    /// The newest decision on it, and the entry of its verdict.
+    decided: Option<(Decision, u64)>,
 }
 
 /// How to reach a repository.
@@ -29,15 +47,58 @@ pub(super) struct Known {
 }
 
 impl Pulls {
-    /// Learns what an event says of its repository and pull request.
-    pub fn learn(&mut self, event: &Event) {
+    /// Learns what an event says of its repository and pull request. What comes late says nothing about
+    /// where the pull request stands now.
+    pub fn learn(&mut self, event: &Event, now: Time) {
         self.learn_repository(event);
         let (Some(repository), About::PullRequest(pull)) = (&event.repository, &event.about) else { return };
+        let id = repository.id;
         match pull.open {
-            Some(false) => self.close(repository.id, pull.number),
-            Some(true) => self.open(repository.id, pull.number, pull.head.clone(), pull.base_ref.clone()),
+            _ if self.is_late(id, pull) => {}
+            Some(false) => self.close(id, pull.number),
+            Some(true) => self.open(id, pull.number, pull.head.clone(), pull.base_ref.clone()),
             None => {}
         }
+        if let Some(open) = self.open.get_mut(&(id, pull.number)) {
+            open.stated_at = open.stated_at.max(pull.updated_at);
+            open.reviews.retain(|(_, _, at)| now.since(*at) < REVIEW_FLOOR);
+            open.reviews.extend(pull.review.clone().map(|(review, state)| (review, state, now)));
+        }
+    }
+
+    /// The payload is older than what is known of the pull request.
+    pub fn is_late(&self, repository: u64, pull: &PullRequestRef) -> bool {
+        let known = self.stated_at(repository, pull.number);
+        pull.updated_at.zip(known).is_some_and(|(payload, known)| payload < known)
+    }
+
+    pub fn stated_at(&self, repository: u64, number: u64) -> Option<Time> {
+        self.open.get(&(repository, number))?.stated_at
+    }
+
+    /// GitHub's API has shown it as it was then.
+    pub fn seen(&mut self, repository: u64, number: u64, updated_at: Option<Time>) {
+        if let Some(open) = self.open.get_mut(&(repository, number)) {
+            open.stated_at = open.stated_at.max(updated_at);
+        }
+    }
+
+    /// Reviews that payloads have stated lately, in the order they came.
+    pub fn reviews(&self, repository: u64, number: u64, now: Time) -> Vec<(u64, String)> {
+        let open = self.open.get(&(repository, number));
+        let lately =
+            open.into_iter().flat_map(|o| &o.reviews).filter(|(_, _, at)| now.since(*at) < REVIEW_FLOOR);
+        lately.map(|(id, state, _)| (*id, state.clone())).collect()
+    }
+
+    pub fn decide(&mut self, repository: u64, number: u64, decision: Decision, verdict: u64) {
+        if let Some(open) = self.open.get_mut(&(repository, number)) {
+            open.decided = Some((decision, verdict));
+        }
+    }
+
+    pub fn decided(&self, repository: u64, number: u64) -> Option<(Decision, u64)> {
+        self.open.get(&(repository, number))?.decided
     }
 
     pub fn learn_repository(&mut self, event: &Event) {
@@ -55,16 +116,16 @@ impl Pulls {
     /// An open pull request, as GitHub or a payload states it.
     pub fn open(&mut self, repository: u64, number: u64, head: Option<Sha>, base_ref: Option<String>) {
         let key = (repository, number);
-        let before = self.open.remove(&key);
-        if let Some(head) = before.as_ref().and_then(|o| o.head.as_ref()) {
-            self.forget_head(&head.clone(), key);
+        let before = self.open.remove(&key).unwrap_or_default();
+        if let Some(head) = &before.head {
+            self.forget_head(head, key);
         }
-        let head = head.or_else(|| before.as_ref().and_then(|o| o.head.clone()));
-        let base_ref = base_ref.or_else(|| before.and_then(|o| o.base_ref));
+        let head = head.or_else(|| before.head.clone());
+        let base_ref = base_ref.or_else(|| before.base_ref.clone());
         if let Some(head) = &head {
             self.by_head.entry(head.clone()).or_default().insert(key);
         }
-        self.open.insert(key, Open { head, base_ref });
+        self.open.insert(key, Open { head, base_ref, ..before });
     }
 
     pub fn close(&mut self, repository: u64, number: u64) {
@@ -94,6 +155,10 @@ impl Pulls {
     pub fn on_head(&self, repository: u64, head: &Sha) -> Vec<u64> {
         let keys = self.by_head.get(head).into_iter().flatten();
         keys.filter(|(r, _)| *r == repository).map(|(_, n)| *n).collect()
+    }
+
+    pub fn numbers(&self, repository: u64) -> Vec<u64> {
+        self.open.keys().filter(|(r, _)| *r == repository).map(|(_, n)| *n).collect()
     }
 
     pub fn of_repository(&self, repository: u64) -> Vec<PullAddress> {
@@ -164,6 +229,55 @@ mod tests {
         pulls.close(1, 7);
         assert_eq!(pulls.on_head(1, &sha('a')), [] as [u64; 0]);
         assert!(!pulls.is_open(1, 7) && pulls.is_open(1, 8));
+    }
+
+    fn stated(at: i64, head: char, open: bool, review: Option<(u64, &str)>) -> Event {
+        let pull = PullRequestRef {
+            number: 7,
+            head: Some(sha(head)),
+            open: Some(open),
+            updated_at: Time::from_unix_micros(at * 1_000_000),
+            review: review.map(|(id, state)| (id, state.to_owned())),
+            ..PullRequestRef::default()
+        };
+        let mut event = super::super::look::own_event(&address(), crate::event::Cause::Start);
+        event.about = About::PullRequest(pull);
+        event
+    }
+
+    fn address() -> PullAddress {
+        let repository = Repository { id: 1, name: "o/r".parse().unwrap(), default_branch: None };
+        PullAddress { installation: 1, organization: None, repository, number: 7 }
+    }
+
+    fn at(seconds: i64) -> Time {
+        Time::from_unix_micros(seconds * 1_000_000).unwrap()
+    }
+
+    #[test]
+    fn what_comes_late_moves_nothing() {
+        let mut pulls = Pulls::default();
+        pulls.learn(&stated(20, 'b', true, None), at(20));
+        pulls.learn(&stated(10, 'a', true, None), at(21));
+        pulls.learn(&stated(15, 'b', false, None), at(22));
+        assert_eq!(pulls.head(1, 7), Some(sha('b')));
+        pulls.seen(1, 7, Some(at(30)));
+        pulls.learn(&stated(25, 'c', true, None), at(31));
+        assert_eq!(pulls.head(1, 7), Some(sha('b')));
+        pulls.learn(&stated(30, 'c', true, None), at(32));
+        assert_eq!(pulls.head(1, 7), Some(sha('c')), "of the same second: the one that came last");
+        pulls.learn(&stated(33, 'c', false, None), at(33));
+        assert!(!pulls.is_open(1, 7));
+    }
+
+    #[test]
+    fn a_review_is_a_floor_for_a_while() {
+        let mut pulls = Pulls::default();
+        pulls.learn(&stated(10, 'a', true, Some((5, "APPROVED"))), at(10));
+        pulls.learn(&stated(11, 'a', true, Some((5, "DISMISSED"))), at(11));
+        let both = [(5, "APPROVED".to_owned()), (5, "DISMISSED".to_owned())];
+        assert_eq!(pulls.reviews(1, 7, at(100)), both);
+        assert_eq!(pulls.reviews(1, 7, at(200)), []);
     }
 
     #[test]

@@ -74,6 +74,8 @@ struct Told {
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
+    /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
+    groups: HashMap<(u64, event::Sha), u64>,
 }
 
 impl Gate {
@@ -120,6 +122,7 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             large: Semaphore::new(super::LARGE_AT_ONCE),
             pulls: Mutex::new(told.pulls),
+            groups: Mutex::default(),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
             alarm: AtomicBool::new(told.alarm),
@@ -130,6 +133,7 @@ impl Gate {
         }));
         gate.0.metrics.alarm(told.alarm);
         gate.learn_repositories(&told.newest_event);
+        gate.learn_groups(&told.groups);
         gate.take_up_unjudged();
         gate.take_up_unreported();
         gate.schedule_all();
@@ -171,6 +175,16 @@ impl Gate {
         for seq in newest.values() {
             if let Some(event) = self.recorded_event(*seq) {
                 lock(&self.0.pulls).learn_repository(&event);
+            }
+        }
+    }
+
+    /// Merge groups that still wait, as of when GitHub asked for their checks.
+    fn learn_groups(&self, asked: &HashMap<(u64, event::Sha), u64>) {
+        for seq in asked.values() {
+            let Ok(Some(stored)) = self.0.ledger.entry(*seq) else { continue };
+            if let Some(event) = self.recorded_event(*seq) {
+                lock(&self.0.groups).learn(&event, stored.entry.time);
             }
         }
     }
@@ -218,8 +232,10 @@ impl Gate {
         let repositories = lock(&self.0.pulls).repositories();
         for known in repositories {
             let at = RepoAt { installation: known.installation, repository: known.repository.clone() };
+            let known_before = lock(&self.0.pulls).numbers(at.repository.id);
             match self.open_pulls(&at).await {
                 Ok(pulls) => {
+                    self.close_all_but(at.repository.id, &known_before, &pulls);
                     for pull in pulls {
                         let id = at.repository.id;
                         lock(&self.0.pulls).open(
@@ -241,6 +257,18 @@ impl Gate {
                     "open pull requests could not be read at start: {}",
                     trouble.reason
                 ),
+            }
+        }
+    }
+
+    /// What GitHub does not list was closed while nobody looked, or by an event that the entries do not
+    /// show as one. An event in hand knows better.
+    fn close_all_but(&self, repository: u64, known: &[u64], listed: &[gather::OpenPull]) {
+        let unjudged = lock(&self.0.unjudged);
+        let mut pulls = lock(&self.0.pulls);
+        for &number in known {
+            if !listed.iter().any(|p| p.number == number) && !unjudged.contains_key(&(repository, number)) {
+                pulls.close(repository, number);
             }
         }
     }
@@ -345,14 +373,29 @@ impl Told {
         if subject.installation.is_some() {
             self.newest_event.insert(repository, stored.entry.seq);
         }
+        if let (SubjectKind::MergeGroup, Some(head)) = (subject.kind, &subject.head) {
+            return self.group(stored, (repository, head.clone()));
+        }
         let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else { return };
         let Ok(data) = serde_json::from_value::<EventData>(stored.entry.data.clone()) else { return };
-        if data.source == Source::Gatelog {
+        if data.source == Source::Gatelog || data.flags.contains(&Flag::Replayed) {
             return;
         }
         match (data.name.as_str(), data.action.as_deref()) {
             ("pull_request", Some("closed")) => self.pulls.close(repository, number),
             ("pull_request", _) => self.pulls.open(repository, number, subject.head.clone(), None),
+            _ => {}
+        }
+    }
+}
+
+impl Told {
+    fn group(&mut self, stored: &Stored, group: (u64, event::Sha)) {
+        let data = serde_json::from_value::<EventData>(stored.entry.data.clone());
+        let action = data.ok().filter(|d| d.source == Source::Github).and_then(|d| d.action);
+        match action.as_deref() {
+            Some("checks_requested") => _ = self.groups.insert(group, stored.entry.seq),
+            Some("destroyed") => _ = self.groups.remove(&group),
             _ => {}
         }
     }

@@ -24,6 +24,8 @@ pub struct World {
     pub repositories: BTreeMap<u64, Repository>,
     pub commits: BTreeMap<String, Commit>,
     pub blobs: BTreeMap<String, Bytes>,
+    /// Annotated tags: the tag itself → the commit it names.
+    pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
@@ -288,6 +290,7 @@ impl World {
             repositories: BTreeMap::new(),
             commits: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
             outbox: Vec::new(),
             deliveries: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use gatelog::simulated_github::{
 };
 use tempfile::TempDir;
 
-use super::{service::Service, view::View};
+use super::{foreign::root, service::Service, view::View};
 
 pub const REPO: &str = "octo-org/app";
 
@@ -41,6 +42,21 @@ impl Scene {
         Self { gh, service, _dir: dir }
     }
 
+    /// Our policies with parameters per repository, written as lines of YAML below `repositories:`. Before
+    /// the start.
+    pub fn use_parameters(&self, repositories: &str) {
+        let own = self.service.dir.join("policies");
+        copy(&root().join("policies"), &own);
+        let data = std::fs::read_to_string(own.join("data.yaml")).unwrap();
+        let lines: String = repositories.lines().map(|l| format!("    {l}\n")).collect();
+        let data = data.replace("  repositories: {}\n", &format!("  repositories:\n{lines}"));
+        std::fs::write(own.join("data.yaml"), data).unwrap();
+        let config = self.service.dir.join("gatelog.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let there = root().join("policies").display().to_string();
+        std::fs::write(config, text.replace(&there, "policies")).unwrap();
+    }
+
     /// As [`Scene::set`], with the service running.
     pub async fn started() -> Self {
         let mut scene = Self::set().await;
@@ -55,6 +71,18 @@ impl Scene {
             assert!(matches!(answer.status, 200 | 202), "{answer:?}\n{}", self.service.log());
         }
         did
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let to = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy(&entry.path(), &to),
+                false => _ = std::fs::copy(entry.path(), to).unwrap(),
+            }
+        }
     }
 
     /// alice pushes a signed commit to `branch` and opens a pull request for it.
@@ -76,7 +104,10 @@ impl Scene {
         let (until, mut quiet) = (Instant::now() + SETTLED, 0);
         loop {
             let told = self.gh.deliver_outbox().await.unwrap();
+            let began = Instant::now();
             let view = self.view();
+            // A long ledger is not read all the time: it takes from what it waits for.
+            let pause = Duration::from_millis(40).max(3 * began.elapsed());
             let (unjudged, unreported) = view.unfinished();
             quiet =
                 if told.is_empty() && unjudged.is_empty() && unreported.is_empty() { quiet + 1 } else { 0 };
@@ -88,7 +119,7 @@ impl Scene {
                 "not settled: unjudged {unjudged:?}, unreported {unreported:?}\n{}",
                 self.service.log()
             );
-            tokio::time::sleep(Duration::from_millis(40)).await;
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -133,6 +164,18 @@ impl Scene {
             format!("{} {} {:?} {status} {head} {}\n", r.method, r.path, r.status, body["external_id"])
         };
         self.gh.requests().into_iter().filter(about_runs).map(short).collect()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => _ = std::fs::copy(entry.path(), to).unwrap(),
+        }
     }
 }
 

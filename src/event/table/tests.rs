@@ -82,8 +82,12 @@ fn how_events_are_handled() {
     for name in ["team", "team_add", "membership", "organization"] {
         is(name, "x", About::Organization, J::Bare, F::Organization, true);
     }
-    for name in ["repository", "branch_protection_rule", "repository_ruleset"] {
+    for name in ["branch_protection_rule", "repository_ruleset"] {
         is(name, "edited", About::Nothing, J::Bare, F::None, true);
+    }
+    is("repository", "archived", About::Nothing, J::Bare, F::None, true);
+    for action in ["renamed", "transferred", "edited"] {
+        is("repository", action, About::Nothing, J::Bare, F::Repository, true);
     }
     is("never_heard_of", "", About::Nothing, J::Bare, F::None, false);
 }
@@ -94,6 +98,9 @@ fn only_our_own_look_again_is_one() {
     assert_eq!(handling(&e).judge, Judge::Bare);
     e.source = Source::Gatelog;
     assert_eq!(handling(&e).judge, Judge::PullRequest);
+    e.about = group();
+    assert_eq!(handling(&e).judge, Judge::MergeGroup);
+    e.about = pull(None);
     assert!(is_look_again(&e));
 }
 

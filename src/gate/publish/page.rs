@@ -30,7 +30,8 @@ impl Gate {
             ));
         }
         let best = newest.iter().filter(|v| v.seq != worst.seq).min_by_key(|v| (v.decision, v.seq));
-        let Some(best) = best.filter(|b| b.decision < worst.decision) else {
+        let in_the_way = |b: &&Recorded| b.decision < worst.decision && worst.number.is_some();
+        let Some(best) = best.filter(in_the_way) else {
             return Ok(check_run::render(verdict, &self.context(target, at, stored, worst.number, None)));
         };
         let in_the_way = InTheWay {

@@ -20,7 +20,7 @@ use crate::{
 impl Gate {
     /// The newest verdict of each open pull request (or of the push, or merge group) on a target.
     pub(super) fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
-        let mut newest: HashMap<Option<u64>, Recorded> = HashMap::new();
+        let mut newest: HashMap<(Option<u64>, Option<String>), Recorded> = HashMap::new();
         for seq in self.0.ledger.with_head(&target.sha) {
             let Some(stored) = self.stored(seq)? else { continue };
             if stored.entry.kind != Kind::Verdict {
@@ -33,7 +33,9 @@ impl Gate {
             let subject = stored.entry.subject.clone();
             let number = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
             let (decision, leaf) = (data.decision, stored.leaf);
-            newest.insert(number, Recorded { seq, leaf, number, decision, subject });
+            // One commit may be pushed to several branches, and to one of them without leave.
+            let pushed_to = (subject.kind == SubjectKind::Ref).then(|| self.pushed_to(seq));
+            newest.insert((number, pushed_to), Recorded { seq, leaf, number, decision, subject });
         }
         let pulls = lock(&self.0.pulls);
         let mut newest: Vec<_> = newest
@@ -44,6 +46,14 @@ impl Gate {
             .collect();
         newest.sort_by_key(|v| v.seq);
         Ok(newest)
+    }
+
+    /// The ref that the verdict on a push is about; where its facts are erased, one of its own.
+    fn pushed_to(&self, verdict: u64) -> String {
+        let facts = self.0.ledger.body(verdict, "facts").ok().flatten();
+        let facts = facts.and_then(|f| serde_json::from_slice::<serde_json::Value>(&f).ok());
+        let name = facts.as_ref().and_then(|f| f["push"]["ref"].as_str());
+        name.map_or_else(|| format!("#{verdict}"), str::to_owned)
     }
 
     pub(super) fn stands_on(&self, pulls: &Pulls, target: &Target, number: u64) -> bool {

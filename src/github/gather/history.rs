@@ -102,7 +102,7 @@ impl Github {
         let here = |p: &&KnownPush| repository.as_ref().is_some_and(|r| r.id == p.repository);
         let ledger: Vec<KnownPush> = all.iter().filter(here).cloned().collect();
         let mut chain = pushes::chain(&head, &change.commits, &ledger, &[]);
-        if let Some(repository) = repository.filter(|_| pushes::has_gap(&chain)) {
+        if let Some(repository) = repository.filter(|_| !chain.whole) {
             let branch = &change.pull_request.head.name;
             let path = format!("/repos/{}", repository.full_name);
             let activity = self.activity(at.installation, &path, branch, ACTIVITY_PAGES).await?;
@@ -111,7 +111,7 @@ impl Github {
             moves.reverse();
             chain = pushes::chain(&head, &change.commits, &ledger, &moves);
         }
-        change.pushes = Some(chain);
+        change.pushes = Some(chain.pushes);
         Ok(())
     }
 

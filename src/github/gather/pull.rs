@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     event::Sha,
-    facts::{Change, Commit, File, Missing, Review, graph},
+    facts::{Change, Commit, File, Missing, PullRequest, Review, graph},
     github::{Github, RepoAt, Trouble, TroubleKind, graphql::Answer},
+    time::Time,
 };
 
 const QUERY: &str = include_str!("../pr_facts.graphql");
@@ -47,6 +48,12 @@ pub struct Floor {
     pub reviews: Vec<(u64, String)>,
     /// Number of commits the payload claims: sizes the query, proves nothing.
     pub commits: Option<u64>,
+    /// When the pull request last changed before this was stated. An answer that is newer is not behind
+    /// in its head and base, whatever they are: deliveries may come late.
+    pub at: Option<Time>,
+    /// The base was just changed away from this one: the timeline must show it, because approvals from
+    /// before it are stale.
+    pub old_base: Option<String>,
 }
 
 /// A pull request as read, and what of it could not be read.
@@ -92,26 +99,45 @@ enum Lag {
 impl Floor {
     fn lag(&self, pulled: &Pulled) -> Option<Lag> {
         self.behind(pulled).map(Lag::Behind).or_else(|| {
+            if self.is_past(pulled) {
+                return None;
+            }
             let (floor, head) = (self.head.as_ref()?, pulled.change.pull_request.head.sha.as_ref());
             (head != Some(floor)).then_some(Lag::OtherHead)
         })
     }
 
+    /// The answer is newer than what was stated.
+    fn is_past(&self, pulled: &Pulled) -> bool {
+        self.at.is_some_and(|at| at < pulled.change.pull_request.updated_at)
+    }
+
     fn behind(&self, pulled: &Pulled) -> Option<String> {
-        let pr = &pulled.change.pull_request;
+        let place = self.behind_in_place(&pulled.change.pull_request).filter(|_| !self.is_past(pulled));
+        place.or_else(|| self.behind_in_timeline(&pulled.change.pull_request)).or_else(|| {
+            // Reviews that could not be read are missing, not late.
+            let readable = !pulled.missing.iter().any(|m| m.fact == "reviews");
+            let late = self.reviews.iter().find(|(id, state)| !shows(&pulled.change.reviews, *id, state));
+            late.filter(|_| readable).map(|(id, state)| format!("review {id} ({state})"))
+        })
+    }
+
+    fn behind_in_timeline(&self, pr: &PullRequest) -> Option<String> {
+        let (from, to) = (self.old_base.as_ref()?, self.base_ref.as_ref()?);
+        let shown = pr.retarget.as_ref().is_some_and(|r| r.from == *from && r.to == *to);
+        // It may have been changed again since.
+        (!shown && pr.base.name == *to).then(|| format!("the change of the base to `{to}`"))
+    }
+
+    fn behind_in_place(&self, pr: &PullRequest) -> Option<String> {
         if let (Some(floor), Some(head)) = (&self.head, &pr.head.sha)
             && head != floor
             && self.older_heads.contains(head)
         {
             return Some(format!("the head {}", floor.short()));
         }
-        if let Some(base) = self.base_ref.as_ref().filter(|b| **b != pr.base.name) {
-            return Some(format!("the base `{base}`"));
-        }
-        // Reviews that could not be read are missing, not late.
-        let readable = !pulled.missing.iter().any(|m| m.fact == "reviews");
-        let late = self.reviews.iter().find(|(id, state)| !shows(&pulled.change.reviews, *id, state));
-        late.filter(|_| readable).map(|(id, state)| format!("review {id} ({state})"))
+        let base = self.base_ref.as_ref().filter(|b| **b != pr.base.name)?;
+        Some(format!("the base `{base}`"))
     }
 }
 

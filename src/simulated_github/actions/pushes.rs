@@ -158,6 +158,31 @@ impl World {
         Ok(Did { what: (), hooks: self.move_ref(&change)? })
     }
 
+    /// Makes an annotated tag: the ref then names the tag itself, an object of its own.
+    ///
+    /// # Errors
+    /// Unknown login, repository or commit.
+    pub fn annotated_tag(&mut self, who: &str, repo: &str, name: &str, sha: &str) -> Act<String> {
+        self.tick();
+        let (who, repo) = (self.who(who)?, self.repo_id(repo)?);
+        if self.commit_in(repo, sha).is_none() {
+            return impossible(format!("there is no commit {sha}"));
+        }
+        let after = crate::simulated_github::git::hash(&["tag", name, sha]);
+        self.tag_objects.insert(after.clone(), sha.to_owned());
+        let (full_ref, before) = (format!("refs/tags/{name}"), NO_COMMIT.to_owned());
+        let change = Change {
+            repo,
+            who,
+            full_ref: &full_ref,
+            before,
+            after: after.clone(),
+            kind: "",
+            deploy_key: None,
+        };
+        Ok(Did { what: after, hooks: self.move_ref(&change)? })
+    }
+
     /// # Errors
     /// Unknown login, repository or tag.
     pub fn delete_tag(&mut self, who: &str, repo: &str, name: &str) -> Act {
@@ -289,11 +314,12 @@ impl World {
 
     fn push_payload(&self, c: &Change<'_>) -> Result<Value, Impossible> {
         let created = c.before == NO_COMMIT;
+        let commit = self.tag_objects.get(&c.after).unwrap_or(&c.after);
         let default = self.repo(c.repo)?.default_branch.clone();
         // Of a new ref GitHub lists what the default branch does not have yet.
         let from = if created { self.branch(c.repo, &default).unwrap_or_default() } else { &c.before };
         let commits: Vec<Value> =
-            self.between(from, &c.after).iter().filter_map(|s| self.push_commit(s)).collect();
+            self.between(from, commit).iter().filter_map(|s| self.push_commit(s)).collect();
         let login = self.accounts.get(&c.who).map(super::super::state::Account::rest_login);
         let pusher = match c.deploy_key {
             Some(key) => json!({"name": key}),
@@ -309,7 +335,7 @@ impl World {
             "base_ref": null,
             "compare": "",
             "commits": commits,
-            "head_commit": self.push_commit(&c.after),
+            "head_commit": self.push_commit(commit),
             "pusher": pusher,
         }))
     }

@@ -1,0 +1,242 @@
+//! Merge groups that wait in a queue: which pull requests each carries, so that it is judged again when
+//! one of them is.
+//!
+//! GitHub judges a group once and merges it when all checks have passed, which may be an hour later. What
+//! a green group rests on, an approval say, may be gone by then.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    Gate, Item, Later,
+    drafts::{self, NOTHING},
+    lock,
+};
+use crate::{
+    event::{About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
+    ledger::entry::{Draft, EventData, Key, Kind, Receipt, Ref},
+    time::Time,
+    verdict::Decision,
+};
+
+/// GitHub waits no longer for the checks of a group: 360 minutes.
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// Groups that wait now.
+#[derive(Default)]
+pub(super) struct Groups(HashMap<(u64, Sha), Waiting>);
+
+struct Waiting {
+    address: GroupAddress,
+    since: Time,
+    /// The newest decision, and the pull requests it was about; `None`: not judged by this process.
+    judged: Option<(Decision, Vec<u64>)>,
+}
+
+/// A merge group that gatelog can be asked to look at again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupAddress {
+    pub installation: u64,
+    pub organization: Option<u64>,
+    pub repository: Repository,
+    pub head: Sha,
+    pub head_ref: String,
+    pub base: Option<Sha>,
+    pub base_ref: String,
+}
+
+impl Groups {
+    /// Learns from `merge_group`: `checks_requested` begins the wait, `destroyed` ends it.
+    pub fn learn(&mut self, event: &Event, now: Time) {
+        let Some(address) = GroupAddress::of(event) else { return };
+        let key = (address.repository.id, address.head.clone());
+        self.0.retain(|_, waiting| now.since(waiting.since) < LONGEST_WAIT);
+        if event.action.as_deref() == Some("destroyed") {
+            self.0.remove(&key);
+        } else if event.source != Source::Gatelog {
+            self.0.insert(key, Waiting { address, since: now, judged: None });
+        }
+    }
+
+    fn decide(&mut self, repository: u64, head: &Sha, decision: Decision, pulls: Vec<u64>) {
+        if let Some(waiting) = self.0.get_mut(&(repository, head.clone())) {
+            waiting.judged = Some((decision, pulls));
+        }
+    }
+
+    pub fn on_head(&self, repository: u64, head: &Sha) -> Option<GroupAddress> {
+        Some(self.0.get(&(repository, head.clone()))?.address.clone())
+    }
+
+    /// Groups whose decision can turn because of this one on a pull request.
+    fn that_may_turn(&self, repository: u64, number: u64, decision: Decision) -> Vec<GroupAddress> {
+        let allowed = |d: Decision| d == Decision::Allow;
+        let may_turn = |waiting: &&Waiting| {
+            waiting.address.repository.id == repository
+                && waiting
+                    .judged
+                    .as_ref()
+                    .is_none_or(|(d, pulls)| pulls.contains(&number) && allowed(*d) != allowed(decision))
+        };
+        let mut found: Vec<_> = self.0.values().filter(may_turn).map(|w| w.address.clone()).collect();
+        found.sort_by(|a, b| a.head.cmp(&b.head));
+        found
+    }
+}
+
+impl GroupAddress {
+    fn of(event: &Event) -> Option<Self> {
+        let About::MergeGroup { head, head_ref, base, base_ref, .. } = &event.about else { return None };
+        Some(Self {
+            installation: event.installation?,
+            organization: event.organization,
+            repository: event.repository.clone()?,
+            head: head.clone(),
+            head_ref: head_ref.clone(),
+            base: base.clone(),
+            base_ref: base_ref.clone(),
+        })
+    }
+
+    fn about(&self) -> About {
+        About::MergeGroup {
+            head: self.head.clone(),
+            head_ref: self.head_ref.clone(),
+            base: self.base.clone(),
+            base_ref: self.base_ref.clone(),
+            reason: None,
+        }
+    }
+
+    /// The event that [`GroupAddress::draft`] records.
+    fn event(&self, cause: Cause) -> Event {
+        Event {
+            name: "gatelog".into(),
+            action: Some("look_again".into()),
+            source: Source::Gatelog,
+            cause: Some(cause),
+            installation: Some(self.installation),
+            organization: self.organization,
+            repository: Some(self.repository.clone()),
+            sender: None,
+            about: self.about(),
+        }
+    }
+
+    /// An event of our own: another look at a merge group. `key` makes it happen once.
+    pub fn draft(&self, cause: Cause, refs: Vec<Ref>, key: String) -> Draft {
+        let mut payload = json!({
+            "action": "look_again",
+            "cause": cause,
+            "installation": {"id": self.installation},
+            "repository": {
+                "id": self.repository.id,
+                "full_name": self.repository.name,
+                "default_branch": self.repository.default_branch,
+            },
+            "merge_group": {
+                "head_sha": self.head,
+                "head_ref": format!("refs/heads/{}", self.head_ref),
+                "base_sha": self.base,
+                "base_ref": format!("refs/heads/{}", self.base_ref),
+            },
+        });
+        if let Some(id) = self.organization {
+            payload["organization"] = json!({"id": id});
+        }
+        let subject = Subject {
+            kind: SubjectKind::MergeGroup,
+            installation: Some(self.installation),
+            organization: self.organization,
+            repository: Some(self.repository.id),
+            head: Some(self.head.clone()),
+            base: self.base.clone(),
+            ..NOTHING
+        };
+        let data = EventData {
+            name: "gatelog".into(),
+            action: Some("look_again".into()),
+            source: Source::Gatelog,
+            cause: Some(cause),
+            flags: vec![],
+        };
+        Draft {
+            kind: Kind::Event,
+            subject,
+            key: Key::Plain(key),
+            refs,
+            bodies: vec![("payload".into(), drafts::json_body(&payload))],
+            data: json!(data),
+        }
+    }
+}
+
+impl Gate {
+    /// Notes a decision, and says which merge groups it may turn.
+    ///
+    /// A group that was read before one of its pull requests turned red, and judged after, would stay
+    /// green: it is looked at again as well.
+    pub(super) fn groups_to_look_at(
+        &self,
+        item: &Item,
+        looked: &super::look::Looked,
+        decision: Decision,
+    ) -> Vec<(GroupAddress, Cause)> {
+        let subject = &looked.subject;
+        let Some(repository) = subject.repository else { return vec![] };
+        let mut again = Vec::new();
+        match (subject.kind, subject.id, &subject.head) {
+            (SubjectKind::PullRequest, Some(number), _) if looked.open == Some(true) => {
+                again = lock(&self.0.groups).that_may_turn(repository, number, decision);
+            }
+            (SubjectKind::MergeGroup, _, Some(head)) => {
+                let carried = looked.carries.clone();
+                let turned = |number: &u64| {
+                    let decided = lock(&self.0.pulls).decided(repository, *number);
+                    decided.is_some_and(|(d, seq)| d != Decision::Allow && seq > item.seq)
+                };
+                let outdated = decision == Decision::Allow && carried.iter().any(turned);
+                let mut groups = lock(&self.0.groups);
+                groups.decide(repository, head, decision, carried);
+                again.extend(groups.on_head(repository, head).filter(|_| outdated));
+            }
+            (SubjectKind::Commit, _, Some(head)) if super::asks_for_a_look(item) => {
+                let found = lock(&self.0.groups).on_head(repository, head);
+                return found.map(|at| (at, Cause::Rerequested)).into_iter().collect();
+            }
+            _ => {}
+        }
+        again.into_iter().map(|at| (at, Cause::MergeGroup)).collect()
+    }
+
+    pub(super) fn enqueue_group(&self, at: &GroupAddress, cause: Cause, receipt: Receipt) {
+        if receipt.duplicate {
+            return;
+        }
+        self.enqueue(Item {
+            seq: receipt.seq,
+            event: Some(std::sync::Arc::new(at.event(cause))),
+            received_at: Time::now(),
+            guid: None,
+            replayed: false,
+            unreadable: false,
+        });
+    }
+
+    /// Asks for another look at the merge group on this head, if it waits still.
+    pub(super) async fn look_again_at_group(
+        &self,
+        repository: u64,
+        head: &Sha,
+        cause: Cause,
+        refs: Vec<Ref>,
+        key: String,
+    ) -> Result<(), Later> {
+        let Some(at) = lock(&self.0.groups).on_head(repository, head) else { return Ok(()) };
+        for receipt in self.append(vec![at.draft(cause, refs, key)]).await? {
+            self.enqueue_group(&at, cause, receipt);
+        }
+        Ok(())
+    }
+}
