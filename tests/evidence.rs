@@ -78,7 +78,7 @@ fn verify(file: &Path, vkey: &str) -> Output {
 
 /// `None`: no Python.
 fn python(file: &Path, vkey: &str) -> Option<Output> {
-    let python = foreign(Tool::Python)?;
+    let python = foreign(Tool::PlainPython)?;
     let script = root().join("examples/verify_evidence.py");
     Some(Command::new(python).arg("-B").arg(script).arg(file).args(["--vkey", vkey]).output().unwrap())
 }
@@ -339,7 +339,7 @@ async fn what_is_tampered_with_is_noticed_by_both_verifiers() {
         });
         assert!(matches!(code, Some(3 | 5)) || same, "byte {at}: {code:?}");
     }
-    if foreign(Tool::Python).is_some() {
+    if foreign(Tool::PlainPython).is_some() {
         insta::assert_snapshot!(table);
     }
 }

@@ -26,7 +26,7 @@ pub enum Tool {
     /// The `opa` binary.
     Opa,
     /// The `python3` command.
-    Python,
+    PlainPython,
 }
 
 impl Tool {
@@ -36,7 +36,7 @@ impl Tool {
             Self::Go => "go",
             Self::Python => "python",
             Self::Opa => "opa",
-            Self::Python => "python3",
+            Self::PlainPython => "python3",
         }
     }
 
@@ -47,7 +47,7 @@ impl Tool {
             Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
-            Self::Python => "the verifier of evidence written in Python",
+            Self::PlainPython => "the verifier of evidence written in Python",
         }
     }
 }
@@ -64,7 +64,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Go => golog(),
         Tool::Python => python(),
         Tool::Opa => opa(),
-        Tool::Python => on_path("python3", "--version"),
+        Tool::PlainPython => on_path("python3", "--version"),
     };
     match found {
         Ok(path) => Some(path),
