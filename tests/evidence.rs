@@ -187,19 +187,20 @@ fn joined(lines: &[String]) -> Vec<u8> {
     lines.iter().flat_map(|l| format!("{l}\n").into_bytes()).collect()
 }
 
-/// The numbers of the denials among what was asked for.
-fn denial(files: &Files) -> u64 {
-    let denies = |l: &&String| l.contains("\"decision\":\"deny\"");
+/// The number of the first denial among what was asked for.
+fn denial(manifest: &Manifest, files: &Files) -> u64 {
     let all = lines(&files["entries.jsonl"]);
-    let line: Value = serde_json::from_str(all.iter().find(denies).unwrap()).unwrap();
-    line["seq"].as_u64().unwrap()
+    let entry = |l: &String| serde_json::from_str::<Value>(l).unwrap();
+    let mut denials = all.iter().filter(|l| l.contains("\"decision\":\"deny\"")).map(entry);
+    let asked_for = |e: &Value| e["seq"].as_u64().filter(|seq| manifest.selected.contains(seq));
+    denials.find_map(|e| asked_for(&e)).unwrap()
 }
 
 type Change = fn(&mut Manifest, &mut Files);
 
 const CHANGES: &[(&str, Change)] = &[
     ("a denial is left out of what was asked for", |m, f| {
-        let seq = denial(f);
+        let seq = denial(m, f);
         m.selected.retain(|s| *s != seq);
     }),
     ("another pull request is said to be this one", |m, _| {
