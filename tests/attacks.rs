@@ -240,6 +240,7 @@ async fn a_pull_request_closed_while_nobody_looked_stands_in_nobodys_way() {
     s.act(|w| w.approve("bob", REPO, pr)).await;
     s.act(|w| w.push("alice", REPO, "release", &[commit("alice", "r").signed()])).await;
     let second = s.act(|w| w.open_pull("alice", REPO, "topic", "release", "Into release")).await.what;
+    s.settle().await;
     s.act(|w| w.close("alice", REPO, second)).await;
     // What comes after the end does not open it again.
     s.act(|w| w.label("alice", REPO, second, "done")).await;

@@ -176,7 +176,8 @@ impl Gate {
     /// Notes a decision, and says which merge groups it may turn.
     ///
     /// A group that was read before one of its pull requests turned red, and judged after, would stay
-    /// green: it is looked at again as well.
+    /// green: it is looked at again as well. So is, once, a green one with a pull request that is not:
+    /// GitHub's answer may have been late.
     pub(super) fn groups_to_look_at(
         &self,
         item: &Item,
@@ -192,9 +193,10 @@ impl Gate {
             }
             (SubjectKind::MergeGroup, _, Some(head)) => {
                 let carried = looked.carries.clone();
+                let first_look = item.event.as_deref().is_some_and(|e| e.source != Source::Gatelog);
                 let turned = |number: &u64| {
                     let decided = lock(&self.0.pulls).decided(repository, *number);
-                    decided.is_some_and(|(d, seq)| d != Decision::Allow && seq > item.seq)
+                    decided.is_some_and(|(d, seq)| d != Decision::Allow && (first_look || seq > item.seq))
                 };
                 let outdated = decision == Decision::Allow && carried.iter().any(turned);
                 let mut groups = lock(&self.0.groups);

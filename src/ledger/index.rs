@@ -30,6 +30,8 @@ pub struct Index {
     unreported: BTreeMap<u64, Option<Pull>>,
     /// The one of them that a newer verdict of the pull request replaces.
     unreported_pull: BTreeMap<Pull, u64>,
+    /// The same for merge groups, which are judged again on the same head: by target.
+    unreported_group: BTreeMap<Short, u64>,
 }
 
 impl Index {
@@ -68,6 +70,11 @@ impl Index {
         }
         self.unreported.insert(seq, pull);
         if let Some(older) = pull.and_then(|p| self.unreported_pull.insert(p, seq)) {
+            self.unreported.remove(&older);
+        }
+        if let (SubjectKind::MergeGroup, Some(target)) = (s.about, s.target)
+            && let Some(older) = self.unreported_group.insert(target, seq)
+        {
             self.unreported.remove(&older);
         }
     }
@@ -192,6 +199,14 @@ mod tests {
         assert_eq!(index(&superseded).unreported(), [2], "a superseded verdict says nothing");
         let silent = [e(), e(), verdict(0, Decision::Deny, true), verdict(1, Decision::Allow, false)];
         assert_eq!(index(&silent).unreported(), [2], "a verdict without a target says nothing there");
+    }
+
+    #[test]
+    fn a_newer_verdict_of_the_merge_group_replaces() {
+        let on_group =
+            |event| Summary { about: SubjectKind::MergeGroup, ..verdict(event, Decision::Deny, true) };
+        let i = index(&[summary(Kind::Event), summary(Kind::Event), on_group(0), on_group(1)]);
+        assert_eq!(i.unreported(), [3]);
     }
 
     #[test]

@@ -162,7 +162,12 @@ impl Bundle {
     ) -> Result<Judged, String> {
         let needs = self.control_needs(i, meta, evaluator)?;
         if let Some(missing) = missing(meta, &needs, input) {
-            return Err(missing);
+            let mut judged = Judged::error(meta, input.time(), missing);
+            for finding in &mut judged.control.findings {
+                finding.who = Some("whoever runs gatelog or maintains the policies".to_owned());
+                finding.fix = Some("re-run this check; if it stays, the log of gatelog says why".to_owned());
+            }
+            return Ok(judged);
         }
         let plan = self.template().plan(i);
         if plan.is_some_and(|p| p.applies) && !applies(i, evaluator)? {

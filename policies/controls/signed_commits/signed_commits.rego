@@ -287,7 +287,7 @@ deny contains {
 	"msg": sprintf("%scommit %s by %s %s", [batch.label, people.short(item.commit.sha), author(item.commit), item.why]),
 	"commit": item.commit.sha,
 	"who": author(item.commit),
-	"fix": mending(batch, wrong),
+	"fix": concat("", [first_step(item.commit), mending(batch, wrong)]),
 } if {
 	some i, batch in batches
 	wrong := [item | some item in bad[i]; item.why != "not_yet"]
@@ -317,6 +317,17 @@ warn contains {
 author(commit) := people.mention(commit.author.user) if {
 	is_object(commit.author.user)
 } else := "an author without account"
+
+# Signing anew with the same key does not help where the account is what is wrong.
+first_step(commit) := sprintf("%s and re-run this check; or sign with a key that your account has: ", [text]) if {
+	text := {
+		"UNKNOWN_KEY": "add the key to your account (Settings, SSH and GPG keys)",
+		"NO_USER": "add the committer's e-mail to your account (Settings, Emails)",
+		"UNVERIFIED_EMAIL": "verify the committer's e-mail in your account (Settings, Emails)",
+	}[state(commit)]
+} else := sprintf("git config user.email %s, then: ", ["<an e-mail of your key>"]) if {
+	state(commit) == "BAD_EMAIL"
+} else := ""
 
 # One command that mends all. Only the newest commit has to change: amend it; else sign everything anew.
 mending(batch, wrong) := "git commit --amend --no-edit -S && git push --force-with-lease" if {

@@ -240,6 +240,14 @@ test_every_commit if {
 	denied(two(f.verified, f.unsigned), usual) == {"commit c2 by @bob is not signed (UNSIGNED)"}
 }
 
+# Signing anew with the same key would not help.
+test_what_is_wrong_with_the_account_is_said_first if {
+	some unknown in fixes(state("UNKNOWN_KEY"))
+	startswith(unknown, "add the key to your account (Settings, SSH and GPG keys) and re-run this check; or sign with a key that your account has: git commit")
+	some mail in fixes(state("BAD_EMAIL"))
+	startswith(mail, "git config user.email <an e-mail of your key>, then: git commit")
+}
+
 fixes(document) := {finding.fix |
 	some finding in found
 } if {

@@ -304,10 +304,13 @@ cannot_approve(i, account) if barred_author(i, account)
 
 cannot_approve(i, account) if barred_contributor(i, account)
 
-# among(i, names): those of `names` who can help.
-among(i, names) := people.list(left) if {
+# able(i, names): those of `names` who can help.
+able(i, names) := [name | some name in names; not lower(name) in out] if {
 	out := {lower(mention) | some mention in excluded[i]}
-	left := [name | some name in names; not lower(name) in out]
+}
+
+among(i, names) := people.list(left) if {
+	left := able(i, names)
 	count(left) > 0
 } else := sprintf("whoever can name someone beside %s", [people.list(names)])
 

@@ -37,10 +37,10 @@ owned_lines[i] := {line: found |
 }
 
 deny contains {
-	"msg": sprintf("%sno approval by a code owner of %s", [changes.label(judged[i]), paths_text(found)]),
+	"msg": sprintf("%sno approval by a code owner of %s%s", [changes.label(judged[i]), paths_text(found), ignored_owners_text(i, found[0])]),
 	"path": found[0].path,
 	"who": approvals.among(i, owners),
-	"fix": sprintf("one of %s approves the pull request at %s (line %d of CODEOWNERS on the base branch)", [people.list(owners), approvals.head(i), line]),
+	"fix": owners_fix(i, line, owners),
 } if {
 	some i, lines in owned_lines
 	some line, found in lines
@@ -49,6 +49,34 @@ deny contains {
 	not bad_line(found[0])
 	owners_approving := [review | some review in valid[i]; is_owner(found[0], review.user)]
 	count(owners_approving) == 0
+}
+
+# What helps: an owner who may approve, or else another owner.
+owners_fix(i, line, owners) := sprintf("one of %s approves the pull request at %s (line %d of CODEOWNERS on the base branch)", [people.list(owners), approvals.head(i), line]) if {
+	count(approvals.able(i, owners)) > 0
+} else := sprintf("name another owner in line %d of CODEOWNERS on the base branch: %s cannot approve this pull request", [line, people.list(owners)])
+
+# Owners who approved, and why that does not count.
+ignored_owners_text(i, owned) := sprintf(" (ignored: %s)", [concat("; ", names)]) if {
+	names := sort([text | some text in ignored_owners(i, owned)])
+	count(names) > 0
+} else := ""
+
+ignored_owners(i, owned) := {sprintf("%s, %s", [people.mention(account), reason]) |
+	some id, reason in approvals.ignored[i]
+	account := approvals.opinions[i][id].user
+	owns(owned, account)
+} | {sprintf("%s, whose team has no write permission", [people.mention(review.user)]) |
+	some review in valid[i]
+	not is_owner(owned, review.user)
+	owns(owned, review.user)
+}
+
+owns(owned, account) if people.named(owned.users, account)
+
+owns(owned, account) if {
+	some team in owned.teams
+	people.in_team(team, account)
 }
 
 is_owner(owned, account) if people.named(owned.users, account)
@@ -107,7 +135,7 @@ warn contains {"msg": sprintf("team %s, a code owner, has no write permission: i
 deny contains {
 	"msg": sprintf("%s%d of %d approvals by %s%s%s", [changes.label(change), have, entry.minimum_approvals, people.list(names), why_text(hits), others_text(i, entry)]),
 	"who": approvals.among(i, names),
-	"fix": sprintf("%s approves the pull request at %s", [approvals.among(i, names), approvals.head(i)]),
+	"fix": reviewers_fix(i, names),
 } if {
 	some i, change in judged
 	some k, entry in settings.required_reviewers
@@ -117,6 +145,10 @@ deny contains {
 	have < entry.minimum_approvals
 	names := people.mentions(entry.reviewers)
 }
+
+reviewers_fix(i, names) := sprintf("%s approves the pull request at %s", [approvals.among(i, names), approvals.head(i)]) if {
+	count(approvals.able(i, names)) > 0
+} else := sprintf("name someone beside %s in the parameter required_reviewers", [people.list(names)])
 
 wanted(entry, _) if count(object.get(entry, "file_patterns", [])) == 0
 
@@ -147,10 +179,22 @@ why_text(hits) := "" if {
 	count(hits) == 0
 } else := sprintf(" because %s changed", [hits[0]])
 
-others_text(i, entry) := sprintf(" (ignored: %s, not in the required team)", [people.list(names)]) if {
-	names := sort([people.mention(review.user) | some review in valid[i]; not is_reviewer(entry, review.user)])
-	count(names) > 0
+others_text(i, entry) := sprintf(" (ignored: %s)", [concat("; ", texts)]) if {
+	others := [review.user | some review in valid[i]; not is_reviewer(entry, review.user)]
+	powerless := sort([people.mention(account) | some account in others; in_named_team(entry, account)])
+	strangers := sort([people.mention(account) | some account in others; not in_named_team(entry, account)])
+	texts := array.concat(
+		[sprintf("%s, whose team has no write permission", [people.list(powerless)]) | count(powerless) > 0],
+		[sprintf("%s, not in the required team", [people.list(strangers)]) | count(strangers) > 0],
+	)
+	count(texts) > 0
 } else := ""
+
+in_named_team(entry, account) if {
+	some name in entry.reviewers
+	people.is_team(name)
+	people.in_team(name, account)
+}
 
 warn contains {"msg": sprintf("team %s, a required reviewer, has no write permission: its approvals do not count", [name]), "who": "whoever maintains the repository"} if {
 	count(judged) > 0

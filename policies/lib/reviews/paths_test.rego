@@ -95,26 +95,28 @@ test_team_owns if {
 # "owners must have write"; "a team counts for … code owners only if it has write on the repository"
 test_team_without_write if {
 	document := change([file("a.rs", [owned("a.rs", 3, [], ["octo-org/read"])])], by_carol)
-	denied(document, owners) == {"no approval by a code owner of a.rs"}
+	denied(document, owners) == {"no approval by a code owner of a.rs (ignored: @carol, whose team has no write permission)"}
 	warned(document, owners) == {"team octo-org/read, a code owner, has no write permission: its approvals do not count"}
 }
 
 test_owner_without_write if {
 	reviews := [f.approval(f.bob), f.review(f.carol, "APPROVED", {"can_push": false})]
-	denied(change([file("a.rs", [owned("a.rs", 3, ["carol"], [])])], reviews), owners) == {"no approval by a code owner of a.rs"}
+	denied(change([file("a.rs", [owned("a.rs", 3, ["carol"], [])])], reviews), owners) == {"no approval by a code owner of a.rs (ignored: @carol, no write permission)"}
 }
 
 test_author_is_the_only_owner if {
 	document := change([file("a.rs", [owned("a.rs", 3, ["alice"], [])])], [f.approval(f.bob), f.approval(f.alice)])
 	found := control.deny with input as document with data.params as owners
 	some finding in found
-	finding.msg == "no approval by a code owner of a.rs"
+	finding.msg == "no approval by a code owner of a.rs (ignored: @alice, author of the pull request)"
 	finding.who == "whoever can name someone beside @alice"
+	finding.fix == "name another owner in line 3 of CODEOWNERS on the base branch: @alice cannot approve this pull request"
 }
 
 test_stale_owner if {
 	reviews := [f.approval(f.bob), f.approval_of(f.carol, "c0", null)]
-	denied(change([file("a.rs", [owned("a.rs", 3, ["carol"], [])])], reviews), owners) == {"no approval by a code owner of a.rs"}
+	some msg in denied(change([file("a.rs", [owned("a.rs", 3, ["carol"], [])])], reviews), owners)
+	startswith(msg, "no approval by a code owner of a.rs (ignored: @carol, stale: ")
 }
 
 # "A renamed or deleted file counts under its old path too."
