@@ -30,6 +30,7 @@ mod new_generation;
 mod payload;
 mod prove;
 mod remote;
+mod replay;
 mod show;
 mod story;
 mod verify;
@@ -43,6 +44,8 @@ pub enum Command {
     Show(show::Args),
     /// List entries; with --repo and --pr, tell the story of a pull request.
     List(list::Args),
+    /// Judge every verdict again from what the ledger keeps, and compare it byte for byte.
+    Replay(replay::Args),
     /// After an alarm: a run of this App was seen that the ledger does not have; you looked at it.
     Acknowledge(acknowledge::Args),
     /// The key that signs checkpoints: make it, show what to hand to auditors, change it.
@@ -63,6 +66,7 @@ pub fn run(command: Command) -> CommandResult {
         Command::Verify(args) => verify::run(&args),
         Command::Show(args) => show::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Acknowledge(args) => acknowledge::run(&args),
         Command::Key(command) => key::run(&command),
         Command::Prove(args) => prove::run(&args),
