@@ -42,6 +42,34 @@ fn links_lead_to_files_that_exist() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+fn rust_files(dir: &Path, out: &mut Vec<PathBuf>) {
+    for item in fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, out);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+/// No claim about what is noticed without a test of that name.
+#[test]
+fn every_claim_of_the_threat_model_names_a_test() {
+    let text = fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let is_name = |w: &&str| w.contains('_') && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_name).collect();
+    let mut files = vec![];
+    rust_files(&root().join("tests"), &mut files);
+    rust_files(&root().join("src"), &mut files);
+    let code: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect();
+    let missing: Vec<_> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(named.len() > 10 && missing.is_empty(), "{missing:?}");
+    for line in text.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| what is done")) {
+        assert!(named.iter().any(|name| line.contains(name)), "no test stands for: {line}");
+    }
+}
+
 /// The first two commands of the README, which `.ci/run` runs as they are written.
 #[test]
 fn the_readme_begins_with_its_two_commands() {

@@ -247,6 +247,11 @@ fn texts_in_a_check_run() {
 }
 
 #[test]
+fn files_of_a_log() {
+    survives("tlog", 2000);
+}
+
+#[test]
 fn every_target_has_its_file_and_a_test() {
     let fuzz = common::foreign::root().join("fuzz");
     let own = include_str!("hostile_parsers.rs");

@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use common::{
     foreign::{Tool, foreign},
+    long,
     scene::Scene,
     service::{ORIGIN, Service},
 };
@@ -188,6 +189,28 @@ async fn other_peoples_code_accepts_the_log_and_its_proofs() {
         fs::write(s.service.dir.join("y.json"), [&entry[..], b" "].concat()).unwrap();
         assert!(!golog(&["proof", "x.tlog-proof", "y.json", &vkey]).0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tesseras_fsck_accepts_the_log() {
+    if !long() {
+        return;
+    }
+    let (mut s, vkey) = scene(600).await;
+    s.service.start().await;
+    covered(&s, &vkey).await;
+    let Some(fsck) = foreign(Tool::Fsck) else { return };
+    fs::write(s.service.dir.join("log.vkey"), &vkey).unwrap();
+    let out = Command::new(fsck)
+        .args(["--ui=false", "--public_key=log.vkey"])
+        .arg(format!("--storage_url={}/", url(&s.service)))
+        .current_dir(&s.service.dir)
+        .output()
+        .unwrap();
+    // It ends with 0 whatever it finds.
+    let text = said(&out);
+    let fine = text.contains("Successfully fsck'd log with size") && !text.contains("fsck failed");
+    assert!(fine, "{text}");
 }
 
 const CANONICAL: &str = "

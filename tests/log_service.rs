@@ -101,6 +101,27 @@ async fn what_is_served_is_the_ledger_and_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_served_that_is_not_signed() {
+    let (s, vkey) = scene(false).await;
+    let before = covered(&s.service, &vkey, s.view().entries.len() as u64).await;
+    // What is signed cannot be written: so nothing new is published, and the service goes on.
+    let in_the_way = s.service.ledger.join("signed.new");
+    fs::create_dir(&in_the_way).unwrap();
+    s.pull("more", "A window").await;
+    let size = s.settle().await.entries.len() as u64;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let (after, _) = checkpoint(&s.service, &[&vkey]).await;
+    assert_eq!(after, before);
+    for kind in [TileKind::Entries, TileKind::Hashes(0)] {
+        let name = Tile::of(kind, 0, size).unwrap().path();
+        let (status, ..) = s.service.fetch(s.service.internal, &format!("/log/{name}")).await;
+        assert_eq!(status, 404, "{name} is not under {before:?}");
+    }
+    fs::remove_dir(&in_the_way).unwrap();
+    covered(&s.service, &vkey, size).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_paths_get_nothing() {
     let (s, _) = scene(true).await;
     for port in [s.service.internal, s.service.port] {

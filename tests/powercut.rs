@@ -400,9 +400,11 @@ fn a_ledger_that_does_not_sync_is_found_out() {
         return;
     }
     let mut random = Random::new(1);
-    for lie in ["sync:.seg:1:0:lie", "sync:journal:1:0:lie"] {
+    for (lie, publish) in
+        [("sync:.seg:1:0:lie", false), ("sync:journal:1:0:lie", false), ("sync:signed:1:0:lie", true)]
+    {
         let mut player = Player::new();
-        player.child(&Task { count: 20, ..SMALL }, player.shim().fault(lie));
+        player.child(&Task { count: 20, publish, ..SMALL }, player.shim().fault(lie));
         let run = player.done(SMALL.sizes());
         let (_, lost) = run.survivors("no sync", &run.random_cuts(20, &mut random));
         assert!(!lost.is_empty(), "{lie} was not noticed");

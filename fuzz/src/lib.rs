@@ -16,9 +16,14 @@ use gatelog::{
     },
     github::check_run,
     ledger::{
+        checkpoint::Checkpoint,
         entry::{Entry, Hash, Link, not_canonical},
+        follow::State,
         index::Index,
+        note::{self, Signer, Verifier},
+        proof::TlogProof,
         summary::Summary,
+        tile::{self, Tile},
         verify::verify,
     },
     policy::{Bundle, EventHeader, Input},
@@ -50,6 +55,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("answers", answers),
     ("page", page),
+    ("tlog", tlog),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
@@ -252,6 +258,40 @@ pub fn data(data: &[u8]) {
     let path = format!("d/{}", text(name));
     let control = "package controls.x\n\ndeny contains \"no\" if data.d.x\n";
     load(&pack(&[("controls/x/x.rego", control), (&path, &text(file))]));
+}
+
+/// What a log, or somebody between, hands to those who check it: one file of any kind.
+pub fn tlog(data: &[u8]) {
+    let trusted = [Signer::new("example.com/log/1", &[1; 32]).expect("a name").verifier().clone()];
+    if let Ok(parsed) = note::parse(data)
+        && let Ok(checkpoint) = Checkpoint::parse(parsed.text)
+    {
+        assert_eq!(Checkpoint::parse(&checkpoint.text()), Ok(checkpoint));
+    }
+    let _ = Checkpoint::open(data, &trusted);
+    if let Ok(proof) = TlogProof::parse(data) {
+        assert_eq!(TlogProof::parse(proof.text().as_bytes()), Ok(proof.clone()));
+        let _ = proof.verify(Hash([1; 32]), &trusted);
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Some(tile) = Tile::parse(text) {
+            assert_eq!(tile.path(), text);
+            let _ = tile.is_within(u64::MAX);
+        }
+        if let Ok(key) = text.parse::<Verifier>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        let _ = Signer::parse(text);
+    }
+    let bytes = Bytes::copy_from_slice(data);
+    if let Some(entries) = tile::decode_entries(&bytes) {
+        assert_eq!(tile::encode_entries(&entries).as_deref(), Some(data));
+    }
+    let _ = tile::decode_hashes(data);
+    // Every file of the log is this one: nothing of it is signed.
+    let mut state = State::default();
+    state.trust(&trusted);
+    assert!(state.follow(&mut |_| Ok(Some(bytes.clone()))).is_err());
 }
 
 /// The bytes that the ledger keeps of a bundle.

@@ -405,10 +405,11 @@ fn footer(verdict: &Verdict, context: &Context) -> String {
 
 fn proof_line(context: &Context) -> String {
     format!(
-        "Ledger of {} entries, root {} · check it: `gatelog log show {}`, `gatelog log verify`\n",
+        "Ledger of {} entries, root {} · check it: `gatelog log show {entry}`, `gatelog log verify` · \
+         prove it: `gatelog log prove {entry} -o {entry}.tlog-proof`\n",
         context.tree_size,
         markdown_code(&context.root),
-        context.entry
+        entry = context.entry
     )
 }
 

@@ -4,7 +4,7 @@
 //! and hashed, so the new root is the auditor's own computation, and can be right only if nothing that was
 //! there before was changed. Where it is not, the two signed checkpoints prove that the log was rewritten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry as Slot};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -226,13 +226,15 @@ fn shown(size: u64, whole: &Checkpoint, fetch: &mut Fetch<'_>) -> Result<Prefix,
     let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
     let mut nodes = |node: Node| {
         let (level, index, ..) = tile::place(node);
-        if !tiles.contains_key(&(level, index)) {
-            let tile = Tile::of(Kind::Hashes(level), index, whole.size);
-            let tile = tile.ok_or_else(|| FollowError::Tile("there is no such tile".into()))?;
-            tiles.insert((level, index), hashes(tile, fetch)?);
-        }
-        let hashes = tiles.get(&(level, index)).map_or(&[][..], Vec::as_slice);
-        tile::node_of(node, hashes).ok_or_else(|| FollowError::Tile("a tile is too narrow".into()))
+        let known = match tiles.entry((level, index)) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(slot) => {
+                let tile = Tile::of(Kind::Hashes(level), index, whole.size);
+                let tile = tile.ok_or_else(|| FollowError::Tile("there is no such tile".into()))?;
+                slot.insert(hashes(tile, fetch)?)
+            }
+        };
+        tile::node_of(node, known).ok_or_else(|| FollowError::Tile("a tile is too narrow".into()))
     };
     let root = proof::root(size, &mut nodes)?;
     let proof = proof::consistency(size, whole.size, &mut nodes)?;

@@ -43,6 +43,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Without growth a checkpoint is signed again after this, which shows that somebody is there.
 const AGAIN: Duration = Duration::from_secs(600);
 
+/// The pause after a failure, such as a full disk.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
 /// A signed checkpoint that everybody may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -236,8 +239,8 @@ impl Publisher {
             match tokio::task::spawn_blocking(move || publisher.publish()).await {
                 Ok(Ok(_)) => last = Instant::now(),
                 Ok(Err(e @ PublishError::Contradiction(_))) => return Err(e),
-                Ok(Err(e)) => tracing::error!("no checkpoint was published: {e}"),
-                Err(e) => tracing::error!("no checkpoint was published: {e}"),
+                Ok(Err(e)) => late(&e, &mut look),
+                Err(e) => late(&e, &mut look),
             }
         }
     }
@@ -264,6 +267,8 @@ impl Publisher {
     /// No change is under way, or something cannot be written.
     pub async fn finish_rotation(&self) -> Result<Verifier, PublishError> {
         let _one = self.changing.lock().await;
+        // Where the beginning of the change could not be recorded, it is now.
+        self.announce().await?;
         let keys = self.state().keys.finished().map_err(PublishError::Refused)?;
         let old = self.keys().swap_remove(0);
         let data = json!({"event": "retired", "vkey": old.to_string()});
@@ -296,6 +301,12 @@ impl Publisher {
             .map_err(|e| PublishError::Contradiction(format!("entry {seq}: {e}")))?;
         Ok(Some(TlogProof { extra: None, index: seq, path, checkpoint: published.note.clone() }))
     }
+}
+
+/// What failed may work later; a full log is no help meanwhile.
+fn late(why: &dyn std::fmt::Display, look: &mut tokio::time::Interval) {
+    tracing::error!("no checkpoint was published: {why}");
+    look.reset_after(AFTER_FAILURE);
 }
 
 fn draft(key: String, data: serde_json::Value) -> Draft {

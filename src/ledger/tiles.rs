@@ -1,6 +1,9 @@
 //! What a ledger gives out of its tree: tiles, bundles, proofs, each from O(log n) stored tiles.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry as Slot},
+    sync::Arc,
+};
 
 use super::{
     Ledger,
@@ -79,11 +82,11 @@ impl Ledger {
         let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
         move |node| {
             let (level, index, first, _) = tile::place(node);
-            if !tiles.contains_key(&(level, index)) {
-                tiles.insert((level, index), hashes_of(&*shared.store, &tree, level, index)?);
-            }
-            let hashes = tiles.get(&(level, index)).map_or(&[][..], Vec::as_slice);
-            tile::node_of(node, hashes).ok_or_else(|| missing(index * WIDTH + first as u64))
+            let known = match tiles.entry((level, index)) {
+                Slot::Occupied(known) => known.into_mut(),
+                Slot::Vacant(slot) => slot.insert(hashes_of(&*shared.store, &tree, level, index)?),
+            };
+            tile::node_of(node, known).ok_or_else(|| missing(index * WIDTH + first as u64))
         }
     }
 }

@@ -16,6 +16,9 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
         syncs: stats.store.syncs,
         bytes: stats.store.bytes,
     });
+    if let Some(published) = app.publisher.as_ref().and_then(|p| p.published()) {
+        app.metrics.signed(published.checkpoint.size);
+    }
     let usage = app.github.usage();
     for call in &usage.calls {
         app.metrics.github_calls(call.kind, call.status, call.count);

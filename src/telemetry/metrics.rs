@@ -128,6 +128,7 @@ struct Inner {
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
     store_entries: Gauge,
+    signed_entries: Gauge,
     store_groups: Counter,
     store_syncs: Counter,
     store_bytes: Counter,
@@ -160,6 +161,7 @@ impl Metrics {
             decisions: Family::default(),
             alarm: Gauge::default(),
             store_entries: Gauge::default(),
+            signed_entries: Gauge::default(),
             store_groups: Counter::default(),
             store_syncs: Counter::default(),
             store_bytes: Counter::default(),
@@ -218,6 +220,11 @@ impl Metrics {
         self.0.alarm.set(i64::from(on));
     }
 
+    /// Entries under the newest published checkpoint.
+    pub fn signed(&self, entries: u64) {
+        self.0.signed_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
     /// Totals of the store, as it counts them itself.
     pub fn store(&self, counts: StoreCounts) {
         self.0.store_entries.set(i64::try_from(counts.entries).unwrap_or(i64::MAX));
@@ -257,6 +264,11 @@ impl Inner {
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
         r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
         r.register("ledger_entries", "Entries in the ledger", self.store_entries.clone());
+        r.register(
+            "signed_entries",
+            "Entries under the newest published checkpoint",
+            self.signed_entries.clone(),
+        );
         r.register("store_groups", "Groups of entries written", self.store_groups.clone());
         r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
         r.register_with_unit(
@@ -317,6 +329,7 @@ mod tests {
         m.github_remaining(Some(9), "graphql", 4999);
         m.decided(&verdict());
         m.alarm(true);
+        m.signed(4);
         m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
         insta::assert_snapshot!(m.text(now));
     }

@@ -12,6 +12,9 @@ use std::{
 /// The version whose answers the tests compare with.
 const OPA: &str = "github.com/open-policy-agent/opa@v1.22.2";
 
+/// The verifier that comes with Tessera.
+const FSCK: &str = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4";
+
 /// Trail of Bits' canonical JSON.
 const RFC8785: &str = "rfc8785==0.1.4";
 
@@ -23,6 +26,8 @@ pub enum Tool {
     Go,
     /// Python with the package rfc8785.
     Python,
+    /// Tessera's `fsck`.
+    Fsck,
     /// The `opa` binary.
     Opa,
     /// The `python3` command.
@@ -35,6 +40,7 @@ impl Tool {
             Self::Node => "node",
             Self::Go => "go",
             Self::Python => "python",
+            Self::Fsck => "fsck",
             Self::Opa => "opa",
             Self::PlainPython => "python3",
         }
@@ -45,6 +51,7 @@ impl Tool {
         match self {
             Self::Node => "GitHub's own webhook library and its 329 example payloads",
             Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
+            Self::Fsck => "Tessera's fsck of the log that is served",
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
@@ -63,7 +70,8 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Node => node(),
         Tool::Go => golog(),
         Tool::Python => python(),
-        Tool::Opa => opa(),
+        Tool::Opa => built(OPA),
+        Tool::Fsck => built(FSCK),
         Tool::PlainPython => on_path("python3", "--version"),
     };
     match found {
@@ -116,19 +124,20 @@ fn node() -> Result<PathBuf, String> {
     Ok(dir)
 }
 
-/// `opa` of exactly our version: built by Go into `target/tools` the first time.
-fn opa() -> Result<PathBuf, String> {
+/// A program of exactly our version: built by Go into `target/tools` the first time.
+fn built(package: &str) -> Result<PathBuf, String> {
     let tools = root().join("target/tools");
-    let version = OPA.rsplit_once("@v").map_or("", |(_, v)| v);
-    let binary = tools.join(format!("opa-{version}"));
+    let (path, version) = package.rsplit_once("@v").ok_or("no version")?;
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let binary = tools.join(format!("{name}-{version}"));
     let _lock = lock("tools")?;
     if binary.exists() {
         return Ok(binary);
     }
     on_path("go", "version").map_err(|_| "no go to build it with".to_owned())?;
     let bin = tools.join("bin");
-    run(Command::new("go").args(["install", OPA]).env("GOBIN", &bin).env("GOFLAGS", ""))?;
-    fs::rename(bin.join("opa"), &binary).map_err(|e| e.to_string())?;
+    run(Command::new("go").args(["install", package]).env("GOBIN", &bin).env("GOFLAGS", ""))?;
+    fs::rename(bin.join(name), &binary).map_err(|e| e.to_string())?;
     Ok(binary)
 }
 
