@@ -9,13 +9,14 @@ use crate::{
     escape::{is_invisible, terminal as safe},
     ledger::{
         body::commitment,
-        entry::{BodyRef, Entry, Hash, Link},
+        entry::{BodyRef, Entry, Hash, Kind, Link},
+        erasure::{Erasure, LIST},
     },
     store::{
         embedded::OpenError,
         journal::{
             JournalError,
-            frame::{Codec, FrameEntry},
+            frame::FrameEntry,
             locate,
             reader::{Group, Groups},
         },
@@ -117,13 +118,10 @@ impl Item {
         };
         let body =
             self.stored.bodies.iter().find(|b| b.name == name).ok_or_else(|| broken("it is missing"))?;
-        match body.codec {
-            Codec::Absent => Ok(Found::Redacted),
-            Codec::Zstd => Err(Failure::could_not_run("the body was compressed by a newer gatelog")),
-            Codec::Raw if commitment(&body.salt, &body.stored) == promised.commit => {
-                Ok(Found::Bytes(body.stored.clone()))
-            }
-            Codec::Raw => Err(broken("it is not what the entry commits to")),
+        match body.bytes().map_err(broken)? {
+            None => Ok(Found::Redacted),
+            Some(bytes) if commitment(&body.salt, &bytes) == promised.commit => Ok(Found::Bytes(bytes)),
+            Some(_) => Err(broken("it is not what the entry commits to")),
         }
     }
 
@@ -154,6 +152,30 @@ fn entries(journal: &Path, from: u64) -> Result<impl Iterator<Item = Result<Item
         Err(e) => vec![Err(e)],
     });
     Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+}
+
+/// `redacted at entry N (erasure M: reason)`: looked for in what was recorded after it.
+///
+/// # Errors
+/// Exit 3: no erasure names the body.
+fn redaction(journal: &Path, seq: u64, name: &str) -> Result<String, Failure> {
+    for item in entries(journal, seq + 1)? {
+        let item = item?;
+        let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Erasure) else { continue };
+        let Some(Found::Bytes(list)) = item.body(LIST)? else { continue };
+        if let Some(erasure) = Erasure::read(entry, &list).filter(|e| e.bodies.contains(seq, name)) {
+            return Ok(format!(
+                "redacted at entry {seq} (erasure {}: {})",
+                erasure.seq,
+                safe(&erasure.reason)
+            ));
+        }
+    }
+    let name = safe(name);
+    Err(Failure::new(
+        Exit::Integrity,
+        format!("body {name} of entry {seq} was removed, and no erasure explains it"),
+    ))
 }
 
 fn items_of(group: Group) -> Result<Vec<Item>, Failure> {

@@ -100,8 +100,23 @@ impl SegmentReader {
     /// # Errors
     /// I/O, or the header is not that of segment `first`.
     pub fn open(dir: &Path, first: u64) -> Result<Self, JournalError> {
-        let path = segment_path(dir, first);
+        Self::open_file(segment_path(dir, first), first)
+    }
+
+    /// Segment `first`, in a file of another name.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub fn open_file(path: PathBuf, first: u64) -> Result<Self, JournalError> {
         let file = File::open(&path).map_err(JournalError::io("opening", &path))?;
+        Self::on_file(file, path, first)
+    }
+
+    /// Segment `first` in a file that is open; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub fn on_file(file: File, path: PathBuf, first: u64) -> Result<Self, JournalError> {
         let mut bytes = vec![0; SEGMENT_HEADER];
         let n = read_up_to(&file, &mut bytes, 0).map_err(JournalError::io("reading", &path))?;
         let header = SegmentHeader::decode(&bytes[..n])
