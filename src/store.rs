@@ -132,6 +132,9 @@ pub trait Store: Send + Sync {
     fn close(&self) -> Result<(), StoreError>;
 
     fn stats(&self) -> StoreStats;
+
+    /// Entries that were applied to what reads are served from; the rest is on its way.
+    fn applied(&self) -> u64;
 }
 
 /// Since the store was opened.

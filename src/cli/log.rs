@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod acknowledge;
+mod erase;
 mod list;
 mod payload;
 mod show;
@@ -40,6 +41,8 @@ pub enum Command {
     List(list::Args),
     /// After an alarm: a run of this App was seen that the ledger does not have; you looked at it.
     Acknowledge(acknowledge::Args),
+    /// Erase bodies, of an entry or of a person, and keep every proof.
+    Erase(erase::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -48,6 +51,7 @@ pub fn run(command: Command) -> CommandResult {
         Command::Show(args) => show::run(&args),
         Command::List(args) => list::run(&args),
         Command::Acknowledge(args) => acknowledge::run(&args),
+        Command::Erase(args) => erase::run(args),
     }
 }
 

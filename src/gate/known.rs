@@ -77,12 +77,21 @@ impl Gate {
                 break;
             }
             let here = self.pushes_that_made(repository, branch, &sha);
+            let erased = self.has_erased_push(&sha);
             // Where a push and a synchronize tell of the same move, the push says more: it alone
             // shows a deploy key, whose owner the synchronize names as sender.
             let best = here.iter().position(|p| p.from_push).unwrap_or(0);
-            if let Some(push) = here.into_iter().nth(best) {
+            if let Some(mut push) = here.into_iter().nth(best) {
+                if erased && !push.from_push {
+                    // What it would have shown is gone: somebody unknown pushed.
+                    push.known.user = None;
+                }
                 at = push.known.before.clone().filter(|b| found.iter().all(|f: &Told| f.known.after != *b));
                 found.push(push);
+            } else if erased {
+                // GitHub's activity may name the owner of a deploy key, so it does not stand in for this.
+                let known = KnownPush { repository, before: None, after: sha, user: None, forced: false };
+                found.push(Told { known, from_push: true });
             }
         }
         // Oldest first.
@@ -94,16 +103,24 @@ impl Gate {
         seqs.into_iter().filter_map(|seq| self.push_told_by(seq, repository, branch, sha)).collect()
     }
 
+    /// Whether an event that told who pushed this commit has lost its payload. Branch, and with a fork the
+    /// repository, stood in the payload too, so any counts.
+    fn has_erased_push(&self, sha: &Sha) -> bool {
+        self.0.ledger.with_head(sha).into_iter().any(|seq| {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { return false };
+            stored.entry.kind == Kind::Event
+                && serde_json::from_value::<EventData>(stored.entry.data).is_ok_and(|d| tells_of_pushes(&d))
+                && matches!(self.0.ledger.has_body(seq, "payload"), Ok(false))
+        })
+    }
+
     fn push_told_by(&self, seq: u64, repository: u64, branch: &str, sha: &Sha) -> Option<Told> {
         let stored = self.0.ledger.entry(seq).ok()??;
         if stored.entry.kind != Kind::Event {
             return None;
         }
         let data: EventData = serde_json::from_value(stored.entry.data).ok()?;
-        let tells = data.name == "push"
-            || (data.name == "pull_request"
-                && matches!(data.action.as_deref(), Some("synchronize" | "opened")));
-        if !tells || data.flags.contains(&Flag::Replayed) {
+        if !tells_of_pushes(&data) || data.flags.contains(&Flag::Replayed) {
             return None;
         }
         let payload = self.payload_of(seq).ok()?;
@@ -128,6 +145,11 @@ impl Gate {
         }
         all
     }
+}
+
+fn tells_of_pushes(data: &EventData) -> bool {
+    data.name == "push"
+        || (data.name == "pull_request" && matches!(data.action.as_deref(), Some("synchronize" | "opened")))
 }
 
 /// Ids of the commits that a `push` lists (GitHub lists at most 2,048).

@@ -296,6 +296,10 @@ impl Store for Embedded {
     fn stats(&self) -> StoreStats {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn applied(&self) -> u64 {
+        self.view.waiting().unwrap_or(self.tip().size)
+    }
 }
 
 /// Gives a new ledger its first segment, empty, before anything else is made that can be damaged.

@@ -156,4 +156,8 @@ impl Store for Memory {
     fn stats(&self) -> StoreStats {
         self.disk.content().stats
     }
+
+    fn applied(&self) -> u64 {
+        self.tip().size
+    }
 }

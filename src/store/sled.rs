@@ -196,6 +196,12 @@ impl View {
         })?
     }
 
+    /// The first entry that was taken and is not applied yet.
+    #[must_use]
+    pub fn waiting(&self) -> Option<u64> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
+    }
+
     /// Waits until everything taken is applied, or applying has failed.
     pub fn wait(&self) {
         let waiting = || !self.recent.read().unwrap_or_else(PoisonError::into_inner).is_empty();

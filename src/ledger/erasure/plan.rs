@@ -56,6 +56,9 @@ pub enum PlanError {
     /// Nothing can be erased like this; says why.
     #[error("{0}")]
     Refused(String),
+    /// The entry that was named stays, for this reason.
+    #[error("entry {seq} is under a legal hold: {reason}")]
+    Held { seq: u64, reason: String },
     #[error("the ledger cannot be read: {0}")]
     Read(#[from] ReadError),
 }
@@ -108,7 +111,7 @@ impl Planner<'_> {
             return refused(format!("entry {seq} has no body {name:?}; it has {has}"));
         }
         if let Some(hold) = self.holds.over(&stored.entry) {
-            return refused(format!("entry {seq} is under a legal hold: {}", hold.reason));
+            return Err(PlanError::Held { seq, reason: hold.reason.clone() });
         }
         if self.in_work.contains(&seq) {
             return refused(format!("entry {seq} is still being judged or reported; erase it afterwards"));

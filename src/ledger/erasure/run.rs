@@ -60,6 +60,13 @@ impl Ledger {
             Wanted::Entry { seq, .. } => Some(*seq),
             _ => None,
         };
+        if !dry_run {
+            // What a full disk kept from being done; if it still does, that is said below.
+            let shared = self.0.shared.clone();
+            if let Err(e) = on_thread(move || shared.complete_erasures()).await? {
+                tracing::error!("an erasure is still not complete: {e}");
+            }
+        }
         let ledger = self.clone();
         let plan = on_thread(move || plan(&ledger, &wanted, &holds)).await??;
         if dry_run || plan.bodies.is_empty() {
@@ -95,6 +102,12 @@ impl Ledger {
     /// It cannot be read.
     pub fn has_body(&self, seq: u64, name: &str) -> Result<bool, ReadError> {
         Ok(self.0.shared.store.body(seq, name)?.is_some())
+    }
+
+    /// Entries that the view the service works on has taken in.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.0.shared.store.applied()
     }
 
     /// Makes segments that are not written to any more smaller: see [`crate::store::Store::compress`].
