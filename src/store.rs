@@ -6,6 +6,7 @@
 //! | [`memory`] | for tests: can fail before or after storing |
 //! | [`journal`] | append-only segments of group frames; readable while the service runs |
 //! | [`sled`] | entries, summaries and places of bodies by sequential keys |
+//! | [`backup`] | a copy of a ledger that is written to, and a ledger from it |
 //! | [`files`] | making files durable, the lock, the secret |
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::ledger::{
     summary::{Short, Summary},
 };
 
+pub mod backup;
 pub mod embedded;
 pub mod files;
 pub mod journal;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, runtime};
 use crate::{
     escape::{is_invisible, terminal as safe},
     ledger::{
@@ -24,10 +24,12 @@ use crate::{
 };
 
 mod acknowledge;
+mod backup;
 mod erase;
 mod list;
 mod payload;
 mod show;
+mod status;
 mod story;
 mod verify;
 
@@ -43,6 +45,12 @@ pub enum Command {
     Acknowledge(acknowledge::Args),
     /// Erase bodies, of an entry or of a person, and keep every proof.
     Erase(erase::Args),
+    /// Copy the ledger into another folder; only what is new or was rewritten.
+    Backup(backup::Args),
+    /// Make a ledger from a backup.
+    Restore(backup::RestoreArgs),
+    /// Size, segments, bodies, disk, and what the running service has taken in.
+    Status(status::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -52,6 +60,9 @@ pub fn run(command: Command) -> CommandResult {
         Command::List(args) => list::run(&args),
         Command::Acknowledge(args) => acknowledge::run(&args),
         Command::Erase(args) => erase::run(args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Status(args) => status::run(&args),
     }
 }
 

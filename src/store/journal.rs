@@ -24,6 +24,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod census;
 pub mod fill;
 pub mod frame;
 pub mod mark;

@@ -251,6 +251,30 @@ impl SegmentReader {
         Ok(Seal::decode(&bytes[..n]).filter(|seal| seal.length == length))
     }
 
+    /// Makes what was read durable, if its writer has not done so yet.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Writes the first `length` bytes of the file to `out`.
+    ///
+    /// # Errors
+    /// I/O, or the file is shorter.
+    pub fn copy(&self, length: u64, out: &mut impl io::Write) -> io::Result<()> {
+        let mut buffer = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < length {
+            let wanted = usize::try_from(length - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            self.file.read_exact_at(&mut buffer[..wanted], at)?;
+            out.write_all(&buffer[..wanted])?;
+            at += wanted as u64;
+        }
+        Ok(())
+    }
+
     fn damaged(&self, what: impl Into<String>) -> JournalError {
         JournalError::damaged(self.tip.size, what)
     }
