@@ -8,7 +8,11 @@ use gatelog::{
         entry::{Draft, Hash, Ref},
         verify::verify,
     },
-    store::{embedded::OpenError, journal::Sizes},
+    store::{
+        backup::{self, BackupError},
+        embedded::OpenError,
+        journal::{Sizes, reader::Groups, segments},
+    },
     time::Time,
     verdict::Decision,
 };
@@ -22,6 +26,13 @@ pub struct Promise {
     pub leaf: Hash,
     /// It is the event of this append.
     pub number: Option<u64>,
+    /// Its body is gone, for good; `leaf` says nothing then.
+    pub erased: bool,
+}
+
+/// Whether a task that erases erases the body of this append. Only what has its verdict can be erased.
+pub fn is_erased(number: u64) -> bool {
+    number % 3 == 1 && number % 4 < 3
 }
 
 /// The append of this number: an event, mostly with its verdict.
@@ -77,8 +88,13 @@ pub fn promises(text: &str) -> Vec<Promise> {
     let mut all = vec![];
     for (number, entries) in text.lines().filter_map(acknowledged) {
         for (i, (seq, leaf)) in entries.into_iter().enumerate() {
-            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0) });
+            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0), erased: false });
         }
+    }
+    for words in text.lines().filter_map(|l| l.strip_prefix("ERASED ")) {
+        let (number, seq) = words.split_once(' ').unwrap();
+        let (number, seq) = (number.parse().ok(), seq.trim().parse().unwrap());
+        all.push(Promise { seq, leaf: Hash::default(), number, erased: true });
     }
     all
 }
@@ -88,8 +104,10 @@ pub fn promises(text: &str) -> Vec<Promise> {
 /// `seed` varies what is not always done: it is slow, or hides what another way shows.
 pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    gone_from_the_files(dir, promised)?;
     runtime.block_on(async {
         let ledger = open(dir, sizes, promised)?;
+        backup_is_a_beginning(dir, &ledger)?;
         // An acknowledged delivery that comes again is a duplicate, also of what nobody else looked at.
         if let Some((promise, number)) = promised.iter().rev().find_map(|p| Some((p, p.number?))) {
             let again = append(&ledger, drafts(number, LARGEST)).await?;
@@ -103,7 +121,7 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
             return Err(format!("the first new entry is {new:?}, expected {size}"));
         }
         let mut promised = promised.to_vec();
-        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None });
+        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None, erased: false });
         if seed.is_multiple_of(2) {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
         }
@@ -137,6 +155,9 @@ fn open(dir: &Path, sizes: Sizes, promised: &[Promise]) -> Result<Ledger, String
     if (verified.entries, verified.root) != (head.size, head.root) {
         return Err(format!("{} entries verify, the ledger has {}", verified.entries, head.size));
     }
+    if let Some(left) = verified.redactions.iter().find(|r| r.left > 0) {
+        return Err(format!("erasure {} is not complete after a start: {left:?}", left.erasure));
+    }
     Ok(ledger)
 }
 
@@ -154,13 +175,61 @@ fn open_patiently(dir: &Path, sizes: Sizes) -> Result<(Ledger, OpenReport), Open
 
 fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
     let stored = ledger.entry(promise.seq).map_err(|e| e.to_string())?.ok_or("it is lost")?;
-    if promise.leaf != stored.leaf {
+    if promise.leaf != stored.leaf && !promise.erased {
         return Err("another one is in its place".into());
     }
     let Some(number) = promise.number else { return Ok(()) };
-    let body = ledger.body(promise.seq, "payload").map_err(|e| e.to_string())?.ok_or("its body is lost")?;
-    if body != self::body(number, LARGEST) {
-        return Err("its body is another one".into());
+    let body = ledger.body(promise.seq, "payload").map_err(|e| e.to_string())?;
+    match body {
+        Some(_) if promise.erased => Err("its body was erased and is here again".into()),
+        Some(body) if body != self::body(number, LARGEST) => Err("its body is another one".into()),
+        Some(_) => Ok(()),
+        // Said by the ledger itself: an erasure that was not acknowledged any more.
+        None if ledger.erasure_of(promise.seq, "payload").map_err(|e| e.to_string())?.is_some() => Ok(()),
+        None => Err("its body is lost".into()),
+    }
+}
+
+/// What was said to be erased is in no file, before anything is opened and completed.
+fn gone_from_the_files(dir: &Path, promised: &[Promise]) -> Result<(), String> {
+    let gone: Vec<u64> = promised.iter().filter(|p| p.erased).filter_map(|p| p.number).collect();
+    let Ok(files) = fs::read_dir(dir.join("journal")) else { return Ok(()) };
+    for file in files.map(|f| f.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "seg")) {
+        let bytes = fs::read(&file).unwrap();
+        for number in &gone {
+            // The first words of the body name its number.
+            let start = format!("{{\"number\":{number},");
+            if bytes.windows(start.len()).any(|w| w == start.as_bytes()) {
+                return Err(format!("the body of append {number} was erased and is in {}", file.display()));
+            }
+        }
     }
     Ok(())
+}
+
+/// A backup that was being made, if there is one, restores to a beginning of the ledger.
+fn backup_is_a_beginning(dir: &Path, ledger: &Ledger) -> Result<(), String> {
+    let from = dir.with_file_name(super::BACKUP);
+    if segments(&from.join("journal")).map_or(0, |s| s.len()) == 0 {
+        return Ok(());
+    }
+    let into = dir.with_file_name("restored");
+    let verified = backup::restore(&from, &into, |journal| {
+        verify(journal).map_err(|e| BackupError::Refused(format!("it does not verify: {e}")))
+    });
+    let found = verified.map_err(|e| format!("the backup: {e}"))?;
+    let Some(last) = found.entries.checked_sub(1) else { return Ok(()) };
+    let Some(mut groups) = Groups::open_at(&into.join("journal"), last).map_err(|e| e.to_string())? else {
+        return Err("the restored ledger has no segments".into());
+    };
+    let mut leaf = Hash::default();
+    while let Some(group) = groups.next_group().map_err(|e| e.to_string())? {
+        leaf = group.leaves.last().copied().unwrap_or(leaf);
+    }
+    match ledger.entry(last).map_err(|e| e.to_string())? {
+        Some(entry) if entry.leaf == leaf => Ok(()),
+        other => {
+            Err(format!("the backup ends with entry {last}, the ledger has {:?}", other.map(|e| e.leaf)))
+        }
+    }
 }
