@@ -178,6 +178,10 @@ async fn a_backup_that_lost_something_is_not_restored() {
     fs::remove_file(&last).unwrap();
     let error = restored().unwrap_err().to_string();
     assert!(error.contains("the backup held 41 entries"), "{error}");
+    let manifest = fs::read(to.join("backup.json")).unwrap();
+    fs::remove_file(to.join("backup.json")).unwrap();
+    assert!(restored().unwrap_err().to_string().contains("no backup that came to its end"));
+    fs::write(to.join("backup.json"), manifest).unwrap();
     let mut bad = bytes.clone();
     bad[200] ^= 1;
     fs::write(&last, bad).unwrap();

@@ -123,6 +123,9 @@ async fn what_was_erased_is_missing_and_never_allows() {
     s.settle().await;
     assert_eq!(s.check(pr).0, "success", "of two at least one did not push");
     s.service.verify().await;
+    let replayed = gatelog(&s, &["log", "replay"]).await;
+    assert!(replayed.code == Some(4) && replayed.text.contains("redacted"), "{}", replayed.text);
+    assert!(replayed.text.contains("REPLAYED"), "{}", replayed.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

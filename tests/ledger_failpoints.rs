@@ -21,7 +21,10 @@ use gatelog::{
         },
         verify::verify,
     },
-    store::journal::Sizes,
+    store::{
+        backup::{self, BackupError},
+        journal::Sizes,
+    },
     time::Time,
     verdict::Decision,
 };
@@ -310,6 +313,42 @@ async fn a_death_at_any_step_of_erasing_or_compressing_loses_nothing() {
             all_but_ada(&dir.path(), &ledger, 12);
             ledger.close().await.unwrap();
         }
+    }
+    scenario.teardown();
+}
+
+/// What was backed up before, or all of what is new: an erased body is never there without its erasure.
+#[tokio::test]
+async fn a_backup_that_ends_at_any_step_restores_and_is_taken_up() {
+    let scenario = FailScenario::setup();
+    let steps = ["segment.before", "segment.after", "manifest.before", "manifest.after", "renamed"];
+    for (step, after) in steps.iter().flat_map(|s| [(s, 0), (s, 1), (s, 3)]) {
+        let dir = Dir::new();
+        let (journal, to) = (dir.path().join("journal"), dir.0.path().join("backup"));
+        let ledger = filled_with_pairs(&dir.path(), 12).await;
+        let back_up = || backup::backup(&journal, &to, Time::now());
+        let before = back_up().unwrap().manifest.size;
+        for i in 12..20 {
+            ledger.append(pair_of_someone(i)).await.unwrap();
+        }
+        ledger.erase(ada(), vec![]).await.unwrap();
+        fail::cfg(format!("backup.{step}"), &format!("{after}*off->return(error)")).unwrap();
+        let failed = back_up().is_err();
+        assert!(
+            failed || (*step == "manifest.before" || *step == "manifest.after") && after > 1,
+            "{step} {after}"
+        );
+        fail::remove(format!("backup.{step}"));
+        let restored = dir.0.path().join("restored");
+        let found = backup::restore(&to, &restored, |journal| {
+            verify(journal).map_err(|e| BackupError::Refused(e.to_string()))
+        });
+        let entries = found.unwrap().entries;
+        assert!(entries == before || entries == ledger.head().size, "{step} {after}: {entries}");
+        back_up().unwrap();
+        assert_eq!(verify(&to.join("journal")).unwrap().root, ledger.head().root, "{step} {after}");
+        let aside = fs::read_dir(to.join("journal")).unwrap().map(|f| f.unwrap().path());
+        assert_eq!(aside.filter(|f| f.extension().is_some_and(|e| e == "new")).count(), 0, "{step} {after}");
     }
     scenario.teardown();
 }

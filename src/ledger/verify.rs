@@ -85,10 +85,44 @@ impl From<JournalError> for VerifyError {
 /// # Errors
 /// The first thing that is wrong, or that it cannot be read.
 pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
+    for _ in 0..2 {
+        match verify_once(journal) {
+            // An erasure at work: it was recorded after the segments were listed, and what it names was
+            // gone before it was read. In a ledger that stands still this only costs time.
+            Err(Once::Unexplained { .. }) => {}
+            done => return done.map_err(Once::into_error),
+        }
+    }
+    verify_once(journal).map_err(Once::into_error)
+}
+
+/// Why one reading failed.
+enum Once {
+    Unexplained { at: u64, what: String },
+    Other(VerifyError),
+}
+
+impl Once {
+    fn into_error(self) -> VerifyError {
+        match self {
+            Self::Unexplained { at, what } => VerifyError::Failed { at, what },
+            Self::Other(e) => e,
+        }
+    }
+}
+
+impl<E: Into<VerifyError>> From<E> for Once {
+    fn from(e: E) -> Self {
+        Self::Other(e.into())
+    }
+}
+
+fn verify_once(journal: &Path) -> Result<Verified, Once> {
     let marks = marks(journal)?;
     let Some(mut groups) = Groups::open(journal)? else {
         check_marks_reached(&marks, 0)?;
-        return Err(VerifyError::CannotRead(format!("there are no segments in {}", journal.display())));
+        let what = format!("there are no segments in {}", journal.display());
+        return Err(VerifyError::CannotRead(what).into());
     };
     let found = Verified { ledger_id: groups.ledger_id, ..Verified::default() };
     let mut check = Check {
@@ -107,7 +141,7 @@ pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
         && groups.tail.is_some()
     {
         let what = format!("{who} sealed the segment that ends before it, but the seal is not there");
-        return failed(check.tree.size(), what);
+        return Err(VerifyError::Failed { at: check.tree.size(), what }.into());
     }
     let torn = groups.tail.filter(|t| t.garbage > 0);
     check.found.redactions = check.redactions()?;
@@ -230,7 +264,7 @@ impl Check {
     }
 
     /// Every body that is absent must be named by an erasure that was recorded after it.
-    fn redactions(&self) -> Result<Vec<Redaction>, VerifyError> {
+    fn redactions(&self) -> Result<Vec<Redaction>, Once> {
         let mut all: Vec<Redaction> = self.erasures.iter().map(Redaction::of).collect();
         let mut unexplained: Option<(u64, &str)> = None;
         for (name, seqs) in self.absent.each() {
@@ -246,7 +280,8 @@ impl Check {
         }
         if let Some((seq, name)) = unexplained {
             let name = name.escape_debug();
-            return failed(seq, format!("body {name} was removed, and no erasure explains it"));
+            let what = format!("body {name} was removed, and no erasure explains it");
+            return Err(Once::Unexplained { at: seq, what });
         }
         for (redaction, erasure) in all.iter_mut().zip(&self.erasures) {
             redaction.entries.sort_unstable();

@@ -8,8 +8,12 @@
 //!
 //! A journal only grows, and what is replaced in it is replaced whole, so reading it is enough: no lock,
 //! and no word to the service. A segment that is in the backup as it is in the ledger is not copied again;
-//! one that was rewritten since, because a body was erased, replaces its copy. Segments are written aside,
-//! synced, renamed, in order: at any moment the backup is a beginning of the ledger.
+//! one that was rewritten since, because a body was erased, replaces its copy.
+//!
+//! All of a run counts or nothing: an erased body and the erasure that explains it may lie in different
+//! segments. What is new is written aside and synced; then `backup.json` says that it counts; then it gets
+//! its names. A run that was cut short before is taken up by the next one, and a restore takes what
+//! `backup.json` says.
 //!
 //! Not in it: `secret` (fingerprints of bodies are made anew from the bodies, under a new one), `sled`
 //! (made anew from the journal), `erased` (so that a restored ledger looks once whether what was to be
@@ -52,6 +56,9 @@ pub struct Manifest {
     /// Leaf hash of the last.
     pub leaf: Hash,
     pub time: Time,
+    /// Segments whose copies count under the name that is aside, where they still have it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<u64>,
 }
 
 /// What a backup did.
@@ -88,33 +95,76 @@ impl BackupError {
 /// Brings the backup in `dir` up to the ledger whose segments are in `journal`.
 ///
 /// # Errors
-/// See [`BackupError`]. The backup is a beginning of the ledger all the same.
+/// See [`BackupError`]. What the backup held before, it holds.
 pub fn backup(journal: &Path, dir: &Path, now: Time) -> Result<BackedUp, BackupError> {
     let target = dir.join("journal");
     check_target(journal, dir)?;
     files::create_dir(&target).map_err(BackupError::io("creating", &target))?;
-    remove_unfinished(&target).map_err(BackupError::io("cleaning up", &target))?;
+    if let Some(before) = manifest(dir)? {
+        give_names(dir, before)?;
+    }
     let ledger_id = same_ledger(journal, &target)?;
     let beside = read_beside(journal.parent().unwrap_or(journal))?;
     let mut done = BackedUp {
-        manifest: Manifest { format: 1, ledger_id, size: 0, leaf: Hash::default(), time: now },
+        manifest: Manifest { format: 1, ledger_id, size: 0, leaf: Hash::default(), time: now, aside: vec![] },
         copied: 0,
         bytes: 0,
         kept: 0,
     };
     for first in list(journal)?.firsts {
-        let Some((tip, bytes)) = copy_segment(journal, &target, first)? else { break };
+        let Some((tip, copied)) = copy_segment(journal, &target, first)? else { break };
         (done.manifest.size, done.manifest.leaf) = (tip.size, tip.leaf);
-        done.bytes += bytes;
-        *if bytes > 0 { &mut done.copied } else { &mut done.kept } += 1;
+        match copied {
+            Some(bytes) => {
+                (done.copied, done.bytes) = (done.copied + 1, done.bytes + bytes);
+                done.manifest.aside.push(first);
+            }
+            None => done.kept += 1,
+        }
     }
+    files::sync_dir(&target).map_err(BackupError::io("syncing", &target))?;
+    write_manifest(dir, &done.manifest)?;
+    done.manifest = give_names(dir, done.manifest)?;
     for (name, content) in beside {
         files::replace(dir, name, &content).map_err(BackupError::io("writing", dir))?;
     }
-    let text = serde_json::to_vec_pretty(&done.manifest).unwrap_or_default();
-    fail_at("backup.manifest.before").map_err(BackupError::io("writing", dir))?;
-    files::replace(dir, MANIFEST, &text).map_err(BackupError::io("writing", dir))?;
     Ok(done)
+}
+
+fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
+    let write = || -> io::Result<()> {
+        fail_at("backup.manifest.before")?;
+        files::replace(dir, MANIFEST, &serde_json::to_vec_pretty(manifest)?)?;
+        fail_at("backup.manifest.after")
+    };
+    write().map_err(BackupError::io("writing", dir))
+}
+
+/// What counts gets its name; whatever else lies aside is left of a run that was cut short.
+fn give_names(dir: &Path, manifest: Manifest) -> Result<Manifest, BackupError> {
+    let target = dir.join("journal");
+    let named = Manifest { aside: vec![], ..manifest };
+    if manifest.aside.is_empty() {
+        return Ok(named);
+    }
+    let rename = || -> io::Result<()> {
+        for first in manifest.aside {
+            match fs::rename(aside_name(&target, first), segment_path(&target, first)) {
+                // It has its name already.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
+            fail_at("backup.renamed")?;
+        }
+        files::sync_dir(&target)
+    };
+    rename().map_err(BackupError::io("renaming in", &target))?;
+    write_manifest(dir, &named)?;
+    Ok(named)
+}
+
+fn aside_name(target: &Path, first: u64) -> PathBuf {
+    segment_path(target, first).with_extension("seg.new")
 }
 
 /// A backup goes into a folder of its own: empty, or one that holds a backup.
@@ -141,16 +191,6 @@ fn check_target(journal: &Path, dir: &Path) -> Result<(), BackupError> {
         ))),
         None => Ok(()),
     }
-}
-
-fn remove_unfinished(target: &Path) -> io::Result<()> {
-    for item in fs::read_dir(target)? {
-        let path = item?.path();
-        if path.extension().is_some_and(|e| e == "new") {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
 }
 
 /// The ledger's id; what the backup holds must be a beginning of this ledger.
@@ -206,44 +246,54 @@ fn read_beside(dir: &Path) -> Result<Vec<(&'static str, Vec<u8>)>, BackupError> 
     Ok(all)
 }
 
-/// Where the segment ends, and the bytes copied: 0 if the backup has it. `None`: it is gone, as a clean
-/// stop removes one that nothing was written to.
-fn copy_segment(journal: &Path, target: &Path, first: u64) -> Result<Option<(Tip, u64)>, BackupError> {
+/// Where the segment ends, and the bytes that lie aside; `None` of them: the backup has it. Nothing at all:
+/// it is gone, as a clean stop removes one that nothing was written to.
+fn copy_segment(
+    journal: &Path,
+    target: &Path,
+    first: u64,
+) -> Result<Option<(Tip, Option<u64>)>, BackupError> {
     let mut source = match SegmentReader::open(journal, first) {
         Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened?,
     };
-    let seal = source.seal_at_end()?;
-    if let Some(seal) = seal
-        && whole(target, first) == Some((source.header.clone(), seal))
-    {
-        return Ok(Some((Tip { size: seal.next, leaf: seal.leaf }, 0)));
+    let aside = aside_name(target, first);
+    if let Some(seal) = source.seal_at_end()? {
+        let (wanted, tip) = (Some((source.header.clone(), seal)), Tip { size: seal.next, leaf: seal.leaf });
+        if whole(segment_path(target, first), first) == wanted {
+            return Ok(Some((tip, None)));
+        }
+        // Of a run that was cut short. The power may have gone then: every frame is read.
+        if whole(aside.clone(), first) == wanted && is_sound(&aside, first) {
+            return Ok(Some((tip, Some(seal.length))));
+        }
     }
     let end = end_of(&mut source)?;
     // What is copied must not be lost by the ledger itself: it could be in memory only.
     source.sync().map_err(BackupError::io("syncing", journal))?;
-    let path = segment_path(target, first);
-    let aside = path.with_extension("seg.new");
     let write = || -> io::Result<()> {
         fail_at("backup.segment.before")?;
         let mut options = OpenOptions::new();
         let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         source.copy(end, &mut out)?;
         out.sync_all()?;
-        fail_at("backup.segment.synced")?;
-        fs::rename(&aside, &path)?;
-        files::sync_dir(target)?;
         fail_at("backup.segment.after")
     };
-    write().map_err(BackupError::io("copying to", &path))?;
-    Ok(Some((source.tip, end)))
+    write().map_err(BackupError::io("copying to", &aside))?;
+    Ok(Some((source.tip, Some(end))))
 }
 
 /// Header and seal of a sealed segment in the backup.
-fn whole(target: &Path, first: u64) -> Option<(SegmentHeader, Seal)> {
-    let reader = SegmentReader::open(target, first).ok()?;
+fn whole(path: PathBuf, first: u64) -> Option<(SegmentHeader, Seal)> {
+    let reader = SegmentReader::open_file(path, first).ok()?;
     let seal = reader.seal_at_end().ok()??;
     Some((reader.header, seal))
+}
+
+/// Whether every frame of a copy is as it was written; it is durable then.
+fn is_sound(path: &Path, first: u64) -> bool {
+    let Ok(mut reader) = SegmentReader::open_file(path.to_owned(), first) else { return false };
+    end_of(&mut reader).is_ok() && reader.sync().is_ok()
 }
 
 /// Reads and checks every frame; how many bytes of the file are to be copied.
@@ -286,10 +336,15 @@ pub fn restore<E: From<BackupError>, T>(
     into: &Path,
     check: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
-    let held = manifest(dir)?;
+    let held = manifest(dir)?.ok_or_else(|| {
+        BackupError::Refused(format!(
+            "{} holds no backup that came to its end (no {MANIFEST})",
+            dir.display()
+        ))
+    })?;
     is_empty(into)?;
     let aside = aside_of(into)?;
-    let made = copy_all(dir, &aside).and_then(|()| holds(&aside.join("journal"), held.as_ref()));
+    let made = copy_all(dir, &held, &aside).and_then(|()| holds(&aside.join("journal"), &held));
     let checked = made.map_err(E::from).and_then(|()| check(&aside.join("journal")));
     let found = match checked {
         Ok(found) => found,
@@ -327,15 +382,22 @@ fn aside_of(into: &Path) -> Result<PathBuf, BackupError> {
     Ok(into.with_file_name(aside))
 }
 
-fn copy_all(dir: &Path, aside: &Path) -> Result<(), BackupError> {
+fn copy_all(dir: &Path, held: &Manifest, aside: &Path) -> Result<(), BackupError> {
     match fs::remove_dir_all(aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(BackupError::io("removing", aside)(e)),
         _ => {}
     }
     let (from, to) = (dir.join("journal"), aside.join("journal"));
     files::create_dir(&to).map_err(BackupError::io("creating", &to))?;
-    for first in segments(&from).map_err(BackupError::io("reading the backup", &from))? {
-        copy_file(&segment_path(&from, first), &segment_path(&to, first))?;
+    let mut firsts = segments(&from).map_err(BackupError::io("reading the backup", &from))?;
+    firsts.extend(held.aside.iter().copied());
+    firsts.sort_unstable();
+    firsts.dedup();
+    for first in firsts {
+        let new = aside_name(&from, first);
+        let counts = held.aside.contains(&first) && new.exists();
+        let copied = if counts { new } else { segment_path(&from, first) };
+        copy_file(&copied, &segment_path(&to, first))?;
     }
     for (name, content) in read_beside(dir)? {
         files::replace(aside, name, &content).map_err(BackupError::io("writing", aside))?;
@@ -353,9 +415,8 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), BackupError> {
     copy().map_err(BackupError::io("copying", from))
 }
 
-/// What the backup said it holds must be there; more may be, from a backup that was cut short.
-fn holds(journal: &Path, held: Option<&Manifest>) -> Result<(), BackupError> {
-    let Some(held) = held else { return Ok(()) };
+/// What the backup said it holds must be there.
+fn holds(journal: &Path, held: &Manifest) -> Result<(), BackupError> {
     let found = leaf_at(journal, Tip { size: held.size, leaf: held.leaf })?;
     if found == Some(held.leaf) {
         return Ok(());

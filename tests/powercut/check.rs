@@ -11,7 +11,7 @@ use gatelog::{
     store::{
         backup::{self, BackupError},
         embedded::OpenError,
-        journal::{Sizes, reader::Groups, segments},
+        journal::{Sizes, reader::Groups},
     },
     time::Time,
     verdict::Decision,
@@ -28,6 +28,8 @@ pub struct Promise {
     pub number: Option<u64>,
     /// Its body is gone, for good; `leaf` says nothing then.
     pub erased: bool,
+    /// A backup of `seq` entries came to its end; nothing else counts then.
+    pub backed_up: bool,
 }
 
 /// Whether a task that erases erases the body of this append. Only what has its verdict can be erased.
@@ -88,13 +90,23 @@ pub fn promises(text: &str) -> Vec<Promise> {
     let mut all = vec![];
     for (number, entries) in text.lines().filter_map(acknowledged) {
         for (i, (seq, leaf)) in entries.into_iter().enumerate() {
-            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0), erased: false });
+            all.push(Promise {
+                seq,
+                leaf,
+                number: number.filter(|_| i == 0),
+                erased: false,
+                backed_up: false,
+            });
         }
     }
     for words in text.lines().filter_map(|l| l.strip_prefix("ERASED ")) {
         let (number, seq) = words.split_once(' ').unwrap();
         let (number, seq) = (number.parse().ok(), seq.trim().parse().unwrap());
-        all.push(Promise { seq, leaf: Hash::default(), number, erased: true });
+        all.push(Promise { seq, leaf: Hash::default(), number, erased: true, backed_up: false });
+    }
+    for size in text.lines().filter_map(|l| l.strip_prefix("BACKUP ")) {
+        let seq = size.trim().parse().unwrap();
+        all.push(Promise { seq, leaf: Hash::default(), number: None, erased: false, backed_up: true });
     }
     all
 }
@@ -107,7 +119,10 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
     gone_from_the_files(dir, promised)?;
     runtime.block_on(async {
         let ledger = open(dir, sizes, promised)?;
-        backup_is_a_beginning(dir, &ledger)?;
+        let backed_up = promised.iter().filter(|p| p.backed_up).map(|p| p.seq).max();
+        backup_is_a_beginning(dir, &ledger, backed_up)?;
+        let promised: Vec<Promise> = promised.iter().filter(|p| !p.backed_up).cloned().collect();
+        let promised = &promised[..];
         // An acknowledged delivery that comes again is a duplicate, also of what nobody else looked at.
         if let Some((promise, number)) = promised.iter().rev().find_map(|p| Some((p, p.number?))) {
             let again = append(&ledger, drafts(number, LARGEST)).await?;
@@ -121,7 +136,13 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
             return Err(format!("the first new entry is {new:?}, expected {size}"));
         }
         let mut promised = promised.to_vec();
-        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None, erased: false });
+        promised.push(Promise {
+            seq: size,
+            leaf: new[0].leaf,
+            number: None,
+            erased: false,
+            backed_up: false,
+        });
         if seed.is_multiple_of(2) {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
         }
@@ -174,6 +195,9 @@ fn open_patiently(dir: &Path, sizes: Sizes) -> Result<(Ledger, OpenReport), Open
 }
 
 fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
+    if promise.backed_up {
+        return Ok(());
+    }
     let stored = ledger.entry(promise.seq).map_err(|e| e.to_string())?.ok_or("it is lost")?;
     if promise.leaf != stored.leaf && !promise.erased {
         return Err("another one is in its place".into());
@@ -208,16 +232,19 @@ fn gone_from_the_files(dir: &Path, promised: &[Promise]) -> Result<(), String> {
 }
 
 /// A backup that was being made, if there is one, restores to a beginning of the ledger.
-fn backup_is_a_beginning(dir: &Path, ledger: &Ledger) -> Result<(), String> {
+fn backup_is_a_beginning(dir: &Path, ledger: &Ledger, promised: Option<u64>) -> Result<(), String> {
     let from = dir.with_file_name(super::BACKUP);
-    if segments(&from.join("journal")).map_or(0, |s| s.len()) == 0 {
-        return Ok(());
+    if backup::manifest(&from).map_err(|e| e.to_string())?.is_none() {
+        return promised.map_or(Ok(()), |size| Err(format!("the backup of {size} entries is not there")));
     }
     let into = dir.with_file_name("restored");
     let verified = backup::restore(&from, &into, |journal| {
         verify(journal).map_err(|e| BackupError::Refused(format!("it does not verify: {e}")))
     });
     let found = verified.map_err(|e| format!("the backup: {e}"))?;
+    if promised.is_some_and(|size| found.entries < size) {
+        return Err(format!("the backup holds {} entries, {promised:?} were promised", found.entries));
+    }
     let Some(last) = found.entries.checked_sub(1) else { return Ok(()) };
     let Some(mut groups) = Groups::open_at(&into.join("journal"), last).map_err(|e| e.to_string())? else {
         return Err("the restored ledger has no segments".into());

@@ -54,12 +54,8 @@ pub struct RestoreArgs {
 }
 
 pub fn restore(args: &RestoreArgs) -> CommandResult {
-    let finished = backup::manifest(&args.dir)?;
     let found = backup::restore(&args.dir, &args.into, verified)?;
     let mut out = anstream::stdout().lock();
-    if finished.is_none() {
-        writeln!(out, "note: no backup into this folder came to its end; this is what was there")?;
-    }
     if found.redactions.iter().any(|r| r.left > 0) {
         // Said in the backup, and not done in it.
         let (ledger, _) = Ledger::open(&args.into, Time::now)?;
