@@ -11,9 +11,11 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+mod holds;
 mod secret;
 mod settings;
 
+pub use holds::Hold;
 pub use secret::{Secret, keep_secrets_out_of_core_dumps};
 pub use settings::Origin;
 use settings::{KEYS, Raw, Settings};
@@ -128,6 +130,10 @@ pub struct Ledger {
     pub key_file: Option<PathBuf>,
     /// `public`: whether the transparency log is served to everyone. It shows activity.
     pub public: bool,
+    /// `[ledger.retention] bodies`: days after which bodies are erased. `None`: they are kept.
+    pub keep_bodies_days: Option<u32>,
+    /// `[[ledger.hold]]`: what is kept whatever else is said.
+    pub holds: Vec<Hold>,
 }
 
 /// `[log]`
@@ -337,7 +343,17 @@ impl Reader<'_> {
             None => None,
         };
         let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
-        Ok(Ledger { path: self.path("ledger", "path")?, origin, key_file, public })
+        let (keep_bodies_days, holds) = (self.keep_bodies_days()?, self.settings.holds.clone());
+        Ok(Ledger { path: self.path("ledger", "path")?, origin, key_file, public, keep_bodies_days, holds })
+    }
+
+    /// `400d`. Not less than a day: what is being judged is a few minutes old.
+    fn keep_bodies_days(&self) -> Result<Option<u32>, ConfigError> {
+        let Some(text) = self.optional_text("ledger.retention", "bodies") else { return Ok(None) };
+        let days =
+            text.trim().strip_suffix('d').and_then(|n| n.parse().ok()).filter(|n| (1..=36_500).contains(n));
+        let why = "is not a number of days from 1d to 36500d";
+        days.map(Some).ok_or_else(|| self.settings.wrong("ledger.retention", "bodies", why))
     }
 
     fn log(&self) -> Result<Log, ConfigError> {

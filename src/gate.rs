@@ -48,8 +48,10 @@ mod publish;
 mod pulls;
 mod pushers;
 mod start;
+mod tidy;
 
 pub use start::{Running, load};
+pub use tidy::{EraseError, holds};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.
 const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
@@ -86,6 +88,9 @@ pub struct Settings {
     pub publish: bool,
     /// Where policies are judged.
     pub judging: Judging,
+    /// Read anew for each erasure: a hold counts from the moment it is written. `None`: no holds, no
+    /// retention.
+    pub config_file: Option<PathBuf>,
 }
 
 /// The gate. A cheap clone of a handle.

@@ -9,6 +9,7 @@
 //! | [`note`] | signed notes and their keys; [`checkpoint`]: what a log signs |
 //! | [`key`] | the file with the log's key; [`publish`]: signing, and what must hold before |
 //! | [`body`] | salted commitments to what people wrote |
+//! | [`erasure`] | which bodies go, on whose word, and how the ledger tells of it |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
 //! | [`evidence`] | what an auditor takes away, and checks without the ledger |
@@ -45,6 +46,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+pub mod erasure;
 pub mod evidence;
 pub mod follow;
 pub mod index;
@@ -82,6 +84,8 @@ struct Inner {
     room: Arc<Semaphore>,
     thread: Mutex<Option<JoinHandle<()>>>,
     opened: OpenReport,
+    /// One erasure at a time.
+    erasing: tokio::sync::Mutex<()>,
 }
 
 /// What readers and the sequencer share.
@@ -255,6 +259,11 @@ impl Ledger {
             counts: RwLock::default(),
             failed: watch::Sender::new(None),
         });
+        shared.drop_erased_fingerprints().map_err(read_failed)?;
+        if let Err(e) = shared.complete_erasures() {
+            // What is to be erased is still there, and said so by `log verify`. The gate works on.
+            tracing::error!("an erasure is not complete: {e}");
+        }
         let mut sequencer = Sequencer::new(shared.clone(), now);
         sequencer
             .begin(&secret, beginning)
@@ -271,6 +280,7 @@ impl Ledger {
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             thread: Mutex::new(Some(thread)),
             opened: report.clone(),
+            erasing: tokio::sync::Mutex::default(),
         }));
         Ok((ledger, report))
     }
@@ -342,14 +352,7 @@ impl Ledger {
     /// # Errors
     /// It cannot be read, or is not what was written.
     pub fn body(&self, seq: u64, name: &str) -> Result<Option<Bytes>, ReadError> {
-        let damaged = |what: &str| Err(ReadError::Damaged { seq, what: format!("body {name}: {what}") });
-        let Some(stored) = self.entry(seq)? else { return Ok(None) };
-        let Some(promised) = stored.entry.bodies.get(name) else { return Ok(None) };
-        let Some(body) = self.0.shared.store.body(seq, name)? else { return Ok(None) };
-        if body::commitment(&body.salt, &body.bytes) != promised.commit {
-            return damaged("it is not what the entry commits to");
-        }
-        Ok(Some(body.bytes))
+        self.0.shared.body(seq, name)
     }
 
     /// Events and verdicts whose subject has this head, oldest first.
@@ -451,6 +454,17 @@ impl Shared {
         }
         let entry = Entry::parse(&kept.raw).map_err(|e| damaged(format!("it cannot be read: {e}")))?;
         Ok(Some(Stored { raw: kept.raw, leaf: kept.leaf, entry }))
+    }
+
+    fn body(&self, seq: u64, name: &str) -> Result<Option<Bytes>, ReadError> {
+        let damaged = |what: &str| Err(ReadError::Damaged { seq, what: format!("body {name}: {what}") });
+        let Some(stored) = self.entry(seq)? else { return Ok(None) };
+        let Some(promised) = stored.entry.bodies.get(name) else { return Ok(None) };
+        let Some(body) = self.store.body(seq, name)? else { return Ok(None) };
+        if body::commitment(&body.salt, &body.bytes) != promised.commit {
+            return damaged("it is not what the entry commits to");
+        }
+        Ok(Some(body.bytes))
     }
 }
 

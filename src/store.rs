@@ -6,13 +6,20 @@
 //! | [`memory`] | for tests: can fail before or after storing |
 //! | [`journal`] | append-only segments of group frames; readable while the service runs |
 //! | [`sled`] | entries, summaries and places of bodies by sequential keys |
+//! | [`backup`] | a copy of a ledger that is written to, and a ledger from it |
 //! | [`generation`] | a ledger that cannot go on is set aside, another begins |
 //! | [`files`] | making files durable, the lock, the secret |
 
 use bytes::Bytes;
 
-use crate::ledger::{body::Salt, entry::Hash, summary::Summary};
+use crate::ledger::{
+    body::Salt,
+    entry::Hash,
+    erasure::Bodies,
+    summary::{Short, Summary},
+};
 
+pub mod backup;
 pub mod embedded;
 pub mod files;
 pub mod generation;
@@ -102,6 +109,34 @@ pub trait Store: Send + Sync {
     /// One is missing or damaged. What was handed out before counts for nothing then.
     fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError>;
 
+    /// Removes these bodies, their salts and the fingerprints of those that have one, durably on return.
+    /// Nothing else changes; bodies that are gone already stay so, and so the same call may be made again.
+    /// `through`: with it, all that the erasures up to this entry name is gone. The fingerprints that were
+    /// removed are returned, for the index.
+    ///
+    /// # Errors
+    /// Some of them may be gone: make the same call again. [`StoreError::Fatal`] where appends ended too.
+    fn erase(&self, bodies: &Bodies, through: u64) -> Result<Vec<(u64, Short)>, EraseError>;
+
+    /// The `through` of the last [`Store::erase`] that returned; may be older, or `None`, after a restore.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn erased_through(&self) -> Result<Option<u64>, ReadError>;
+
+    /// Removes fingerprints of bodies that were erased, from the view that [`Store::scan`] reads.
+    ///
+    /// # Errors
+    /// The view cannot be used.
+    fn forget_fingerprints(&self, of: &[u64]) -> Result<Vec<(u64, Short)>, ReadError>;
+
+    /// Makes what will not be written to again smaller. `pause` is called often; `false`: stop there. How
+    /// many segments were made smaller. Appends and reads go on meanwhile.
+    ///
+    /// # Errors
+    /// Something is damaged, or I/O. Nothing is lost by it.
+    fn compress(&self, pause: &mut dyn FnMut() -> bool) -> Result<u64, ReadError>;
+
     /// A clean stop: every byte that was written is covered by a check. Later appends are refused.
     ///
     /// # Errors
@@ -109,6 +144,9 @@ pub trait Store: Send + Sync {
     fn close(&self) -> Result<(), StoreError>;
 
     fn stats(&self) -> StoreStats;
+
+    /// Entries that were applied to what reads are served from; the rest is on its way.
+    fn applied(&self) -> u64;
 }
 
 /// Since the store was opened.
@@ -130,6 +168,16 @@ pub enum StoreError {
     Stale { expected: u64, found: u64 },
     #[error("{0}")]
     Fatal(String),
+}
+
+/// Why bodies were not erased, or not all of them.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EraseError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A segment is damaged, or cannot be read or replaced.
+    #[error(transparent)]
+    Rewrite(#[from] ReadError),
 }
 
 #[derive(Clone, Debug, thiserror::Error)]

@@ -103,7 +103,13 @@ fn an_untouched_ledger_verifies() {
 
 fn records(journal: &Path) -> (SegmentHeader, Vec<Record>) {
     let mut groups = Groups::open(journal).unwrap().unwrap();
-    let header = SegmentHeader { ledger_id: groups.ledger_id, first: 0, prev: Default::default() };
+    let header = SegmentHeader {
+        ledger_id: groups.ledger_id,
+        first: 0,
+        prev: Default::default(),
+        compressed: false,
+        rewritten: 0,
+    };
     let mut out = vec![];
     while let Some(group) = groups.next_group().unwrap() {
         for (entry, leaf) in group.entries.into_iter().zip(group.leaves) {

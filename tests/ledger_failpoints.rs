@@ -14,9 +14,17 @@ use gatelog::{
     ledger::{
         AppendError, Ledger,
         entry::{Draft, Ref},
+        erasure::{
+            Cause,
+            plan::Wanted,
+            run::{Request, RunError},
+        },
         verify::verify,
     },
-    store::journal::Sizes,
+    store::{
+        backup::{self, BackupError},
+        journal::Sizes,
+    },
     time::Time,
     verdict::Decision,
 };
@@ -172,6 +180,204 @@ async fn mending_may_fail_and_be_tried_again() {
     scenario.teardown();
 }
 
+// ---- Erasing and compressing
+
+/// Steps of an erasure, and whether its bodies may be gone already.
+const ERASING: &[&str] = &[
+    "erase.segment.before",
+    "journal.rewrite.before",
+    "journal.rewrite.written",
+    "journal.rewrite.synced",
+    "journal.rewrite.renamed",
+    "journal.rewrite.after",
+    "erase.segment.after",
+    "erase.mark.before",
+    "erase.mark.after",
+];
+
+/// Entries 1, 3, 5 … are events; those whose number divides by three are of ada.
+fn pair_of_someone(i: usize) -> Vec<Draft> {
+    let who = if i.is_multiple_of(3) { "ada" } else { "bob" };
+    let text = "words ".repeat(i % 5 * 20);
+    vec![
+        delivery(&i.to_string(), &format!(r#"{{"login": "{who}", "n": {i}, "text": "{text}"}}"#)),
+        Draft { data: superseded(), ..verdict(Ref::InGroup(0), Decision::Allow) },
+    ]
+}
+
+/// A verdict that publishes nothing, so that nothing is in work.
+fn superseded() -> serde_json::Value {
+    let mut data = verdict(Ref::InGroup(0), Decision::Superseded).data;
+    data["target"] = serde_json::Value::Null;
+    data
+}
+
+fn ada() -> Request {
+    let wanted = Wanted::Person { login: "ada".into(), also: vec![] };
+    Request { wanted, cause: Cause::LocalOperator, reason: "ticket 7".into(), dry_run: false }
+}
+
+/// Everything of ada is gone from the files and explained, everything else is there.
+fn all_but_ada(dir: &Path, ledger: &Ledger, pairs: usize) {
+    let mut left = 0;
+    for i in 0..pairs {
+        let body = ledger.body(2 * i as u64 + 1, "payload").unwrap();
+        assert_eq!(body.is_none(), i.is_multiple_of(3), "pair {i}");
+        if let Some(body) = body {
+            assert_eq!(body, pair_of_someone(i)[0].bodies[0].1.bytes, "pair {i}");
+            left += 1;
+        }
+    }
+    assert!(left > 0);
+    let found = verify(&dir.join("journal")).unwrap();
+    assert_eq!(found.root, ledger.head().root);
+    assert!(found.redactions.iter().all(|r| r.left == 0), "{:?}", found.redactions);
+    let files = fs::read_dir(dir.join("journal")).unwrap().map(|f| f.unwrap().path());
+    for file in files {
+        assert!(file.extension().is_none_or(|e| e != "new"), "{file:?} was left aside");
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(5).any(|w| w == b"\"ada\""), "{file:?} names her");
+    }
+}
+
+async fn filled_with_pairs(dir: &Path, pairs: usize) -> Ledger {
+    let ledger = open_small(dir);
+    for i in 0..pairs {
+        ledger.append(pair_of_someone(i)).await.unwrap();
+    }
+    ledger
+}
+
+#[tokio::test]
+async fn an_erasure_that_fails_at_any_step_is_completed() {
+    let scenario = FailScenario::setup();
+    for step in ERASING {
+        for again_at_once in [true, false] {
+            let dir = Dir::new();
+            let mut ledger = filled_with_pairs(&dir.path(), 12).await;
+            fail::cfg(*step, "1*off->return(error)").unwrap();
+            if *step == "erase.mark.before" || *step == "erase.mark.after" {
+                fail::cfg(*step, "return(error)").unwrap();
+            }
+            let error = ledger.erase(ada(), vec![]).await.unwrap_err();
+            assert!(matches!(error, RunError::Incomplete { erasure: 25, .. }), "{step}: {error}");
+            // The ledger goes on all the same.
+            ledger.append(pair_of_someone(100 * 3 + 1)).await.unwrap();
+            fail::remove(*step);
+            if again_at_once {
+                let nothing_new = ledger.erase(ada(), vec![]).await;
+                // Nobody is named any more, or the rest is erased again under a second erasure.
+                nothing_new.unwrap();
+            }
+            drop(ledger);
+            ledger = open_small(&dir.path());
+            all_but_ada(&dir.path(), &ledger, 12);
+        }
+    }
+    scenario.teardown();
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_an_erasure_and_not_the_ledger() {
+    let scenario = FailScenario::setup();
+    let dir = Dir::new();
+    let ledger = filled_with_pairs(&dir.path(), 12).await;
+    fail::cfg("journal.rewrite.written", "return(full)").unwrap();
+    assert!(matches!(ledger.erase(ada(), vec![]).await, Err(RunError::Incomplete { .. })));
+    assert!(ledger.compress(&mut || true).is_err());
+    ledger.append(pair_of_someone(301)).await.unwrap();
+    fail::remove("journal.rewrite.written");
+    ledger.compress(&mut || true).unwrap();
+    ledger.erase(ada(), vec![]).await.unwrap();
+    all_but_ada(&dir.path(), &ledger, 12);
+    scenario.teardown();
+}
+
+#[tokio::test]
+async fn a_death_at_any_step_of_erasing_or_compressing_loses_nothing() {
+    let scenario = FailScenario::setup();
+    for step in ERASING {
+        for after in [0, 1, 3] {
+            let dir = Dir::new();
+            drop(filled_with_pairs(&dir.path(), 12).await);
+            let status = die("child_erases", &dir.path(), &format!("{step}={after}*off->return(die)"));
+            let reached = !status.success();
+            assert!(reached || step.starts_with("erase"), "{step} was not reached {after} times");
+            let ledger = open_small(&dir.path());
+            // Compressing comes first: it may have died before anything was said.
+            if ledger.head().size > 25 {
+                all_but_ada(&dir.path(), &ledger, 12);
+            }
+            ledger.erase(ada(), vec![]).await.unwrap();
+            ledger.compress(&mut || true).unwrap();
+            all_but_ada(&dir.path(), &ledger, 12);
+            ledger.close().await.unwrap();
+        }
+    }
+    scenario.teardown();
+}
+
+/// What was backed up before, or all of what is new: an erased body is never there without its erasure.
+#[tokio::test]
+async fn a_backup_that_ends_at_any_step_restores_and_is_taken_up() {
+    let scenario = FailScenario::setup();
+    let steps = ["segment.before", "segment.after", "manifest.before", "manifest.after", "renamed"];
+    for (step, after) in steps.iter().flat_map(|s| [(s, 0), (s, 1), (s, 3)]) {
+        let dir = Dir::new();
+        let (journal, to) = (dir.path().join("journal"), dir.0.path().join("backup"));
+        let ledger = filled_with_pairs(&dir.path(), 12).await;
+        let back_up = || backup::backup(&journal, &to, Time::now());
+        let before = back_up().unwrap().manifest.size;
+        for i in 12..20 {
+            ledger.append(pair_of_someone(i)).await.unwrap();
+        }
+        ledger.erase(ada(), vec![]).await.unwrap();
+        fail::cfg(format!("backup.{step}"), &format!("{after}*off->return(error)")).unwrap();
+        let failed = back_up().is_err();
+        assert!(
+            failed || (*step == "manifest.before" || *step == "manifest.after") && after > 1,
+            "{step} {after}"
+        );
+        fail::remove(format!("backup.{step}"));
+        let restored = dir.0.path().join("restored");
+        let found = backup::restore(&to, &restored, |journal| {
+            verify(journal).map_err(|e| BackupError::Refused(e.to_string()))
+        });
+        let entries = found.unwrap().entries;
+        assert!(entries == before || entries == ledger.head().size, "{step} {after}: {entries}");
+        back_up().unwrap();
+        assert_eq!(verify(&to.join("journal")).unwrap().root, ledger.head().root, "{step} {after}");
+        let aside = fs::read_dir(to.join("journal")).unwrap().map(|f| f.unwrap().path());
+        assert_eq!(aside.filter(|f| f.extension().is_some_and(|e| e == "new")).count(), 0, "{step} {after}");
+    }
+    scenario.teardown();
+}
+
+#[test]
+#[ignore = "run by the test of deaths as a process of its own"]
+fn child_erases() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let _scenario = FailScenario::setup();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let ledger = open_small(Path::new(&dir));
+        ledger.compress(&mut || true).unwrap();
+        ledger.erase(ada(), vec![]).await.unwrap();
+        ledger.close().await.unwrap();
+    });
+}
+
+fn die(child: &str, dir: &Path, failpoints: &str) -> std::process::ExitStatus {
+    Command::new(std::env::current_exe().unwrap())
+        .args([child, "--exact", "--ignored"])
+        .env(CHILD, dir)
+        .env("FAILPOINTS", failpoints)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+}
+
 // ---- Deaths: a child process appends and says what was acknowledged, until it dies at the step.
 
 const CHILD: &str = "GATELOG_TEST_LEDGER";
@@ -209,14 +415,7 @@ async fn a_death_at_any_step_loses_nothing_that_was_acknowledged() {
         for after in [0, 1, 3] {
             let dir = Dir::new();
             fs::create_dir_all(dir.path()).unwrap();
-            let status = Command::new(std::env::current_exe().unwrap())
-                .args(["child", "--exact", "--ignored"])
-                .env(CHILD, dir.path())
-                .env("FAILPOINTS", format!("{step}={after}*off->return(die)"))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .unwrap();
+            let status = die("child", &dir.path(), &format!("{step}={after}*off->return(die)"));
             let reached = !status.success();
             assert!(reached || step.starts_with("journal.stopped"), "{step} was not reached {after} times");
             let acked: u64 =

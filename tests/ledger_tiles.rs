@@ -15,12 +15,13 @@ use gatelog::{
         chain::leaf_hash,
         edge::Edge,
         entry::Hash,
+        erasure::Bodies,
         proof::{verify_consistency, verify_inclusion},
-        summary::Summary,
+        summary::{Short, Summary},
         tile::{self, Kind, Tile, new_tiles},
     },
     store::{
-        Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
+        EraseError, Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
         memory::{Disk, Memory},
     },
     time::Time,
@@ -140,6 +141,21 @@ impl Store for Counting {
     }
     fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {
         self.store().scan(each)
+    }
+    fn erase(&self, bodies: &Bodies, through: u64) -> Result<Vec<(u64, Short)>, EraseError> {
+        self.store().erase(bodies, through)
+    }
+    fn erased_through(&self) -> Result<Option<u64>, ReadError> {
+        self.store().erased_through()
+    }
+    fn forget_fingerprints(&self, of: &[u64]) -> Result<Vec<(u64, Short)>, ReadError> {
+        self.store().forget_fingerprints(of)
+    }
+    fn compress(&self, pause: &mut dyn FnMut() -> bool) -> Result<u64, ReadError> {
+        self.store().compress(pause)
+    }
+    fn applied(&self) -> u64 {
+        self.store().applied()
     }
     fn close(&self) -> Result<(), StoreError> {
         self.store().close()

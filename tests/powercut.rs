@@ -9,7 +9,17 @@ mod lab;
 mod ledger_util;
 mod shim;
 
-use std::{fs, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
 
 use common::{
     Random, long, measured,
@@ -19,15 +29,20 @@ use gatelog::{
     ledger::{
         AppendError, Ledger,
         entry::{Hash, Receipt},
+        erasure::{
+            Cause,
+            plan::Wanted,
+            run::{Request, RunError},
+        },
         key::Keys,
         publish::{Place, Publisher},
     },
-    store::{embedded::OpenError, journal::reader::Groups},
+    store::{backup, embedded::OpenError, journal::reader::Groups},
     time::Time,
 };
 use lab::{
     Cut, Player, Run, Task,
-    check::{LARGEST, ORIGIN, acknowledge, drafts, key_file, publication},
+    check::{LARGEST, ORIGIN, acknowledge, drafts, is_erased, key_file, publication},
     disk::{Folders, Pages},
     trace::{self, Step},
 };
@@ -58,16 +73,28 @@ async fn work(task: &Task, dir: &Path) {
         Err(e) => panic!("{e}"),
     };
     let publisher = if task.publish { Some(publisher(&ledger, dir).await) } else { None };
+    let done = Arc::new(AtomicBool::new(false));
+    let beside: Vec<_> = [
+        task.compress.then(|| compress(ledger.clone(), done.clone())),
+        task.backup.then(|| back_up(dir.to_owned(), done.clone())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let last = task.first + task.count;
     let lanes = task.at_once.max(1);
     let appending: Vec<_> = (0..lanes)
         .map(|lane| {
-            let (ledger, first) = (ledger.clone(), task.first + lane);
+            let (ledger, first, erase) = (ledger.clone(), task.first + lane, task.erase);
             let (publisher, rotate_after) = (publisher.clone(), task.rotate_after);
             let start = task.first;
             tokio::spawn(async move {
                 for number in (first..last).step_by(lanes as usize) {
-                    say(&acknowledge(number, &stored(&ledger, number).await));
+                    let receipts = stored(&ledger, number).await;
+                    say(&acknowledge(number, &receipts));
+                    if erase && is_erased(number) && erased(&ledger, receipts[0].seq).await {
+                        say(&format!("ERASED {number} {}\n", receipts[0].seq));
+                    }
                     if let Some(publisher) = &publisher {
                         publish(publisher, number - start, rotate_after).await;
                     }
@@ -77,6 +104,10 @@ async fn work(task: &Task, dir: &Path) {
         .collect();
     for lane in appending {
         lane.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for thread in beside {
+        thread.join().unwrap();
     }
     tokio::time::sleep(Duration::from_millis(task.linger_ms)).await;
     if task.close {
@@ -106,6 +137,40 @@ async fn publish(publisher: &Publisher, done: u64, rotate_after: Option<u64>) {
     let published = publisher.publish().unwrap();
     let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
     say(&publication(published.checkpoint.size, published.checkpoint.root, &keys));
+}
+
+/// Whether it is gone; on a bad disk it may be recorded and not done yet.
+async fn erased(ledger: &Ledger, seq: u64) -> bool {
+    let wanted = Wanted::Entry { seq, bodies: vec!["payload".into()] };
+    let request = Request { wanted, cause: Cause::LocalOperator, reason: "lab".into(), dry_run: false };
+    match ledger.erase(request, vec![]).await {
+        Ok(_) => true,
+        Err(RunError::Incomplete { .. } | RunError::Append(AppendError::Full)) => false,
+        Err(RunError::Append(AppendError::Fatal(_))) => std::process::exit(5),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+fn compress(ledger: Ledger, done: Arc<AtomicBool>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        while !done.load(Ordering::Relaxed) {
+            // A bad disk keeps it from compressing; nothing else may come of that.
+            let _ = ledger.compress(&mut || true);
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    })
+}
+
+fn back_up(dir: PathBuf, done: Arc<AtomicBool>) -> JoinHandle<()> {
+    let to = dir.with_file_name(lab::BACKUP);
+    std::thread::spawn(move || {
+        while !done.load(Ordering::Relaxed) {
+            if let Ok(done) = backup::backup(&dir.join("journal"), &to, Time::now()) {
+                say(&format!("BACKUP {}\n", done.manifest.size));
+            }
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    })
 }
 
 /// A full disk is waited for; anything worse ends the process, as it ends the service.
@@ -140,6 +205,9 @@ const SMALL: Task = Task {
     close: false,
     publish: false,
     rotate_after: None,
+    compress: false,
+    erase: false,
+    backup: false,
 };
 
 /// Plays; returns a task with the sizes that it used.
@@ -216,6 +284,45 @@ fn keys(p: &mut Player, random: &mut Random) -> Task {
     SMALL
 }
 
+/// Sealed segments are compressed while others are written.
+fn compressing(p: &mut Player, random: &mut Random) -> Task {
+    let task = Task { count: 40, at_once: 2, compress: true, ..SMALL };
+    p.child(&task, p.shim().die_at(150 + random.below(300)));
+    p.child(&Task { first: p.acked, count: 30, close: true, ..task }, p.shim());
+    task
+}
+
+/// Bodies are erased while others are written and what is sealed is compressed; processes die in between.
+fn erasing(p: &mut Player, random: &mut Random) -> Task {
+    let task = Task { count: 24, at_once: 2, erase: true, compress: true, ..SMALL };
+    p.child(&task, p.shim());
+    for n in 0..4 {
+        let task = Task { first: p.acked.saturating_sub(3), count: 12, close: n == 2, ..task };
+        p.child(&task, p.shim().die_at(20 + random.below(120)));
+    }
+    p.child(&Task { first: p.acked, count: 4, close: true, ..task }, p.shim());
+    task
+}
+
+fn erasing_on_bad_disks(p: &mut Player, random: &mut Random) -> Task {
+    let task = Task { count: 14, erase: true, compress: true, ..SMALL };
+    for what in ["ENOSPC", "short", "EIO"] {
+        let (file, n) = (["journal", ".new", "erased", ""][random.below(4) as usize], 1 + random.below(60));
+        let fault = format!("write:{file}:{n}:{}:{what}", 1 + random.below(3));
+        let task = Task { first: p.acked.saturating_sub(1), close: true, ..task };
+        p.child(&task, p.shim().fault(&fault));
+    }
+    task
+}
+
+/// The ledger is backed up all the time, while bodies go and segments are replaced.
+fn backing_up(p: &mut Player, random: &mut Random) -> Task {
+    let task = Task { count: 30, at_once: 2, erase: true, compress: true, backup: true, ..SMALL };
+    p.child(&task, p.shim().die_at(300 + random.below(300)));
+    p.child(&Task { first: p.acked, count: 20, close: true, ..task }, p.shim());
+    task
+}
+
 /// A script is played once and cut at `states` places; for long, again and again, because where
 /// processes die differs.
 fn survives(name: &str, script: Script, states: usize) {
@@ -279,6 +386,26 @@ fn a_power_cut_while_keys_change() {
 #[test]
 fn a_power_cut_on_a_disk_that_fails() {
     survives("bad disks", bad_disks, 35);
+}
+
+#[test]
+fn a_power_cut_while_segments_are_compressed() {
+    survives("compressing", compressing, 40);
+}
+
+#[test]
+fn a_power_cut_while_bodies_are_erased() {
+    survives("erasing", erasing, 60);
+}
+
+#[test]
+fn a_power_cut_while_bodies_are_erased_on_a_disk_that_fails() {
+    survives("erasing on bad disks", erasing_on_bad_disks, 30);
+}
+
+#[test]
+fn a_power_cut_while_a_backup_is_made() {
+    survives("backing up", backing_up, 50);
 }
 
 /// A process dies in place of each of its steps in turn, from making the folder to rolling a segment;

@@ -4,18 +4,19 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, runtime};
 use crate::{
     escape::{is_invisible, terminal as safe},
     ledger::{
         body::{Salt, commitment},
-        entry::{BodyRef, Entry, Hash, Link},
+        entry::{BodyRef, Entry, Hash, Kind, Link},
+        erasure::{Erasure, LIST},
     },
     store::{
         embedded::OpenError,
         journal::{
             JournalError,
-            frame::{Codec, FrameEntry},
+            frame::FrameEntry,
             locate,
             reader::{Group, Groups},
         },
@@ -23,6 +24,8 @@ use crate::{
 };
 
 mod acknowledge;
+mod backup;
+mod erase;
 mod key;
 pub(super) mod list;
 mod monitor;
@@ -32,6 +35,7 @@ mod prove;
 mod remote;
 mod replay;
 mod show;
+mod status;
 mod story;
 mod verify;
 pub(super) mod verify_proof;
@@ -59,6 +63,14 @@ pub enum Command {
     Monitor(monitor::Args),
     /// Set a ledger aside that lost what was signed, and begin another that names it.
     NewGeneration(new_generation::Args),
+    /// Erase bodies, of an entry or of a person, and keep every proof.
+    Erase(erase::Args),
+    /// Copy the ledger into another folder; only what is new or was rewritten.
+    Backup(backup::Args),
+    /// Make a ledger from a backup.
+    Restore(backup::RestoreArgs),
+    /// Size, segments, bodies, disk, and what the running service has taken in.
+    Status(status::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -73,6 +85,10 @@ pub fn run(command: Command) -> CommandResult {
         Command::VerifyProof(args) => verify_proof::run(&args),
         Command::Monitor(args) => monitor::run(&args),
         Command::NewGeneration(args) => new_generation::run(&args),
+        Command::Erase(args) => erase::run(args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => backup::restore(&args),
+        Command::Status(args) => status::run(&args),
     }
 }
 
@@ -143,13 +159,10 @@ impl Item {
         };
         let body =
             self.stored.bodies.iter().find(|b| b.name == name).ok_or_else(|| broken("it is missing"))?;
-        match body.codec {
-            Codec::Absent => Ok(Found::Redacted),
-            Codec::Zstd => Err(Failure::could_not_run("the body was compressed by a newer gatelog")),
-            Codec::Raw if commitment(&body.salt, &body.stored) == promised.commit => {
-                Ok(Found::Bytes(body.stored.clone()))
-            }
-            Codec::Raw => Err(broken("it is not what the entry commits to")),
+        match body.bytes().map_err(broken)? {
+            None => Ok(Found::Redacted),
+            Some(bytes) if commitment(&body.salt, &bytes) == promised.commit => Ok(Found::Bytes(bytes)),
+            Some(_) => Err(broken("it is not what the entry commits to")),
         }
     }
 
@@ -188,6 +201,30 @@ pub(super) fn entries(
         Err(e) => vec![Err(e)],
     });
     Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+}
+
+/// `redacted at entry N (erasure M: reason)`: looked for in what was recorded after it.
+///
+/// # Errors
+/// Exit 3: no erasure names the body.
+fn redaction(journal: &Path, seq: u64, name: &str) -> Result<String, Failure> {
+    for item in entries(journal, seq + 1)? {
+        let item = item?;
+        let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Erasure) else { continue };
+        let Some(Found::Bytes(list)) = item.body(LIST)? else { continue };
+        if let Some(erasure) = Erasure::read(entry, &list).filter(|e| e.bodies.contains(seq, name)) {
+            return Ok(format!(
+                "redacted at entry {seq} (erasure {}: {})",
+                erasure.seq,
+                safe(&erasure.reason)
+            ));
+        }
+    }
+    let name = safe(name);
+    Err(Failure::new(
+        Exit::Integrity,
+        format!("body {name} of entry {seq} was removed, and no erasure explains it"),
+    ))
 }
 
 fn items_of(group: Group) -> Result<Vec<Item>, Failure> {

@@ -289,6 +289,7 @@ fn settings(config: &Config) -> gate::Settings {
         check_name: config.github.check_name.clone(),
         publish: config.github.publish == Publish::Checks,
         judging: config.policies.judging,
+        config_file: Some(config.file.clone()),
     }
 }
 

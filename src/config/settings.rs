@@ -9,7 +9,10 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
+use super::{
+    ConfigError,
+    holds::{self, Hold},
+};
 
 /// One key that a configuration may have.
 pub struct Key {
@@ -58,6 +61,7 @@ pub const KEYS: &[Key] = &[
     key("ledger", "origin", Kind::Text, "gate.example.com/log/1", None),
     key("ledger", "key_file", Kind::Text, "log.key", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),
+    key("ledger.retention", "bodies", Kind::Text, "400d", None),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),
 ];
@@ -71,9 +75,10 @@ impl Key {
         KEYS.iter().find(|k| k.section == section && k.name == name)
     }
 
-    /// `GATELOG__SECTION__KEY`
+    /// `GATELOG__SECTION__KEY`; a dot in the section is an underscore.
     pub fn variable(&self) -> String {
-        format!("{PREFIX}{}__{}", self.section.to_ascii_uppercase(), self.name.to_ascii_uppercase())
+        let section = self.section.replace('.', "_");
+        format!("{PREFIX}{section}__{}", self.name).to_ascii_uppercase()
     }
 
     /// A line for the file.
@@ -153,6 +158,8 @@ pub struct Setting {
 pub struct Settings {
     file: PathBuf,
     values: BTreeMap<(&'static str, &'static str), Setting>,
+    /// `[[ledger.hold]]`, in the order of the file.
+    pub holds: Vec<Hold>,
 }
 
 impl Settings {
@@ -161,7 +168,7 @@ impl Settings {
     /// # Errors
     /// Bad TOML, an unknown section, key or variable, a value of another kind.
     pub fn read(file: &Path, text: &str, environment: &super::Environment) -> Result<Self, ConfigError> {
-        let mut settings = Self { file: file.to_owned(), values: BTreeMap::new() };
+        let mut settings = Self { file: file.to_owned(), values: BTreeMap::new(), holds: vec![] };
         for key in KEYS {
             if let Some(raw) = key.default.and_then(|d| from_text(key, d)) {
                 settings.set(key, raw, Origin::Default);
@@ -219,20 +226,41 @@ impl Settings {
             if !KEYS.iter().any(|k| k.section == name) {
                 return Err(unknown_section(&place, name));
             }
-            for (entry, value) in table {
-                let at = lines.place(entry.span().start);
-                let key = Key::find(name, entry.get_ref())
-                    .ok_or_else(|| unknown_key(&at, name, entry.get_ref()))?;
-                let raw = from_toml(key, value.get_ref()).ok_or_else(|| {
-                    ConfigError::Wrong(format!(
-                        "{at}: {key} must be {}, for example `{}`",
-                        key.wanted(),
-                        key.example_line()
-                    ))
-                })?;
-                let line = lines.line(entry.span().start);
-                self.set(key, raw, Origin::File { file: lines.file.to_owned(), line });
+            self.overlay_section(&lines, name, table)?;
+        }
+        Ok(())
+    }
+
+    fn overlay_section(
+        &mut self,
+        lines: &Lines<'_>,
+        name: &str,
+        table: &DeTable<'_>,
+    ) -> Result<(), ConfigError> {
+        for (entry, value) in table {
+            let at = lines.place(entry.span().start);
+            let nested = format!("{name}.{}", entry.get_ref());
+            if nested == holds::SECTION {
+                self.holds = holds::read(value.get_ref(), &at)?;
+                continue;
             }
+            if let DeValue::Table(table) = value.get_ref()
+                && KEYS.iter().any(|k| k.section == nested)
+            {
+                self.overlay_section(lines, &nested, table)?;
+                continue;
+            }
+            let key =
+                Key::find(name, entry.get_ref()).ok_or_else(|| unknown_key(&at, name, entry.get_ref()))?;
+            let raw = from_toml(key, value.get_ref()).ok_or_else(|| {
+                ConfigError::Wrong(format!(
+                    "{at}: {key} must be {}, for example `{}`",
+                    key.wanted(),
+                    key.example_line()
+                ))
+            })?;
+            let line = lines.line(entry.span().start);
+            self.set(key, raw, Origin::File { file: lines.file.to_owned(), line });
         }
         Ok(())
     }
@@ -245,6 +273,8 @@ impl Settings {
             let Some((section, name)) = lower.split_once("__") else {
                 return Err(ConfigError::Wrong(format!("{place}: must be {PREFIX}SECTION__KEY")));
             };
+            let dotted = KEYS.iter().map(|k| k.section).find(|s| s.replace('.', "_") == section);
+            let section = dotted.unwrap_or(section);
             if !KEYS.iter().any(|k| k.section == section) {
                 return Err(unknown_section(&place, section));
             }

@@ -68,6 +68,45 @@ fn the_example_shows_every_key() {
 }
 
 #[test]
+fn holds_and_retention() {
+    let more = "[ledger.retention]\nbodies = \"400d\"\n[[ledger.hold]]\nrepository = \"o/r\"\npull_request = 12\n\
+                reason = \"a\"\n[[ledger.hold]]\nentries = \"3-9\"\nreason = \"b\"\n[[ledger.hold]]\n\
+                repository = \"77\"\nreason = \"c\"\n";
+    let c = load(&format!("{MINIMAL}\n{more}"), &[]).unwrap();
+    assert_eq!(c.ledger.keep_bodies_days, Some(400));
+    let hold = |repository: Option<&str>, pull_request, entries, reason: &str| Hold {
+        repository: repository.map(str::to_owned),
+        pull_request,
+        entries,
+        reason: reason.into(),
+    };
+    let expected = [
+        hold(Some("o/r"), Some(12), None, "a"),
+        hold(None, None, Some((3, 9)), "b"),
+        hold(Some("77"), None, None, "c"),
+    ];
+    assert_eq!(c.ledger.holds, expected);
+    let c = load(MINIMAL, &[("GATELOG__LEDGER_RETENTION__BODIES", "30d")]).unwrap();
+    assert_eq!(c.ledger.keep_bodies_days, Some(30));
+    let bad = [
+        ("[ledger.retention]\nbodies = \"0d\"", "1d to 36500d"),
+        ("[ledger.retention]\nbodies = \"1y\"", "1d to 36500d"),
+        ("[ledger.retention]\nbodys = \"1d\"", "did you mean `bodies`?"),
+        ("[ledger.hold]\nrepository = \"o/r\"", "written as [[ledger.hold]]"),
+        ("[[ledger.hold]]\nrepository = \"o/r\"", "needs a reason"),
+        ("[[ledger.hold]]\nreason = \"x\"", "needs either repository or entries"),
+        ("[[ledger.hold]]\npull_request = 3\nreason = \"x\"", "needs the repository"),
+        ("[[ledger.hold]]\nrepositories = \"o/r\"\nreason = \"x\"", "no key `repositories`"),
+        ("[[ledger.hold]]\nentries = \"9-3\"\nreason = \"x\"", "FIRST-LAST"),
+        ("[[ledger.hold]]\nrepository = \"app\"\nreason = \"x\"", "owner/name"),
+    ];
+    for (text, expected) in bad {
+        let error = load(&format!("{MINIMAL}\n{text}"), &[]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
 fn the_environment_wins() {
     let c = load(
         MINIMAL,

@@ -87,39 +87,67 @@ impl Gate {
     /// Pushes to a branch as our own deliveries tell them, oldest first: every one that led to its head,
     /// or to where another of them began. A branch moved to and fro was at one commit more than once, and
     /// a push and a `synchronize` tell of the same move: [`crate::facts::pushes::chain`] sorts that out.
+    ///
+    /// Where what told of a push was erased, somebody unknown pushed: GitHub's activity, or a `synchronize`,
+    /// may name the owner of a deploy key, so they do not stand in for it.
     pub(super) fn pushes_to(&self, repository: u64, branch: &str, head: &Sha) -> Vec<KnownPush> {
         let mut found: Vec<(u64, KnownPush)> = Vec::new();
         let mut seen = HashSet::from([head.clone()]);
         let mut todo = VecDeque::from([head.clone()]);
         while let Some(sha) = todo.pop_front().filter(|_| found.len() < MOST_PUSHES) {
-            for (seq, push) in self.pushes_that_made(repository, branch, &sha) {
-                todo.extend(push.before.clone().filter(|before| seen.insert(before.clone())));
-                found.push((seq, push));
+            let erased = self.erased_pushes(&sha);
+            let push_erased = erased.iter().any(|(_, from_push)| *from_push);
+            let told = self.pushes_that_made(repository, branch, &sha);
+            let push_told = told.iter().any(|t| t.from_push);
+            for Told { seq, mut known, from_push } in told {
+                if push_erased && !from_push {
+                    known.user = None;
+                }
+                todo.extend(known.before.clone().filter(|before| seen.insert(before.clone())));
+                found.push((seq, known));
+            }
+            for (seq, _) in erased.into_iter().filter(|(_, from_push)| *from_push || !push_told) {
+                let after = sha.clone();
+                found.push((seq, KnownPush { repository, before: None, after, user: None, forced: false }));
             }
         }
         found.sort_by_key(|(seq, _)| *seq);
         found.into_iter().map(|(_, push)| push).collect()
     }
 
-    fn pushes_that_made(&self, repository: u64, branch: &str, sha: &Sha) -> Vec<(u64, KnownPush)> {
-        let told = |seq| Some((seq, self.push_told_by(seq, repository, branch, sha)?));
-        self.0.ledger.with_head(sha).into_iter().filter_map(told).collect()
+    fn pushes_that_made(&self, repository: u64, branch: &str, sha: &Sha) -> Vec<Told> {
+        let seqs = self.0.ledger.with_head(sha);
+        seqs.into_iter().filter_map(|seq| self.push_told_by(seq, repository, branch, sha)).collect()
     }
 
-    fn push_told_by(&self, seq: u64, repository: u64, branch: &str, sha: &Sha) -> Option<KnownPush> {
+    /// Events that told who pushed this commit and have lost their payload; whether they are `push`. Branch,
+    /// and with a fork the repository, stood in the payload too, so any counts.
+    fn erased_pushes(&self, sha: &Sha) -> Vec<(u64, bool)> {
+        let erased = |seq: u64| {
+            let stored = self.0.ledger.entry(seq).ok()??;
+            let is_event = stored.entry.kind == Kind::Event;
+            let data: EventData = serde_json::from_value(stored.entry.data).ok().filter(|_| is_event)?;
+            let gone = matches!(self.0.ledger.has_body(seq, "payload"), Ok(false));
+            (tells_of_pushes(&data) && gone).then_some((seq, data.name == "push"))
+        };
+        self.0.ledger.with_head(sha).into_iter().filter_map(erased).collect()
+    }
+
+    fn push_told_by(&self, seq: u64, repository: u64, branch: &str, sha: &Sha) -> Option<Told> {
         let stored = self.0.ledger.entry(seq).ok()??;
         if stored.entry.kind != Kind::Event {
             return None;
         }
         let data: EventData = serde_json::from_value(stored.entry.data).ok()?;
-        let tells = data.name == "push"
-            || (data.name == "pull_request"
-                && matches!(data.action.as_deref(), Some("synchronize" | "opened")));
-        if !tells || data.flags.contains(&Flag::Replayed) {
+        if !tells_of_pushes(&data) || data.flags.contains(&Flag::Replayed) {
             return None;
         }
         let payload = self.payload_of(seq).ok()?;
-        super::pushers::told(&data.name, &payload, repository, branch, sha)
+        super::pushers::told(&data.name, &payload, repository, branch, sha).map(|known| Told {
+            seq,
+            known,
+            from_push: data.name == "push",
+        })
     }
 
     /// What the ledger adds to the facts of every pull request that is judged.
@@ -141,7 +169,19 @@ impl Gate {
     }
 }
 
+fn tells_of_pushes(data: &EventData) -> bool {
+    data.name == "push"
+        || (data.name == "pull_request" && matches!(data.action.as_deref(), Some("synchronize" | "opened")))
+}
+
 /// Ids of the commits that a `push` lists (GitHub lists at most 2,048).
 fn pushed(payload: &Value) -> Option<Vec<Sha>> {
     payload["commits"].as_array()?.iter().map(|c| c["id"].as_str()?.parse().ok()).collect()
+}
+
+/// A push, and which event told of it.
+struct Told {
+    seq: u64,
+    known: KnownPush,
+    from_push: bool,
 }

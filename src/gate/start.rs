@@ -69,8 +69,8 @@ impl Running {
 #[derive(Default)]
 struct Told {
     pulls: Pulls,
-    /// Repository → newest event that names it.
-    newest_event: HashMap<u64, u64>,
+    /// Repository → events that name it, oldest first.
+    events: HashMap<u64, Vec<u64>>,
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
@@ -132,7 +132,7 @@ impl Gate {
             fatal: watch::channel(None).0,
         }));
         gate.0.metrics.alarm(told.alarm);
-        gate.learn_repositories(&told.newest_event);
+        gate.learn_repositories(&told.events);
         gate.learn_groups(&told.groups);
         gate.take_up_unjudged();
         gate.take_up_unreported();
@@ -141,6 +141,8 @@ impl Gate {
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
         tokio::spawn(async move { looking.look_at_open_pulls(cause, service).await });
+        tokio::spawn(gate.clone().keep_retention());
+        gate.start_compressing();
         Ok(Running { gate, worker })
     }
 
@@ -171,10 +173,15 @@ impl Gate {
         Ok(())
     }
 
-    fn learn_repositories(&self, newest: &HashMap<u64, u64>) {
-        for seq in newest.values() {
-            if let Some(event) = self.recorded_event(*seq) {
-                lock(&self.0.pulls).learn_repository(&event);
+    /// From the newest event of each whose payload is there.
+    fn learn_repositories(&self, events: &HashMap<u64, Vec<u64>>) {
+        for (repository, seqs) in events {
+            match seqs.iter().rev().find_map(|seq| self.recorded_event(*seq)) {
+                Some(event) => lock(&self.0.pulls).learn_repository(&event),
+                None => tracing::warn!(
+                    repository,
+                    "every payload of this repository was erased: it is known again with its next event"
+                ),
             }
         }
     }
@@ -371,7 +378,7 @@ impl Told {
         }
         let Some(repository) = subject.repository else { return };
         if subject.installation.is_some() {
-            self.newest_event.insert(repository, stored.entry.seq);
+            self.events.entry(repository).or_default().push(stored.entry.seq);
         }
         if let (SubjectKind::MergeGroup, Some(head)) = (subject.kind, &subject.head) {
             return self.group(stored, (repository, head.clone()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     entry::Kind,
+    erasure::SeqSet,
     summary::{Short, Summary, head_hash, key_hash, target_hash},
 };
 use crate::{
@@ -19,6 +20,9 @@ type Pull = (u64, u64);
 pub struct Index {
     keys: BTreeMap<Short, u64>,
     fingerprints: BTreeSet<(Short, u64)>,
+    /// Events that have none: our own, and deliveries whose payload was erased.
+    unprinted: SeqSet,
+    erasures: Vec<u64>,
     heads: BTreeSet<(Short, u64)>,
     pulls: BTreeSet<(Pull, u64)>,
     /// Event → verdict.
@@ -54,7 +58,11 @@ impl Index {
         match s.kind {
             Kind::Event => {
                 self.unjudged.insert(seq);
+                if s.fingerprint.is_none() {
+                    self.unprinted.insert(seq);
+                }
             }
+            Kind::Erasure => self.erasures.push(seq),
             Kind::Verdict => self.apply_verdict(seq, s, pull),
             Kind::Report => self.apply_report(seq, s),
             _ => {}
@@ -100,6 +108,32 @@ impl Index {
     #[must_use]
     pub fn has_body(&self, fingerprint: Short, seq: u64) -> bool {
         self.fingerprints.contains(&(fingerprint, seq))
+    }
+
+    /// Was the body of delivery `seq` erased?
+    #[must_use]
+    pub fn is_erased(&self, seq: u64) -> bool {
+        self.unprinted.contains(seq)
+    }
+
+    /// Those of `events` that have a fingerprint.
+    #[must_use]
+    pub fn fingerprinted(&self, events: &[u64]) -> Vec<u64> {
+        events.iter().copied().filter(|seq| !self.unprinted.contains(*seq)).collect()
+    }
+
+    /// Their bodies were erased.
+    pub fn forget_fingerprints(&mut self, of: &[(u64, Short)]) {
+        for (seq, fingerprint) in of {
+            self.fingerprints.remove(&(*fingerprint, *seq));
+            self.unprinted.insert(*seq);
+        }
+    }
+
+    /// The entries of kind `erasure`, oldest first.
+    #[must_use]
+    pub fn erasures(&self) -> &[u64] {
+        &self.erasures
     }
 
     /// Is this the body of any delivery?

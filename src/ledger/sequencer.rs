@@ -327,8 +327,9 @@ impl Sequencer {
         }
     }
 
-    /// The same GUID with the same body is a redelivery. With another body it gets a key of its own
-    /// and a flag. A body that another delivery brought before is flagged as replayed.
+    /// The same GUID with the same body is a redelivery; so it counts where the first body was erased and
+    /// nobody can tell any more: GitHub uses a GUID once, and what was erased must not come back. With
+    /// another body it gets a key of its own and a flag. A body that another delivery brought before is flagged as replayed.
     fn settle_delivery(&self, batch: &Batch, guid: &str, fingerprint: Short) -> Settled {
         let mut flags = vec![];
         let mut key = format!("delivery:{guid}");
@@ -336,6 +337,7 @@ impl Sequencer {
             match self.with_key(batch, &key) {
                 None => break,
                 Some(first) if self.has_body(batch, fingerprint, first) => return Settled::Exists(first),
+                Some(first) if read(&self.shared.index).is_erased(first) => return Settled::Exists(first),
                 Some(_) => key = format!("delivery:{guid}#{nth}"),
             }
             flags = vec![Flag::OtherBody];

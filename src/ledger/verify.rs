@@ -1,8 +1,8 @@
 //! Checks a journal with nothing but its files: while the service runs, or on a copy.
 //!
 //! Proved: every frame is whole; entries count from 0 and each names the hash of the one before;
-//! times never go back; every body that is there is the one its entry commits to; the root. Not
-//! proved, without something outside that remembers an earlier root: that nobody wrote the whole
+//! times never go back; every body that is there is the one its entry commits to, and every one that is
+//! not is named by an erasure; the root. Not proved, without something outside that remembers an earlier root: that nobody wrote the whole
 //! ledger anew, or cut off its end.
 
 use std::path::Path;
@@ -10,12 +10,13 @@ use std::path::Path;
 use super::{
     body::commitment,
     entry::{Entry, Hash, Kind, Link, not_canonical},
+    erasure::{Bodies, Erasure, LIST},
     merkle::CompactRange,
 };
 use crate::{
     store::journal::{
         JournalError,
-        frame::{BodyRecord, Codec, FrameEntry},
+        frame::{BodyRecord, FrameEntry},
         mark::{self, Mark},
         reader::{Group, Groups},
         recover::Torn,
@@ -34,15 +35,29 @@ pub struct Verified {
     pub times: Option<(Time, Time)>,
     /// Bodies that are what their entries commit to.
     pub bodies: u64,
-    /// Entries of which at least one body was erased, and how many bodies.
-    pub redacted: Vec<u64>,
+    /// Bodies that were erased.
     pub redacted_bodies: u64,
+    /// What each erasure explains, oldest first.
+    pub redactions: Vec<Redaction>,
     /// What is not as gatelog writes it, though nothing is wrong with the chain.
     pub lints: Vec<(u64, String)>,
     /// The last segment is sealed: the service was stopped cleanly.
     pub sealed: bool,
     /// Bytes after the last whole frame.
     pub torn: Option<Torn>,
+}
+
+/// Bodies that are gone, and the erasure that says why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Redaction {
+    pub erasure: u64,
+    pub reason: String,
+    /// Bodies that are gone.
+    pub bodies: u64,
+    /// Entries they are of.
+    pub entries: Vec<u64>,
+    /// Bodies that it names and that are still there: it is not complete yet.
+    pub left: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +85,54 @@ impl From<JournalError> for VerifyError {
 /// # Errors
 /// The first thing that is wrong, or that it cannot be read.
 pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
+    for _ in 0..2 {
+        match verify_once(journal) {
+            // An erasure at work: it was recorded after the segments were listed, and what it names was
+            // gone before it was read. In a ledger that stands still this only costs time.
+            Err(Once::Unexplained { .. }) => {}
+            done => return done.map_err(Once::into_error),
+        }
+    }
+    verify_once(journal).map_err(Once::into_error)
+}
+
+/// Why one reading failed.
+enum Once {
+    Unexplained { at: u64, what: String },
+    Other(VerifyError),
+}
+
+impl Once {
+    fn into_error(self) -> VerifyError {
+        match self {
+            Self::Unexplained { at, what } => VerifyError::Failed { at, what },
+            Self::Other(e) => e,
+        }
+    }
+}
+
+impl<E: Into<VerifyError>> From<E> for Once {
+    fn from(e: E) -> Self {
+        Self::Other(e.into())
+    }
+}
+
+fn verify_once(journal: &Path) -> Result<Verified, Once> {
     let marks = marks(journal)?;
     let Some(mut groups) = Groups::open(journal)? else {
         check_marks_reached(&marks, 0)?;
-        return Err(VerifyError::CannotRead(format!("there are no segments in {}", journal.display())));
+        let what = format!("there are no segments in {}", journal.display());
+        return Err(VerifyError::CannotRead(what).into());
     };
     let found = Verified { ledger_id: groups.ledger_id, ..Verified::default() };
-    let mut check = Check { found, tree: CompactRange::default(), marks };
+    let mut check = Check {
+        found,
+        tree: CompactRange::default(),
+        marks,
+        absent: Bodies::default(),
+        there: Bodies::default(),
+        erasures: vec![],
+    };
     while let Some(group) = groups.next_group()? {
         check.group(&group)?;
     }
@@ -85,9 +141,10 @@ pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
         && groups.tail.is_some()
     {
         let what = format!("{who} sealed the segment that ends before it, but the seal is not there");
-        return failed(check.tree.size(), what);
+        return Err(VerifyError::Failed { at: check.tree.size(), what }.into());
     }
     let torn = groups.tail.filter(|t| t.garbage > 0);
+    check.found.redactions = check.redactions()?;
     Ok(Verified {
         entries: check.tree.size(),
         root: check.tree.root(),
@@ -120,6 +177,9 @@ struct Check {
     found: Verified,
     tree: CompactRange,
     marks: Marks,
+    absent: Bodies,
+    there: Bodies,
+    erasures: Vec<Erasure>,
 }
 
 impl Check {
@@ -164,7 +224,6 @@ impl Check {
 
     fn bodies(&mut self, entry: &FrameEntry, link: &Link) -> Result<(), VerifyError> {
         let mut left = link.bodies.clone();
-        let mut redacted = false;
         for body in &entry.bodies {
             let Some(promised) = left.remove(&body.name) else {
                 return failed(
@@ -172,31 +231,71 @@ impl Check {
                     format!("body {} is there, but the entry does not name it", shown(body)),
                 );
             };
-            match body.codec {
-                Codec::Absent => {
-                    redacted = true;
-                    self.found.redacted_bodies += 1;
-                }
-                Codec::Raw if commitment(&body.salt, &body.stored) != promised.commit => {
-                    return failed(
-                        link.seq,
-                        format!("body {} is not what the entry commits to", shown(body)),
-                    );
-                }
-                Codec::Raw => self.found.bodies += 1,
-                Codec::Zstd => {
-                    let what = format!("entry {} has a body that a newer gatelog compressed", link.seq);
-                    return Err(VerifyError::CannotRead(what));
-                }
+            let bytes =
+                body.bytes().or_else(|why| failed(link.seq, format!("body {}: {why}", shown(body))))?;
+            let Some(bytes) = bytes else {
+                self.found.redacted_bodies += 1;
+                self.absent.insert(link.seq, &body.name);
+                continue;
+            };
+            if commitment(&body.salt, &bytes) != promised.commit {
+                return failed(link.seq, format!("body {} is not what the entry commits to", shown(body)));
             }
-        }
-        if redacted {
-            self.found.redacted.push(link.seq);
+            self.found.bodies += 1;
+            self.there.insert(link.seq, &body.name);
+            if body.name == LIST {
+                self.erasure(entry, &bytes, link.seq)?;
+            }
         }
         match left.keys().next() {
             None => Ok(()),
             Some(name) => failed(link.seq, format!("body {} is missing", name.escape_debug())),
         }
+    }
+
+    fn erasure(&mut self, entry: &FrameEntry, list: &[u8], seq: u64) -> Result<(), VerifyError> {
+        let Ok(entry) = Entry::parse(&entry.raw) else { return Ok(()) };
+        if entry.kind == Kind::Erasure {
+            let erasure = Erasure::read(&entry, list);
+            self.erasures
+                .push(erasure.map_or_else(|| failed(seq, "its list of erased bodies cannot be read"), Ok)?);
+        }
+        Ok(())
+    }
+
+    /// Every body that is absent must be named by an erasure that was recorded after it.
+    fn redactions(&self) -> Result<Vec<Redaction>, Once> {
+        let mut all: Vec<Redaction> = self.erasures.iter().map(Redaction::of).collect();
+        let mut unexplained: Option<(u64, &str)> = None;
+        for (name, seqs) in self.absent.each() {
+            for seq in seqs.iter() {
+                match self.erasures.iter().position(|e| e.bodies.contains(seq, name)) {
+                    Some(i) => all[i].took(seq),
+                    None if unexplained.is_none_or(|(first, _)| seq < first) => {
+                        unexplained = Some((seq, name))
+                    }
+                    None => {}
+                }
+            }
+        }
+        if let Some((seq, name)) = unexplained {
+            let name = name.escape_debug();
+            let what = format!("body {name} was removed, and no erasure explains it");
+            return Err(Once::Unexplained { at: seq, what });
+        }
+        for (redaction, erasure) in all.iter_mut().zip(&self.erasures) {
+            redaction.entries.sort_unstable();
+            redaction.entries.dedup();
+            redaction.left = self.left_of(erasure);
+        }
+        Ok(all)
+    }
+
+    fn left_of(&self, erasure: &Erasure) -> u64 {
+        let left = |(name, seqs): (&str, &super::erasure::SeqSet)| {
+            seqs.iter().filter(|seq| self.there.contains(*seq, name)).count() as u64
+        };
+        erasure.bodies.each().map(left).sum()
     }
 
     /// Where a mark knows the ledger's state at this size, it must be this one.
@@ -208,6 +307,17 @@ impl Check {
             }
         }
         Ok(())
+    }
+}
+
+impl Redaction {
+    fn of(erasure: &Erasure) -> Self {
+        Self { erasure: erasure.seq, reason: erasure.reason.clone(), ..Self::default() }
+    }
+
+    fn took(&mut self, seq: u64) {
+        self.bodies += 1;
+        self.entries.push(seq);
     }
 }
 

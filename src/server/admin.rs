@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `GET /status` | size, root, last checkpoint, process, version, bundle |
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
-//! | `GET /entries/{seq}/bodies/{name}` | the body; 404 if it was erased |
+//! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
+//! | `POST /erase` | erases bodies: see [`erase`] |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
 //! | `GET /proofs/{seq}` | a tlog-proof of the entry under the newest checkpoint; 404 if none covers it yet |
 //! | `POST /keys/rotate` | a new key for the log beside the old one: its vkey |
@@ -33,6 +34,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
 use crate::ledger::{note::Verifier, publish::PublishError};
+
+pub mod erase;
 
 /// Name of the socket in the ledger's folder.
 pub const NAME: &str = "admin.sock";
@@ -91,6 +94,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/proofs/{seq}", routing::get(proof))
         .route("/keys/rotate", routing::post(rotate))
         .route("/keys/finish", routing::post(finish_rotation))
+        .route("/erase", routing::post(erase::erase))
         .with_state(app)
 }
 
@@ -106,6 +110,7 @@ async fn status(State(app): State<App>) -> Response {
         StatusCode::OK,
         &json!({
             "size": head.size,
+            "applied": app.gate.ledger().applied(),
             "root": head.root,
             "generation": head.generation,
             "checkpoint": checkpoint,
@@ -157,7 +162,18 @@ async fn entries(State(app): State<App>, RawQuery(query): RawQuery) -> Response 
 async fn body(State(app): State<App>, UrlPath((seq, name)): UrlPath<(u64, String)>) -> Response {
     match app.gate.ledger().body(seq, &name) {
         Ok(Some(body)) => ([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, "no such body, or it was erased"),
+        Ok(None) => no_body(&app, seq, &name),
+        Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+fn no_body(app: &App, seq: u64, name: &str) -> Response {
+    match app.gate.ledger().erasure_of(seq, name) {
+        Ok(Some(e)) => {
+            let text = format!("redacted at entry {seq} (erasure {}: {})", e.seq, e.reason);
+            problem(StatusCode::GONE, &text)
+        }
+        Ok(None) => problem(StatusCode::NOT_FOUND, "no such body"),
         Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
     }
 }
@@ -225,6 +241,19 @@ pub enum CallError {
 /// # Errors
 /// [`CallError`]. An answer that says no is no error here: see its status.
 pub async fn call(ledger: &Path, method: Method, path: &str) -> Result<(StatusCode, Bytes), CallError> {
+    call_with(ledger, method, path, Bytes::new()).await
+}
+
+/// As [`call`], with a body.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_with(
+    ledger: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), CallError> {
     let other = |e: &dyn std::fmt::Display| CallError::Io(e.to_string());
     let stream = UnixStream::connect(ledger.join(NAME)).await.map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CallError::NotRunning,
@@ -236,7 +265,7 @@ pub async fn call(ledger: &Path, method: Method, path: &str) -> Result<(StatusCo
         .method(method)
         .uri(path)
         .header(header::HOST, "localhost")
-        .body(Body::empty())
+        .body(Body::from(body))
         .map_err(|e| other(&e))?;
     let exchange = async {
         let response = sender.send_request(request).await?;

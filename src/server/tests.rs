@@ -243,6 +243,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         check_name: "gatelog".into(),
         publish: false,
         judging: crate::config::Judging::InProcess,
+        config_file: None,
     };
     let running =
         Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();

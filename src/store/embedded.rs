@@ -3,41 +3,44 @@
 //! ```text
 //! DIR/journal/   segments, and the mark of the last clean stop
 //! DIR/sled/      the view; may be deleted while nothing runs
+//! DIR/erased     up to which erasure all that was to go is gone; may be deleted
 //! DIR/lock       held by the process that writes; its process id
 //! DIR/secret     makes fingerprints of bodies; 0600
 //! ```
 
 use std::{
-    collections::HashMap,
-    fs::{self, File},
+    fs,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
-    ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
+    EraseError, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
     files::{self, Lock, Locked},
     journal::{
         JournalError, Place, Sizes,
-        frame::{self, BodyRecord, Codec, FrameEntry},
+        frame::{BodyRecord, FrameEntry},
         mark::{self, Mark},
-        reader::{Group, Groups, read_up_to},
+        reader::{Group, Groups},
         recover::{Recovered, Torn, recover},
-        segment_path, segments,
+        segments,
+        shelf::Shelf,
         writer::{self, Writer},
     },
     sled::{Value, View},
-    wire::Take,
 };
 use crate::ledger::{
     body::Salt,
     edge::Edge,
     entry::{Entry, Hash, Link},
-    summary::{Secret, Summary},
+    erasure::Bodies,
+    summary::{Secret, Short, Summary},
     tile,
 };
+
+mod tidy;
 
 pub struct Embedded {
     dir: PathBuf,
@@ -47,7 +50,7 @@ pub struct Embedded {
     ledger_id: [u8; 16],
     view: View,
     secret: Secret,
-    segments: Mutex<HashMap<u64, Arc<File>>>,
+    shelf: Shelf,
     stats: Mutex<StoreStats>,
     _lock: Lock,
 }
@@ -132,7 +135,7 @@ impl Embedded {
             ledger_id,
             view,
             secret,
-            segments: Mutex::default(),
+            shelf: Shelf::new(journal),
             stats: Mutex::default(),
             _lock: lock,
         };
@@ -230,42 +233,9 @@ impl Embedded {
         if !entry.key.starts_with("delivery:") {
             return None;
         }
-        let payload = stored.bodies.iter().find(|b| b.name == "payload" && b.codec == Codec::Raw)?;
-        Some(self.secret.fingerprint(&payload.stored))
-    }
-
-    fn segment(&self, first: u64) -> io::Result<Arc<File>> {
-        let mut open = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = open.get(&first) {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(File::open(segment_path(&self.journal(), first))?);
-        // Most reads are of recent segments; a handful of files is plenty.
-        if open.len() >= 64 {
-            open.clear();
-        }
-        open.insert(first, file.clone());
-        Ok(file)
-    }
-
-    fn read_body(&self, seq: u64, place: Place) -> io::Result<Option<SaltedBody>> {
-        let broken = || io::Error::new(io::ErrorKind::InvalidData, format!("the body record of entry {seq}"));
-        let file = self.segment(place.segment)?;
-        let mut start = [0; frame::BODY_START];
-        let n = read_up_to(&file, &mut start, place.offset)?;
-        let mut take = Take(&start[..n]);
-        let (record, length) = frame::decode_body_start(&mut take).ok_or_else(broken)?;
-        let offset = place.offset + (n - take.0.len()) as u64;
-        if file.metadata()?.len() < offset + length as u64 {
-            return Err(broken());
-        }
-        let mut bytes = vec![0; length];
-        read_up_to(&file, &mut bytes, offset)?;
-        match record.codec {
-            Codec::Raw => Ok(Some(SaltedBody { name: record.name, salt: record.salt, bytes: bytes.into() })),
-            Codec::Absent => Ok(None),
-            Codec::Zstd => Err(io::Error::other("the body was compressed by a newer gatelog")),
-        }
+        // Erased: no fingerprint. Damaged: found when it is read or verified.
+        let payload = stored.bodies.iter().find(|b| b.name == "payload")?.bytes().ok()??;
+        Some(self.secret.fingerprint(&payload))
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -308,14 +278,31 @@ impl Store for Embedded {
         let Some(value) = self.view.get(seq)? else { return Ok(None) };
         let Some((_, place)) = value.places.iter().find(|(n, _)| n == name) else { return Ok(None) };
         let damaged = |what: String| ReadError::Damaged { seq, what };
-        let body = self.read_body(seq, *place).map_err(|e| match e.kind() {
+        let record = self.shelf.body(seq, name, *place).map_err(|e| match e.kind() {
             io::ErrorKind::InvalidData => damaged(e.to_string()),
             _ => ReadError::Io(format!("reading the body of entry {seq}: {e}")),
         })?;
-        match body {
-            Some(body) if body.name != name => Err(damaged(format!("another body lies in place of {name}"))),
-            body => Ok(body),
+        if record.name != name {
+            return Err(damaged(format!("another body lies in place of {name}")));
         }
+        let bytes = record.bytes().map_err(|why| damaged(format!("body {name}: {why}")))?;
+        Ok(bytes.map(|bytes| SaltedBody { name: record.name, salt: record.salt, bytes }))
+    }
+
+    fn erase(&self, bodies: &Bodies, through: u64) -> Result<Vec<(u64, Short)>, EraseError> {
+        self.erase_bodies(bodies, through)
+    }
+
+    fn erased_through(&self) -> Result<Option<u64>, ReadError> {
+        mark::erased(&self.dir).map_err(tidy::read_error)
+    }
+
+    fn forget_fingerprints(&self, of: &[u64]) -> Result<Vec<(u64, Short)>, ReadError> {
+        self.drop_fingerprints(of)
+    }
+
+    fn compress(&self, pause: &mut dyn FnMut() -> bool) -> Result<u64, ReadError> {
+        self.compress_sealed(pause)
     }
 
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError> {
@@ -350,6 +337,10 @@ impl Store for Embedded {
 
     fn stats(&self) -> StoreStats {
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn applied(&self) -> u64 {
+        self.view.waiting().unwrap_or(self.tip().size)
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! journal/00000000000000000000.seg        named by its first entry, 20 digits
-//!   header  80  "GATELOG1" · version 4 · flags 4 · ledger id 16 · first seq 8 · prev leaf 32 · 0 4 · crc 4
+//!   header  80  "GATELOG1" · version 4 · flags 4 (1: bodies compressed) · ledger id 16 · first seq 8
+//!               · prev leaf 32 · number of the rewrite 4 (0: none) · crc 4
 //!   frame       one whole group, so groups are atomic:
 //!     header 32  "gFRM" · flags 4 · first seq 8 · count 4 · length of payload 8 · crc 4
 //!     payload    per entry: length 4 · entry · bodies 1 · per body:
@@ -18,15 +19,19 @@
 //! ```
 //!
 //! Every segment but the last is sealed, and the last after a clean stop: then no byte is uncovered.
+//! A sealed segment may be replaced whole by [`rewrite`]: the same entries, with bodies compressed or gone.
 //! The end of an unsealed segment is found by its frames: see [`recover`] for what a bad end means.
 
 use std::path::{Path, PathBuf};
 
+pub mod census;
 pub mod fill;
 pub mod frame;
 pub mod mark;
 pub mod reader;
 pub mod recover;
+pub mod rewrite;
+pub mod shelf;
 pub mod writer;
 
 /// A segment is sealed before it outgrows this; one group may be larger. Small enough to be read

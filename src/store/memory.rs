@@ -5,8 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip};
-use crate::ledger::{entry::Hash, summary::Summary, tile};
+use super::{EraseError, Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip};
+use crate::ledger::{
+    entry::Hash,
+    erasure::Bodies,
+    summary::{Short, Summary},
+    tile,
+};
 
 /// What an append does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,7 @@ struct Content {
     records: Vec<Record>,
     faults: VecDeque<Fault>,
     stats: StoreStats,
+    erased_through: Option<u64>,
 }
 
 impl Disk {
@@ -119,6 +125,36 @@ impl Store for Memory {
         Ok(())
     }
 
+    fn erase(&self, bodies: &Bodies, through: u64) -> Result<Vec<(u64, Short)>, EraseError> {
+        let mut content = self.disk.content();
+        for (seq, record) in (0..).zip(&mut content.records) {
+            record.bodies.retain(|b| !bodies.contains(seq, &b.name));
+        }
+        content.erased_through = Some(through);
+        drop(content);
+        let of: Vec<u64> = bodies.entries_with("payload").collect();
+        Ok(self.forget_fingerprints(&of)?)
+    }
+
+    fn erased_through(&self) -> Result<Option<u64>, ReadError> {
+        Ok(self.disk.content().erased_through)
+    }
+
+    fn forget_fingerprints(&self, of: &[u64]) -> Result<Vec<(u64, Short)>, ReadError> {
+        let mut content = self.disk.content();
+        let mut forgotten = vec![];
+        for &seq in of {
+            let record = usize::try_from(seq).ok().and_then(|i| content.records.get_mut(i));
+            let fingerprint = record.and_then(|r| r.summary.fingerprint.take());
+            forgotten.extend(fingerprint.map(|f| (seq, f)));
+        }
+        Ok(forgotten)
+    }
+
+    fn compress(&self, _: &mut dyn FnMut() -> bool) -> Result<u64, ReadError> {
+        Ok(0)
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         *self.ended() = Some("the store is closed".into());
         Ok(())
@@ -126,5 +162,9 @@ impl Store for Memory {
 
     fn stats(&self) -> StoreStats {
         self.disk.content().stats
+    }
+
+    fn applied(&self) -> u64 {
+        self.tip().size
     }
 }

@@ -171,6 +171,14 @@ impl View {
         }
     }
 
+    /// Replaces the value of an entry that was taken before, in the order of what is taken.
+    ///
+    /// # Errors
+    /// Applying failed, now or before.
+    pub fn amend(&self, seq: u64, value: &Value) -> Result<(), String> {
+        self.take(vec![(seq, value.encode())])
+    }
+
     /// # Errors
     /// It cannot be read, or is damaged.
     pub fn get(&self, seq: u64) -> Result<Option<Value>, ReadError> {
@@ -202,6 +210,12 @@ impl View {
             }
             Ok(())
         })?
+    }
+
+    /// The first entry that was taken and is not applied yet.
+    #[must_use]
+    pub fn waiting(&self) -> Option<u64> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner).keys().next().copied()
     }
 
     /// Waits until everything taken is applied, or applying has failed.
@@ -276,8 +290,11 @@ impl Applier {
         guarded(|| self.db.apply_batch(batch).map_err(|e| e.to_string()))??;
         files::fail_at("sled.apply.after").map_err(|e| e.to_string())?;
         let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
-        for (seq, _) in group {
-            recent.remove(seq);
+        for (seq, value) in group {
+            // Unless it was amended since: that is applied with a later group.
+            if recent.get(seq) == Some(value) {
+                recent.remove(seq);
+            }
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use gatelog::{
         verify::verify,
     },
     store::{
+        backup::{self, BackupError},
         embedded::OpenError,
-        journal::{Sizes, mark},
+        journal::{Sizes, mark, reader::Groups},
     },
     time::Time,
     verdict::Decision,
@@ -28,6 +29,10 @@ pub struct Promise {
     pub number: Option<u64>,
     /// It is no entry, but a published checkpoint.
     pub published: Option<Published>,
+    /// Its body is gone, for good; `leaf` says nothing then.
+    pub erased: bool,
+    /// A backup of `seq` entries came to its end; nothing else counts then.
+    pub backed_up: bool,
 }
 
 /// What everybody may have seen.
@@ -56,6 +61,11 @@ pub const ORIGIN: &str = "gate.example.com/log/1";
 /// In the ledger's folder here, so that it goes through the same cuts.
 pub fn key_file(dir: &Path) -> std::path::PathBuf {
     dir.join("log.key")
+}
+
+/// Whether a task that erases erases the body of this append. Only what has its verdict can be erased.
+pub fn is_erased(number: u64) -> bool {
+    number % 3 == 1 && number % 4 < 3
 }
 
 /// The append of this number: an event, mostly with its verdict.
@@ -117,8 +127,24 @@ pub fn promises(text: &str) -> Vec<Promise> {
         }
         let Some((number, entries)) = acknowledged(line) else { continue };
         for (i, (seq, leaf)) in entries.into_iter().enumerate() {
-            all.push(Promise { seq, leaf, number: number.filter(|_| i == 0), published: None });
+            all.push(Promise {
+                seq,
+                leaf,
+                number: number.filter(|_| i == 0),
+                erased: false,
+                backed_up: false,
+                published: None,
+            });
         }
+    }
+    for words in text.lines().filter_map(|l| l.strip_prefix("ERASED ")) {
+        let (number, seq) = words.split_once(' ').unwrap();
+        let (number, seq) = (number.parse().ok(), seq.trim().parse().unwrap());
+        all.push(Promise { seq, leaf: Hash::default(), number, erased: true, backed_up: false });
+    }
+    for size in text.lines().filter_map(|l| l.strip_prefix("BACKUP ")) {
+        let seq = size.trim().parse().unwrap();
+        all.push(Promise { seq, leaf: Hash::default(), number: None, erased: false, backed_up: true });
     }
     all
 }
@@ -128,8 +154,13 @@ pub fn promises(text: &str) -> Vec<Promise> {
 /// `seed` varies what is not always done: it is slow, or hides what another way shows.
 pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    gone_from_the_files(dir, promised)?;
     runtime.block_on(async {
         let ledger = open(dir, sizes, promised)?;
+        let backed_up = promised.iter().filter(|p| p.backed_up).map(|p| p.seq).max();
+        backup_is_a_beginning(dir, &ledger, backed_up)?;
+        let promised: Vec<Promise> = promised.iter().filter(|p| !p.backed_up).cloned().collect();
+        let promised = &promised[..];
         // An acknowledged delivery that comes again is a duplicate, also of what nobody else looked at.
         if let Some((promise, number)) = promised.iter().rev().find_map(|p| Some((p, p.number?))) {
             let again = append(&ledger, drafts(number, LARGEST)).await?;
@@ -143,7 +174,14 @@ pub fn check(dir: &Path, sizes: Sizes, promised: &[Promise], seed: u64) -> Resul
             return Err(format!("the first new entry is {new:?}, expected {size}"));
         }
         let mut promised = promised.to_vec();
-        promised.push(Promise { seq: size, leaf: new[0].leaf, number: None, published: None });
+        promised.push(Promise {
+            seq: size,
+            leaf: new[0].leaf,
+            number: None,
+            erased: false,
+            backed_up: false,
+            published: None,
+        });
         publish_again(dir, &ledger, &promised).await?;
         if seed.is_multiple_of(2) {
             ledger.close().await.map_err(|e| format!("closing: {e}"))?;
@@ -177,6 +215,9 @@ fn open(dir: &Path, sizes: Sizes, promised: &[Promise]) -> Result<Ledger, String
     let verified = verify(&dir.join("journal")).map_err(|e| format!("it does not verify: {e}"))?;
     if (verified.entries, verified.root) != (head.size, head.root) {
         return Err(format!("{} entries verify, the ledger has {}", verified.entries, head.size));
+    }
+    if let Some(left) = verified.redactions.iter().find(|r| r.left > 0) {
+        return Err(format!("erasure {} is not complete after a start: {left:?}", left.erasure));
     }
     Ok(ledger)
 }
@@ -224,14 +265,68 @@ fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
             other => Err(format!("{published:?} was published, now there is {other:?}")),
         };
     }
+    if promise.backed_up {
+        return Ok(());
+    }
     let stored = ledger.entry(promise.seq).map_err(|e| e.to_string())?.ok_or("it is lost")?;
-    if promise.leaf != stored.leaf {
+    if promise.leaf != stored.leaf && !promise.erased {
         return Err("another one is in its place".into());
     }
     let Some(number) = promise.number else { return Ok(()) };
-    let body = ledger.body(promise.seq, "payload").map_err(|e| e.to_string())?.ok_or("its body is lost")?;
-    if body != self::body(number, LARGEST) {
-        return Err("its body is another one".into());
+    let body = ledger.body(promise.seq, "payload").map_err(|e| e.to_string())?;
+    match body {
+        Some(_) if promise.erased => Err("its body was erased and is here again".into()),
+        Some(body) if body != self::body(number, LARGEST) => Err("its body is another one".into()),
+        Some(_) => Ok(()),
+        // Said by the ledger itself: an erasure that was not acknowledged any more.
+        None if ledger.erasure_of(promise.seq, "payload").map_err(|e| e.to_string())?.is_some() => Ok(()),
+        None => Err("its body is lost".into()),
+    }
+}
+
+/// What was said to be erased is in no file, before anything is opened and completed.
+fn gone_from_the_files(dir: &Path, promised: &[Promise]) -> Result<(), String> {
+    let gone: Vec<u64> = promised.iter().filter(|p| p.erased).filter_map(|p| p.number).collect();
+    let Ok(files) = fs::read_dir(dir.join("journal")) else { return Ok(()) };
+    for file in files.map(|f| f.unwrap().path()).filter(|f| f.extension().is_some_and(|e| e == "seg")) {
+        let bytes = fs::read(&file).unwrap();
+        for number in &gone {
+            // The first words of the body name its number.
+            let start = format!("{{\"number\":{number},");
+            if bytes.windows(start.len()).any(|w| w == start.as_bytes()) {
+                return Err(format!("the body of append {number} was erased and is in {}", file.display()));
+            }
+        }
     }
     Ok(())
+}
+
+/// A backup that was being made, if there is one, restores to a beginning of the ledger.
+fn backup_is_a_beginning(dir: &Path, ledger: &Ledger, promised: Option<u64>) -> Result<(), String> {
+    let from = dir.with_file_name(super::BACKUP);
+    if backup::manifest(&from).map_err(|e| e.to_string())?.is_none() {
+        return promised.map_or(Ok(()), |size| Err(format!("the backup of {size} entries is not there")));
+    }
+    let into = dir.with_file_name("restored");
+    let verified = backup::restore(&from, &into, |journal| {
+        verify(journal).map_err(|e| BackupError::Refused(format!("it does not verify: {e}")))
+    });
+    let found = verified.map_err(|e| format!("the backup: {e}"))?;
+    if promised.is_some_and(|size| found.entries < size) {
+        return Err(format!("the backup holds {} entries, {promised:?} were promised", found.entries));
+    }
+    let Some(last) = found.entries.checked_sub(1) else { return Ok(()) };
+    let Some(mut groups) = Groups::open_at(&into.join("journal"), last).map_err(|e| e.to_string())? else {
+        return Err("the restored ledger has no segments".into());
+    };
+    let mut leaf = Hash::default();
+    while let Some(group) = groups.next_group().map_err(|e| e.to_string())? {
+        leaf = group.leaves.last().copied().unwrap_or(leaf);
+    }
+    match ledger.entry(last).map_err(|e| e.to_string())? {
+        Some(entry) if entry.leaf == leaf => Ok(()),
+        other => {
+            Err(format!("the backup ends with entry {last}, the ledger has {:?}", other.map(|e| e.leaf)))
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! **To add a feature** (sealing, erasing, rotating a key, publishing a checkpoint): let the driver
 //! `child` in `tests/powercut.rs` do it (a field of [`Task`]), add a script to `SCRIPTS` there that uses
 //! it, and if it promises something that [`check::check`] does not look at yet (an erased body stays
-//! erased), acknowledge that promise and check it there. What the shim cannot model yet (`link`,
+//! erased), acknowledge that promise (as `ERASED` is) and check it there. What the shim cannot model yet (`link`,
 //! `fallocate`) ends the program with a message that says so.
 
 use std::{
@@ -55,6 +55,12 @@ pub struct Task {
     pub publish: bool,
     /// Change the key: begin after this many appends, finish after twice as many.
     pub rotate_after: Option<u64>,
+    /// Compress what is sealed, all the time.
+    pub compress: bool,
+    /// Erase the body of every event that [`check::is_erased`] names, once its append was acknowledged.
+    pub erase: bool,
+    /// Back up into the folder [`BACKUP`], all the time.
+    pub backup: bool,
 }
 
 impl Task {
@@ -65,6 +71,9 @@ impl Task {
 
 /// The ledger, below the folder that the shim looks at: so its own name can be lost too.
 pub const LEDGER: &str = "data";
+
+/// Beside it.
+pub const BACKUP: &str = "backup";
 
 /// Runs the processes of a script in a folder.
 pub struct Player {

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path};
 
 use serde_json::Value;
 
-use super::{CommandResult, Exit, Failure, Found, Item, Place, entries, pretty, safe};
+use super::{CommandResult, Exit, Failure, Found, Item, Place, entries, pretty, redaction, safe};
 use crate::{escape::terminal_block, ledger::entry::Kind};
 
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ pub fn run(args: &Args) -> CommandResult {
     if args.input {
         writeln!(out, "{}", pretty(&input(&journal, item)?))?;
     } else {
-        show(&item, &mut out)?;
+        show(&journal, &item, &mut out)?;
     }
     Ok(Exit::Ok)
 }
@@ -37,7 +37,7 @@ pub(super) fn find(journal: &Path, seq: u64) -> Result<Item, Failure> {
     }
 }
 
-fn show(item: &Item, out: &mut impl std::io::Write) -> Result<(), Failure> {
+fn show(journal: &Path, item: &Item, out: &mut impl std::io::Write) -> Result<(), Failure> {
     writeln!(out, "entry {}  leaf {}", item.seq, item.leaf)?;
     writeln!(out, "{}", as_text(&item.raw))?;
     for (name, promised) in &item.link.bodies {
@@ -47,7 +47,7 @@ fn show(item: &Item, out: &mut impl std::io::Write) -> Result<(), Failure> {
                 Some(json) => writeln!(out, "{}", pretty(&json))?,
                 None => writeln!(out, "{}", as_text(&bytes))?,
             },
-            Some(Found::Redacted) => writeln!(out, "(redacted)")?,
+            Some(Found::Redacted) => writeln!(out, "{}", redaction(journal, item.seq, name)?)?,
             None => {}
         }
     }
@@ -70,13 +70,13 @@ fn input(journal: &Path, item: Item) -> Result<Value, Failure> {
     let verdict = verdict_of(journal, item)?;
     let seq = verdict.seq;
     let incomplete = |what: String| Failure::new(Exit::Incomplete, what);
-    let facts = present(&verdict, "facts")?;
+    let facts = present(journal, &verdict, "facts")?;
     let event = verdict
         .entry
         .as_ref()
         .and_then(|e| e.key.strip_prefix("verdict:")?.parse().ok())
         .ok_or_else(|| incomplete(format!("verdict {seq} does not say which event it answers")))?;
-    let payload = present(&find(journal, event)?, "payload")?;
+    let payload = present(journal, &find(journal, event)?, "payload")?;
     splice(facts, payload).ok_or_else(|| incomplete(format!("the facts of verdict {seq} name no event")))
 }
 
@@ -85,11 +85,13 @@ fn splice(mut facts: Value, payload: Value) -> Option<Value> {
     Some(facts)
 }
 
-fn present(item: &Item, name: &str) -> Result<Value, Failure> {
+fn present(journal: &Path, item: &Item, name: &str) -> Result<Value, Failure> {
     let incomplete = |what: &str| Failure::new(Exit::Incomplete, format!("entry {}: {what}", item.seq));
     match item.body(name)? {
         None => Err(incomplete(&format!("it has no {name}: it was decided without an input"))),
-        Some(Found::Redacted) => Err(incomplete(&format!("its {name} was redacted"))),
+        Some(Found::Redacted) => {
+            Err(incomplete(&format!("its {name}: {}", redaction(journal, item.seq, name)?)))
+        }
         Some(Found::Bytes(_)) => {
             item.json(name)?.ok_or_else(|| incomplete(&format!("its {name} is no JSON")))
         }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::{CommandResult, Exit, Failure, Place, safe};
-use crate::ledger::verify::{Verified, VerifyError, verify};
+use crate::ledger::verify::{Redaction, Verified, VerifyError, verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -36,7 +36,10 @@ fn text(v: &Verified) -> String {
     }
     out += &format!("{} bodies are what their entries commit to\n", v.bodies);
     if v.redacted_bodies > 0 {
-        out += &format!("{} bodies are redacted, at {}\n", v.redacted_bodies, some_of(&v.redacted));
+        out += &format!("{} bodies are redacted, each named by an erasure\n", v.redacted_bodies);
+    }
+    for r in &v.redactions {
+        out += &redaction(r);
     }
     if let Some((seq, what)) = v.lints.first() {
         out += &format!(
@@ -53,6 +56,23 @@ fn text(v: &Verified) -> String {
     match v.entries.checked_sub(1) {
         Some(last) => out += &format!("VERIFIED  entries 0..{last}  root {}\n", v.root),
         None => out += &format!("VERIFIED  no entries  root {}\n", v.root),
+    }
+    out
+}
+
+fn redaction(r: &Redaction) -> String {
+    let (erasure, reason) = (r.erasure, safe(&r.reason));
+    let mut out = String::new();
+    if r.bodies > 0 {
+        let at = if r.entries.len() == 1 { "entry" } else { "entries" };
+        out += &format!("redacted at {at} {} (erasure {erasure}: {reason})\n", some_of(&r.entries));
+    }
+    if r.left > 0 {
+        out += &format!(
+            "note: erasure {erasure} is not complete: {} bodies that it names are still there; \
+             the next start erases them\n",
+            r.left
+        );
     }
     out
 }
@@ -77,8 +97,17 @@ mod tests {
             ledger_id: [0x11; 16],
             times: Some((time("2026-11-24T15:04:05Z"), time("2026-11-25T15:04:05Z"))),
             bodies: 56,
-            redacted: vec![7, 9],
-            redacted_bodies: 3,
+            redacted_bodies: 4,
+            redactions: vec![
+                Redaction {
+                    erasure: 20,
+                    reason: "GDPR, ticket 7".into(),
+                    bodies: 3,
+                    entries: vec![7, 9],
+                    left: 0,
+                },
+                Redaction { erasure: 21, reason: "older".into(), bodies: 1, entries: vec![8], left: 2 },
+            ],
             lints: vec![(3, "not in the form of RFC 8785".into())],
             sealed: false,
             torn: Some(Torn { after: Some(42), bytes: 17 }),
@@ -87,7 +116,10 @@ mod tests {
         ledger 11111111111111111111111111111111
         written from 2026-11-24T15:04:05.000000Z to 2026-11-25T15:04:05.000000Z
         56 bodies are what their entries commit to
-        3 bodies are redacted, at 7, 9
+        4 bodies are redacted, each named by an erasure
+        redacted at entries 7, 9 (erasure 20: GDPR, ticket 7)
+        redacted at entry 8 (erasure 21: older)
+        note: erasure 21 is not complete: 2 bodies that it names are still there; the next start erases them
         lint: 1 entries are not in canonical form, first entry 3: not in the form of RFC 8785
         note: torn tail after 42, 17 bytes: a write in progress, or one that a crash cut short; not part of the ledger
         not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end

@@ -150,8 +150,26 @@ impl Gate {
 
     pub(super) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
         let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
-        let body = body.ok_or_else(|| unreadable("the verdict's body was erased"))?;
+        let Some(body) = body else { return self.erased_verdict(seq) };
         serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
+    }
+}
+
+impl Gate {
+    /// The decision stands in the entry; why it was made is gone.
+    fn erased_verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
+        let stored = self.stored(seq)?.ok_or_else(|| unreadable("a verdict is missing"))?;
+        let data: VerdictData =
+            serde_json::from_value(stored.entry.data).map_err(|e| unreadable(&e.to_string()))?;
+        Ok(Verdict {
+            decision: data.decision,
+            reason: "The reasons of this decision were erased".into(),
+            controls: vec![],
+            valid_until: data.valid_until,
+            bundle: data.bundle,
+            engine: data.engine,
+            rewriter: data.rewriter,
+        })
     }
 }
 

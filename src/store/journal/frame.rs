@@ -25,7 +25,15 @@ pub struct SegmentHeader {
     pub first: u64,
     /// Leaf hash of the entry before the first; zeros where there is none.
     pub prev: Hash,
+    /// Bodies that are worth it were compressed.
+    pub compressed: bool,
+    /// 0: as it was first written. A rewrite gives a new random number, so that two versions of a segment
+    /// are told apart by their first bytes.
+    pub rewritten: u32,
 }
+
+/// In the header's flags.
+const COMPRESSED: u32 = 1;
 
 impl SegmentHeader {
     #[must_use]
@@ -33,11 +41,11 @@ impl SegmentHeader {
         let mut out = Vec::with_capacity(SEGMENT_HEADER);
         out.extend_from_slice(&SEGMENT_MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&(if self.compressed { COMPRESSED } else { 0 }).to_le_bytes());
         out.extend_from_slice(&self.ledger_id);
         out.extend_from_slice(&self.first.to_le_bytes());
         out.extend_from_slice(&self.prev.0);
-        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.rewritten.to_le_bytes());
         with_crc(out)
     }
 
@@ -45,11 +53,13 @@ impl SegmentHeader {
     pub fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let mut take = checked(bytes, SEGMENT_HEADER).ok_or("the segment's header is damaged")?;
         let mut read = || {
-            let (magic, version, _flags) = (take.array()?, take.u32()?, take.u32()?);
-            Some((magic, version, take.array()?, take.u64()?, Hash(take.array()?)))
+            let (magic, version, flags) = (take.array()?, take.u32()?, take.u32()?);
+            let (ledger_id, first, prev) = (take.array()?, take.u64()?, Hash(take.array()?));
+            let (compressed, rewritten) = (flags & COMPRESSED != 0, take.u32()?);
+            Some((magic, version, Self { ledger_id, first, prev, compressed, rewritten }))
         };
         match read() {
-            Some((SEGMENT_MAGIC, VERSION, ledger_id, first, prev)) => Ok(Self { ledger_id, first, prev }),
+            Some((SEGMENT_MAGIC, VERSION, header)) => Ok(header),
             Some((SEGMENT_MAGIC, ..)) => Err("the segment was written by a newer gatelog"),
             _ => Err("the segment's header is damaged"),
         }
@@ -133,7 +143,7 @@ impl Seal {
 #[repr(u8)]
 pub enum Codec {
     Raw = 0,
-    /// For segments that were compressed when they were sealed; not written yet.
+    /// Written by [`super::rewrite`] alone, never when a group is appended.
     Zstd = 1,
     /// Erased: neither bytes nor salt.
     Absent = 2,
@@ -149,6 +159,35 @@ pub struct BodyRecord {
     pub stored: Bytes,
     /// Of the record, from the start of the payload.
     pub offset: usize,
+}
+
+impl BodyRecord {
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.codec == Codec::Absent
+    }
+
+    /// What was recorded; `None`: it was erased.
+    ///
+    /// # Errors
+    /// Why the stored bytes cannot be that.
+    pub fn bytes(&self) -> Result<Option<Bytes>, &'static str> {
+        match self.codec {
+            Codec::Raw => Ok(Some(self.stored.clone())),
+            Codec::Zstd => decompressed(&self.stored, self.raw_length).map(Some),
+            Codec::Absent => Ok(None),
+        }
+    }
+}
+
+/// No more than `length` bytes are made, whatever the stored ones say.
+fn decompressed(stored: &[u8], length: u32) -> Result<Bytes, &'static str> {
+    use std::io::Read as _;
+    let bad = "its compressed bytes are damaged";
+    let mut out = Vec::new();
+    let decoder = zstd::stream::Decoder::with_buffer(stored).map_err(|_| bad)?;
+    decoder.take(u64::from(length) + 1).read_to_end(&mut out).map_err(|_| bad)?;
+    if out.len() != length as usize { Err(bad) } else { Ok(out.into()) }
 }
 
 /// One entry of a frame.
@@ -170,47 +209,92 @@ pub struct Encoded {
 /// # Errors
 /// The group cannot be a frame: too many entries, bodies or bytes.
 pub fn encode(first: u64, group: &[Record]) -> Result<Encoded, &'static str> {
-    let length: u64 = group.iter().map(record_length).sum();
-    let count = u32::try_from(group.len()).map_err(|_| "too many entries in one group")?;
+    encode_parts(first, group.len(), || {
+        group.iter().map(|record| (&record.raw[..], record.bodies.iter().map(Part::of_new)))
+    })
+}
+
+/// Makes the frame of entries that were read from one, and perhaps changed since.
+///
+/// # Errors
+/// As for [`encode`].
+pub fn encode_entries(first: u64, entries: &[FrameEntry]) -> Result<Encoded, &'static str> {
+    encode_parts(first, entries.len(), || {
+        entries.iter().map(|entry| (&entry.raw[..], entry.bodies.iter().map(Part::of_kept)))
+    })
+}
+
+/// A body record before it is bytes.
+struct Part<'a> {
+    name: &'a str,
+    codec: Codec,
+    raw_length: usize,
+    salt: &'a Salt,
+    stored: &'a [u8],
+}
+
+impl<'a> Part<'a> {
+    fn of_new(body: &'a SaltedBody) -> Self {
+        let SaltedBody { name, salt, bytes } = body;
+        Self { name, codec: Codec::Raw, raw_length: bytes.len(), salt, stored: bytes }
+    }
+
+    fn of_kept(body: &'a BodyRecord) -> Self {
+        let BodyRecord { name, codec, raw_length, salt, stored, .. } = body;
+        Self { name, codec: *codec, raw_length: *raw_length as usize, salt, stored }
+    }
+
+    fn length(&self) -> usize {
+        1 + self.name.len() + 1 + 4 + 4 + 32 + self.stored.len()
+    }
+}
+
+/// `entries`: raw bytes and bodies of each; called twice.
+fn encode_parts<'a, E, B>(first: u64, count: usize, entries: impl Fn() -> E) -> Result<Encoded, &'static str>
+where
+    E: Iterator<Item = (&'a [u8], B)>,
+    B: ExactSizeIterator<Item = Part<'a>>,
+{
+    let of_entry = |(raw, bodies): (&[u8], B)| 4 + raw.len() + 1 + bodies.map(|b| b.length()).sum::<usize>();
+    let length = entries().map(of_entry).sum::<usize>() as u64;
+    let count = u32::try_from(count).map_err(|_| "too many entries in one group")?;
     if length > MAX_FRAME {
         return Err("too many bytes in one group");
     }
     let mut bytes = FrameHeader { first, count, length }.encode();
-    let mut places = Vec::with_capacity(group.len());
-    for record in group {
-        places.push(encode_record(record, &mut bytes)?);
+    let mut places = Vec::with_capacity(count as usize);
+    for (raw, bodies) in entries() {
+        places.push(encode_entry(raw, bodies, &mut bytes)?);
     }
     let crc = crc32c::crc32c(&bytes[FRAME_HEADER..]);
     bytes.extend_from_slice(&crc.to_le_bytes());
     Ok(Encoded { bytes, places })
 }
 
-fn record_length(record: &Record) -> u64 {
-    let bodies: usize = record.bodies.iter().map(|b| 1 + b.name.len() + 1 + 4 + 4 + 32 + b.bytes.len()).sum();
-    (4 + record.raw.len() + 1 + bodies) as u64
-}
-
-fn encode_record(record: &Record, out: &mut Vec<u8>) -> Result<Vec<u64>, &'static str> {
-    out.extend_from_slice(&length32(record.raw.len())?);
-    out.extend_from_slice(&record.raw);
-    out.push(record.bodies.len().try_into().map_err(|_| "too many bodies of one entry")?);
-    let mut places = Vec::with_capacity(record.bodies.len());
-    for body in &record.bodies {
+fn encode_entry<'a>(
+    raw: &[u8],
+    bodies: impl ExactSizeIterator<Item = Part<'a>>,
+    out: &mut Vec<u8>,
+) -> Result<Vec<u64>, &'static str> {
+    out.extend_from_slice(&length32(raw.len())?);
+    out.extend_from_slice(raw);
+    out.push(bodies.len().try_into().map_err(|_| "too many bodies of one entry")?);
+    let mut places = Vec::with_capacity(bodies.len());
+    for body in bodies {
         places.push(out.len() as u64);
-        encode_body(body, out)?;
+        encode_body(&body, out)?;
     }
     Ok(places)
 }
 
-fn encode_body(body: &SaltedBody, out: &mut Vec<u8>) -> Result<(), &'static str> {
+fn encode_body(body: &Part<'_>, out: &mut Vec<u8>) -> Result<(), &'static str> {
     out.push(body.name.len().try_into().map_err(|_| "the name of a body is too long")?);
     out.extend_from_slice(body.name.as_bytes());
-    out.push(Codec::Raw as u8);
-    let length = length32(body.bytes.len())?;
-    out.extend_from_slice(&length);
-    out.extend_from_slice(&length);
+    out.push(body.codec as u8);
+    out.extend_from_slice(&length32(body.stored.len())?);
+    out.extend_from_slice(&length32(body.raw_length)?);
     out.extend_from_slice(&body.salt.0);
-    out.extend_from_slice(&body.bytes);
+    out.extend_from_slice(body.stored);
     Ok(())
 }
 
@@ -322,7 +406,13 @@ mod tests {
 
     #[test]
     fn golden_header_and_seal() {
-        let header = SegmentHeader { ledger_id: [0x22; 16], first: 3, prev: Hash([0x33; 32]) };
+        let header = SegmentHeader {
+            ledger_id: [0x22; 16],
+            first: 3,
+            prev: Hash([0x33; 32]),
+            compressed: false,
+            rewritten: 0,
+        };
         let seal = Seal { next: 9, frames: 2, leaf: Hash([0x44; 32]), length: 500 };
         let expected = concat!(
             "474154454c4f4731010000000000000022222222222222222222222222222222",
@@ -348,7 +438,13 @@ mod tests {
         assert_eq!(entries[1].bodies[0].stored, "hello");
         assert!(decode_payload(&payload, 1).is_none() && decode_payload(&payload, 3).is_none());
 
-        let header = SegmentHeader { ledger_id: [1; 16], first: 3, prev: Hash([2; 32]) };
+        let header = SegmentHeader {
+            ledger_id: [1; 16],
+            first: 3,
+            prev: Hash([2; 32]),
+            compressed: true,
+            rewritten: 7,
+        };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         let seal = Seal { next: 9, frames: 2, leaf: Hash([4; 32]), length: 500 };
         assert_eq!(Seal::decode(&seal.encode()), Some(seal));

@@ -2,6 +2,7 @@
 //!
 //! `journal/stopped` is written by a clean stop. `signed`, beside the journal, is written before a
 //! checkpoint is published. A journal that holds less than a mark says was damaged or rolled back.
+//! `erased`, beside the journal too, is written when an erasure is complete.
 
 use std::{fs, io, path::Path};
 
@@ -16,6 +17,7 @@ use crate::{
 
 const STOPPED: &str = "stopped";
 const SIGNED: &str = "signed";
+const ERASED: &str = "erased";
 
 /// At least this existed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +82,31 @@ pub fn write_signed(dir: &Path, signed: &Signed) -> io::Result<()> {
     files::fail_at("ledger.signed.before")?;
     files::replace(dir, SIGNED, &[serde_json::to_vec_pretty(signed)?, b"\n".to_vec()].concat())?;
     files::fail_at("ledger.signed.after")
+}
+
+/// Up to which erasure everything that was to go is gone. `dir` is the ledger's. Not copied with the
+/// journal, so a copy is looked through once.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn erased(dir: &Path) -> Result<Option<u64>, JournalError> {
+    let path = dir.join(ERASED);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map(Some).map_err(|_| {
+            let what = format!("{} does not hold the number of an entry; it may be deleted", path.display());
+            JournalError::damaged(0, what)
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(JournalError::io("reading", &path)(e)),
+    }
+}
+
+/// # Errors
+/// I/O.
+pub fn write_erased(dir: &Path, through: u64) -> io::Result<()> {
+    files::fail_at("erase.mark.before")?;
+    files::replace(dir, ERASED, format!("{through}\n").as_bytes())?;
+    files::fail_at("erase.mark.after")
 }
 
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, JournalError> {

@@ -100,8 +100,23 @@ impl SegmentReader {
     /// # Errors
     /// I/O, or the header is not that of segment `first`.
     pub fn open(dir: &Path, first: u64) -> Result<Self, JournalError> {
-        let path = segment_path(dir, first);
+        Self::open_file(segment_path(dir, first), first)
+    }
+
+    /// Segment `first`, in a file of another name.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub fn open_file(path: PathBuf, first: u64) -> Result<Self, JournalError> {
         let file = File::open(&path).map_err(JournalError::io("opening", &path))?;
+        Self::on_file(file, path, first)
+    }
+
+    /// Segment `first` in a file that is open; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`SegmentReader::open`].
+    pub fn on_file(file: File, path: PathBuf, first: u64) -> Result<Self, JournalError> {
         let mut bytes = vec![0; SEGMENT_HEADER];
         let n = read_up_to(&file, &mut bytes, 0).map_err(JournalError::io("reading", &path))?;
         let header = SegmentHeader::decode(&bytes[..n])
@@ -234,6 +249,30 @@ impl SegmentReader {
         let mut bytes = [0; SEAL];
         let n = self.read(&mut bytes, at)?;
         Ok(Seal::decode(&bytes[..n]).filter(|seal| seal.length == length))
+    }
+
+    /// Makes what was read durable, if its writer has not done so yet.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Writes the first `length` bytes of the file to `out`.
+    ///
+    /// # Errors
+    /// I/O, or the file is shorter.
+    pub fn copy(&self, length: u64, out: &mut impl io::Write) -> io::Result<()> {
+        let mut buffer = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < length {
+            let wanted = usize::try_from(length - at).map_or(buffer.len(), |n| n.min(buffer.len()));
+            self.file.read_exact_at(&mut buffer[..wanted], at)?;
+            out.write_all(&buffer[..wanted])?;
+            at += wanted as u64;
+        }
+        Ok(())
     }
 
     fn damaged(&self, what: impl Into<String>) -> JournalError {

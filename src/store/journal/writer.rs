@@ -129,6 +129,24 @@ impl Writer {
         Ok(())
     }
 
+    /// Seals the segment that is written to if entry `seq` lies in it; the next append begins another.
+    ///
+    /// # Errors
+    /// As for [`Writer::append`].
+    pub fn seal_over(&mut self, seq: u64) -> Result<(), StoreError> {
+        if let Some(why) = &self.ended {
+            return Err(StoreError::Fatal(why.clone()));
+        }
+        if self.active.as_ref().is_none_or(|a| a.frames == 0 || seq < a.first) {
+            return Ok(());
+        }
+        self.seal().map_err(|e| full_or_fatal("sealing a segment", &e)).inspect_err(|e| {
+            if let StoreError::Fatal(why) = e {
+                self.ended = Some(why.clone());
+            }
+        })
+    }
+
     fn seal(&mut self) -> io::Result<()> {
         if let Some(active) = &mut self.active {
             active.seal(self.tip)?;
@@ -172,8 +190,9 @@ impl Active {
         fail_at("journal.create.before")?;
         let path = segment_path(dir, tip.size);
         let aside = path.with_extension("seg.new");
-        let made =
-            Self::fill_new(&aside, &SegmentHeader { ledger_id, first: tip.size, prev: tip.leaf }, sizes);
+        let header =
+            SegmentHeader { ledger_id, first: tip.size, prev: tip.leaf, compressed: false, rewritten: 0 };
+        let made = Self::fill_new(&aside, &header, sizes);
         let (file, fill) = match made {
             Ok(made) => made,
             Err(e) => {

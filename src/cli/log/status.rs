@@ -1,0 +1,186 @@
+//! `gatelog log status`
+
+use std::{io::Write as _, path::Path};
+
+use http::{Method, StatusCode};
+use serde::Serialize;
+
+use super::{CommandResult, Exit, Place};
+use crate::{
+    cli::runtime,
+    server::admin,
+    store::journal::{
+        census::{Census, count},
+        mark,
+    },
+};
+
+/// How large the ledger is, on what it stands, and what the running service has taken in.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Do not count bodies: that reads the whole journal.
+    #[arg(long)]
+    quick: bool,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Serialize)]
+struct Status {
+    /// Entries.
+    size: u64,
+    /// Leaf hash of the last.
+    leaf: String,
+    /// What the service works on has taken in so many of them. `null`: it does not run.
+    applied: Option<u64>,
+    /// Process id of the service.
+    pid: Option<u64>,
+    #[serde(flatten)]
+    census: Census,
+    disk: Disk,
+    /// Everything that the erasures up to this one name is gone.
+    erased_through: Option<u64>,
+    /// Entries under the last signed checkpoint.
+    last_checkpoint: Option<u64>,
+}
+
+/// Bytes on the disk.
+#[derive(Debug, Default, Serialize)]
+struct Disk {
+    journal: u64,
+    sled: u64,
+    /// Free in the file system.
+    free: Option<u64>,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let (journal, folder) = (args.place.journal()?, args.place.folder()?);
+    let service = service(&folder)?;
+    let (census, tip) = count(&journal, !args.quick)?;
+    let of_service = |name: &str| service.as_ref().and_then(|s| s[name].as_u64());
+    let status = Status {
+        size: tip.size,
+        leaf: tip.leaf.to_string(),
+        applied: of_service("applied"),
+        pid: of_service("pid"),
+        census,
+        disk: Disk { journal: used(&journal), sled: used(&folder.join("sled")), free: free(&journal) },
+        erased_through: mark::erased(&folder)?,
+        last_checkpoint: mark::signed(&folder)?.map(|m| m.size),
+    };
+    let mut out = anstream::stdout().lock();
+    match args.format {
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&status).unwrap_or_default())?,
+        Format::Text => write!(out, "{}", text(&status))?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// What the running service says; `None`: none runs.
+fn service(folder: &Path) -> Result<Option<serde_json::Value>, super::Failure> {
+    let answer = runtime()?.block_on(admin::call(folder, Method::GET, "/status"));
+    Ok(match answer {
+        Ok((StatusCode::OK, body)) => serde_json::from_slice(&body).ok(),
+        // The journal answers all the rest.
+        _ => None,
+    })
+}
+
+/// Bytes that the files of a folder take, zeros written ahead included.
+fn used(dir: &Path) -> u64 {
+    let Ok(items) = std::fs::read_dir(dir) else { return 0 };
+    let of = |item: std::fs::DirEntry| match item.metadata() {
+        Ok(m) if m.is_dir() => used(&item.path()),
+        Ok(m) => m.len(),
+        Err(_) => 0,
+    };
+    items.flatten().map(of).sum()
+}
+
+fn free(dir: &Path) -> Option<u64> {
+    let s = rustix::fs::statvfs(dir).ok()?;
+    (s.f_blocks > 0).then(|| s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+fn text(s: &Status) -> String {
+    let mut lines = vec![("entries", s.size.to_string())];
+    lines.push(match (s.applied, s.pid) {
+        (Some(applied), Some(pid)) => ("service", format!("process {pid}, {applied} entries applied")),
+        _ => ("service", "does not run".into()),
+    });
+    let c = &s.census;
+    let segments = format!(
+        "{}, {} sealed, {} compressed, {} rewritten",
+        c.segments, c.sealed, c.compressed, c.rewritten
+    );
+    lines.push(("segments", segments));
+    if let Some(b) = &c.bodies {
+        let bodies = b.raw + b.compressed + b.erased;
+        lines.push((
+            "bodies",
+            format!("{bodies}: {} raw, {} compressed, {} erased", b.raw, b.compressed, b.erased),
+        ));
+        let share = if b.bytes == 0 { 100.0 } else { b.stored as f64 * 100.0 / b.bytes as f64 };
+        lines.push(("", format!("{} in {} ({share:.0} %)", size(b.bytes), size(b.stored))));
+    }
+    let free = s.disk.free.map_or(String::new(), |f| format!(", {} free", size(f)));
+    lines.push(("disk", format!("journal {}, sled {}{free}", size(s.disk.journal), size(s.disk.sled))));
+    if let Some(through) = s.erased_through {
+        lines.push(("erased", format!("all that erasures up to entry {through} name is gone")));
+    }
+    if let Some(size) = s.last_checkpoint {
+        lines.push(("checkpoint", format!("the last one signed is over {size} entries")));
+    }
+    lines.into_iter().map(|(name, what)| format!("{name:<11}{what}\n")).collect()
+}
+
+/// `1.5 MB`; decimal units.
+fn size(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "bytes");
+    for next in ["kB", "MB", "GB", "TB"] {
+        if value < 1000.0 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{value:.1} {unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::census::Bodies;
+
+    #[test]
+    fn status_as_text() {
+        let bodies = Bodies { raw: 3, compressed: 40, erased: 2, bytes: 1_540_000, stored: 308_000 };
+        let census = Census { segments: 3, sealed: 2, compressed: 2, rewritten: 2, bodies: Some(bodies) };
+        let status = Status {
+            size: 43,
+            leaf: "ab".into(),
+            applied: Some(42),
+            pid: Some(7),
+            census,
+            disk: Disk { journal: 400_000, sled: 999, free: Some(2_500_000_000) },
+            erased_through: Some(40),
+            last_checkpoint: None,
+        };
+        insta::assert_snapshot!(text(&status), @r"
+        entries    43
+        service    process 7, 42 entries applied
+        segments   3, 2 sealed, 2 compressed, 2 rewritten
+        bodies     45: 3 raw, 40 compressed, 2 erased
+                   1.5 MB in 308.0 kB (20 %)
+        disk       journal 400.0 kB, sled 999 bytes, 2.5 GB free
+        erased     all that erasures up to entry 40 name is gone
+        ");
+    }
+}
