@@ -190,7 +190,7 @@ async fn without_the_service_the_ledger_is_opened_and_holds_stand_in_the_configu
     // Holds are read anew: the running service knows of one that was written after it started.
     s.service.start().await;
     s.settle().await;
-    fs::write(&file, &hold.replace("12", "13")).unwrap();
+    fs::write(&file, hold.replace("12", "13")).unwrap();
     let held = erase(&s, &["--login", "alice"]).await;
     assert!(held.code == Some(0) && held.text.contains("case 13"), "{}", held.text);
 }

@@ -155,7 +155,13 @@ fn signed(edge: &Edge, by: &Signer) -> Signed {
 
 fn read(journal: &Path) -> (SegmentHeader, Vec<Record>) {
     let mut groups = Groups::open(journal).unwrap().unwrap();
-    let header = SegmentHeader { ledger_id: groups.ledger_id, first: 0, prev: Hash::default() };
+    let header = SegmentHeader {
+        ledger_id: groups.ledger_id,
+        first: 0,
+        prev: Hash::default(),
+        compressed: false,
+        rewritten: 0,
+    };
     let mut records = vec![];
     while let Some(group) = groups.next_group().unwrap() {
         for (entry, leaf) in group.entries.into_iter().zip(group.leaves) {

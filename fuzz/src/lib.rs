@@ -129,7 +129,14 @@ pub fn journal(data: &[u8]) {
     for count in [1, 2, u32::MAX] {
         let _ = frame::decode_payload(&Bytes::copy_from_slice(data), count);
     }
-    let mut segment = SegmentHeader { ledger_id: [7; 16], first: 0, prev: Hash::default() }.encode();
+    let mut segment = SegmentHeader {
+        ledger_id: [7; 16],
+        first: 0,
+        prev: Hash::default(),
+        compressed: false,
+        rewritten: 0,
+    }
+    .encode();
     let (mut take, mut first) = (Take(data), 0u64);
     while let (Some(length), Some(count)) = (take.u16(), take.u8()) {
         let mended = length & 0x8000 == 0;

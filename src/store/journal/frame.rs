@@ -180,10 +180,16 @@ impl BodyRecord {
     }
 }
 
+/// More than any body has: an append brings at most so much.
+const MAX_BODY: u32 = 128 << 20;
+
 /// No more than `length` bytes are made, whatever the stored ones say.
 fn decompressed(stored: &[u8], length: u32) -> Result<Bytes, &'static str> {
     use std::io::Read as _;
     let bad = "its compressed bytes are damaged";
+    if length > MAX_BODY {
+        return Err(bad);
+    }
     let mut out = Vec::new();
     let decoder = zstd::stream::Decoder::with_buffer(stored).map_err(|_| bad)?;
     decoder.take(u64::from(length) + 1).read_to_end(&mut out).map_err(|_| bad)?;
@@ -448,6 +454,29 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         let seal = Seal { next: 9, frames: 2, leaf: Hash([4; 32]), length: 500 };
         assert_eq!(Seal::decode(&seal.encode()), Some(seal));
+    }
+
+    #[test]
+    fn compressed_bytes_give_what_they_promise_or_nothing() {
+        let raw = b"the same and the same and the same and the same".repeat(9);
+        let record = |raw_length, stored: &[u8]| BodyRecord {
+            name: "payload".into(),
+            codec: Codec::Zstd,
+            raw_length,
+            salt: Salt([1; 32]),
+            stored: Bytes::copy_from_slice(stored),
+            offset: 0,
+        };
+        let (small, length) = (zstd::bulk::compress(&raw, 3).unwrap(), u32::try_from(raw.len()).unwrap());
+        assert_eq!(record(length, &small).bytes(), Ok(Some(raw.clone().into())));
+        for (length, stored) in
+            [(length - 1, &small[..]), (length + 1, &small), (length, &small[1..]), (0, b"")]
+        {
+            record(length, stored).bytes().unwrap_err();
+        }
+        let bomb = zstd::bulk::compress(&vec![0; 200 << 20], 1).unwrap();
+        record(200 << 20, &bomb).bytes().unwrap_err();
+        record(10, &bomb).bytes().unwrap_err();
     }
 
     #[test]

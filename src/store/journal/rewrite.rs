@@ -27,7 +27,7 @@ use crate::{
     store::files::{self, fail_at},
 };
 
-/// Levels above give a few percent for several times the time (measured: `docs/erasure.md`).
+/// zstd's own default. What it gives and costs here is in `docs/erasure.md`.
 const LEVEL: i32 = 3;
 
 /// A body that is not smaller by this many bytes stays as it is: reading it would cost more than it saves.
