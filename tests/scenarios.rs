@@ -110,5 +110,6 @@ async fn rows_through_the_real_thing() {
         .collect();
     assert!(wrongs.is_empty(), "{} rows:\n{}", wrongs.len(), wrongs.join("\n"));
     scene.assert_runs_are_sound();
+    assert_eq!(scene.service.stop().await.code(), Some(0), "{}", scene.service.log());
     scene.service.verify().await;
 }
