@@ -12,6 +12,7 @@ mod doctor;
 pub(crate) mod init;
 mod log;
 mod policy;
+mod reconcile;
 mod serve;
 
 /// A merge gate that can prove itself.
@@ -34,6 +35,8 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Check a set-up: clock, key, App, permissions, policies, ledger.
     Doctor(doctor::Args),
+    /// Compare GitHub's own record with the ledger now, through the running service.
+    Reconcile(reconcile::Args),
     /// The ledger: verify, show, list.
     #[command(subcommand)]
     Log(log::Command),
@@ -147,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Init(a) => init::run(a),
         Command::CheckConfig(a) => check_config::run(a),
         Command::Doctor(a) => doctor::run(a),
+        Command::Reconcile(a) => reconcile::run(&a),
         Command::Log(c) => log::run(c),
         Command::Policy(c) => policy::run(c),
     };

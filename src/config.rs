@@ -56,6 +56,7 @@ pub struct Config {
     pub github: Github,
     pub policies: Policies,
     pub ledger: Ledger,
+    pub reconcile: Reconcile,
     pub log: Log,
     settings: Settings,
 }
@@ -128,6 +129,15 @@ pub struct Ledger {
     pub public: bool,
 }
 
+/// `[reconcile]`: comparing GitHub's own record with the ledger.
+#[derive(Clone, Debug)]
+pub struct Reconcile {
+    /// `minutes` between sweeps, 1 to 60; 0: only `gatelog reconcile`, by hand.
+    pub minutes: u64,
+    /// `branches`: watched beside the default branch of every repository. `*` stops at `/`, `**` does not.
+    pub branches: Vec<String>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -192,6 +202,7 @@ impl Config {
             github: r.github()?,
             policies: r.policies()?,
             ledger: r.ledger()?,
+            reconcile: r.reconcile()?,
             log: r.log()?,
             settings: r.settings,
         };
@@ -323,6 +334,23 @@ impl Reader<'_> {
         }
         let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
         Ok(Ledger { path: self.path("ledger", "path")?, origin, public })
+    }
+
+    fn reconcile(&self) -> Result<Reconcile, ConfigError> {
+        let minutes = match self.settings.require("reconcile", "minutes")?.raw {
+            Raw::Number(n) if n <= 60 => n,
+            _ => return Err(self.settings.wrong("reconcile", "minutes", "is not 0 to 60")),
+        };
+        let branches = match self.settings.get("reconcile", "branches").map(|s| &s.raw) {
+            Some(Raw::List(branches)) => branches.clone(),
+            _ => vec![],
+        };
+        let bad = |b: &String| b.is_empty() || b.starts_with("refs/") || b.contains(char::is_whitespace);
+        if branches.iter().any(bad) {
+            let why = "holds something that is no pattern of branches (without `refs/heads/`)";
+            return Err(self.settings.wrong("reconcile", "branches", why));
+        }
+        Ok(Reconcile { minutes, branches })
     }
 
     fn log(&self) -> Result<Log, ConfigError> {

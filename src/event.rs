@@ -92,6 +92,8 @@ pub enum Cause {
     Base,
     /// A person asked for it on GitHub: always answered with a write.
     Rerequested,
+    /// A sweep found that GitHub shows what the ledger does not have.
+    Sweep,
 }
 
 /// One thing that happened, as gatelog handles it.

@@ -46,6 +46,7 @@ mod look;
 mod publish;
 mod pulls;
 mod pushers;
+pub mod reconcile;
 mod start;
 
 pub use start::{Running, load};
@@ -85,6 +86,10 @@ pub struct Settings {
     pub publish: bool,
     /// Where policies are judged.
     pub judging: Judging,
+    /// How often GitHub's record is compared with the ledger; `None`: only when asked for.
+    pub sweep_every: Option<Duration>,
+    /// Branches whose every change is accounted for.
+    pub watched: reconcile::Watched,
 }
 
 /// The gate. A cheap clone of a handle.
@@ -115,6 +120,8 @@ struct Inner {
     started_at_seq: AtomicU64,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
+    /// One sweep at a time.
+    sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
     fatal: watch::Sender<Option<String>>,
 }
@@ -512,6 +519,12 @@ impl Gate {
         self.show_progress(item, Some(&trouble.reason));
         Later { after: after + jitter(after) }
     }
+}
+
+/// Where tests end the process as a power cut would. Without the feature `failpoints`: nothing.
+fn die_at(name: &'static str) {
+    fail::fail_point!(name, |_| std::process::abort());
+    let _ = name;
 }
 
 /// The pull request whose green an event can take away.

@@ -52,7 +52,7 @@ pub fn run(command: Command) -> CommandResult {
 
 /// Which ledger.
 #[derive(clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The ledger's folder (`[ledger] path`), a copy of it, or a folder that holds it as `data`.
     #[arg(long, value_name = "DIR", default_value = "data")]
     ledger: PathBuf,
@@ -60,7 +60,7 @@ struct Place {
 
 impl Place {
     /// The ledger's folder, where the running service has its socket.
-    fn folder(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn folder(&self) -> Result<PathBuf, Failure> {
         let journal = self.journal()?;
         Ok(if journal.ends_with("journal") {
             journal.parent().map_or(journal.clone(), PathBuf::from)
@@ -69,7 +69,7 @@ impl Place {
         })
     }
 
-    fn journal(&self) -> Result<PathBuf, Failure> {
+    pub(super) fn journal(&self) -> Result<PathBuf, Failure> {
         let dir = &self.ledger;
         locate(dir).ok_or_else(|| {
             let what = if dir.exists() { "holds no ledger (no folder journal)" } else { "does not exist" };

@@ -214,6 +214,9 @@ fn settings(config: &Config) -> gate::Settings {
         check_name: config.github.check_name.clone(),
         publish: config.github.publish == Publish::Checks,
         judging: config.policies.judging,
+        sweep_every: (config.reconcile.minutes > 0)
+            .then(|| Duration::from_secs(60 * config.reconcile.minutes)),
+        watched: gate::reconcile::Watched::new(config.reconcile.branches.clone()),
     }
 }
 

@@ -57,6 +57,8 @@ pub const KEYS: &[Key] = &[
     key("ledger", "path", Kind::Text, "data", None),
     key("ledger", "origin", Kind::Text, "gate.example.com/log/1", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),
+    key("reconcile", "minutes", Kind::Number, "10", Some("10")),
+    key("reconcile", "branches", Kind::List, "release/*,lts/**", None),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),
 ];

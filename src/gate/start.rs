@@ -20,6 +20,7 @@ use super::{
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
+    reconcile,
 };
 use crate::{
     config::Judging,
@@ -74,6 +75,8 @@ struct Told {
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
+    /// Entries that hold the state of the sweeps.
+    sweeps: Vec<u64>,
 }
 
 impl Gate {
@@ -108,6 +111,7 @@ impl Gate {
         let service = receipts.first().map_or(0, |r| r.seq);
         let (work, rx) = mpsc::unbounded_channel();
         let (stopping, stop) = watch::channel(false);
+        let sweeps = reconcile::Sweeps::of(&ledger, &told.sweeps);
         let gate = Self(Arc::new(Inner {
             attempts: attempts::Attempts::open(settings.ledger_dir.join("attempts"))?,
             settings,
@@ -125,6 +129,7 @@ impl Gate {
             alarm: AtomicBool::new(told.alarm),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
+            sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,
         }));
@@ -136,7 +141,12 @@ impl Gate {
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
-        tokio::spawn(async move { looking.look_at_open_pulls(cause, service).await });
+        tokio::spawn(async move {
+            looking.look_at_open_pulls(cause, service).await;
+            if let Some(every) = looking.0.settings.sweep_every {
+                looking.sweep_for_ever(every).await;
+            }
+        });
         Ok(Running { gate, worker })
     }
 
@@ -259,7 +269,7 @@ impl Gate {
     }
 
     /// Whether this head has a verdict that stands, or an event that will bring one.
-    fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
+    pub(super) fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
         if lock(&self.0.unjudged).contains_key(&(repository, number)) {
             return true;
         }
@@ -328,6 +338,7 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy = Some(seq),
+            Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
             _ => {}
         }

@@ -20,7 +20,7 @@ mod head;
 mod history;
 mod landing;
 mod owners;
-mod page;
+pub(super) mod page;
 mod people;
 mod pull;
 

@@ -6,6 +6,7 @@
 //! | `GET /status` | size, root, process, version, bundle |
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 404 if it was erased |
+//! | `POST /reconcile` | makes a sweep now; the entry that records it, and its counts |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
 
 use std::{
@@ -29,6 +30,7 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
+use crate::gate::reconcile::Trigger;
 
 /// Name of the socket in the ledger's folder.
 pub const NAME: &str = "admin.sock";
@@ -84,6 +86,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/entries", routing::get(entries))
         .route("/entries/{seq}/bodies/{name}", routing::get(body))
         .route("/acknowledge", routing::post(acknowledge))
+        .route("/reconcile", routing::post(reconcile))
         .with_state(app)
 }
 
@@ -153,6 +156,16 @@ async fn acknowledge(State(app): State<App>) -> Response {
     match app.gate.acknowledge().await {
         Ok(seq) => answer(StatusCode::OK, &json!({"seq": seq})),
         Err(e) => problem(StatusCode::SERVICE_UNAVAILABLE, &e.to_string()),
+    }
+}
+
+async fn reconcile(State(app): State<App>) -> Response {
+    // A task of its own: whoever asked may go away in the middle.
+    let gate = app.gate.clone();
+    let swept = tokio::spawn(async move { gate.reconcile(Trigger::Operator).await });
+    match swept.await.unwrap_or_else(|e| Err(e.to_string())) {
+        Ok(swept) => answer(StatusCode::OK, &json!({"seq": swept.seq, "sweep": swept.data})),
+        Err(e) => problem(StatusCode::SERVICE_UNAVAILABLE, &e),
     }
 }
 

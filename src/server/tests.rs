@@ -243,6 +243,8 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         check_name: "gatelog".into(),
         publish: false,
         judging: crate::config::Judging::InProcess,
+        sweep_every: None,
+        watched: gate::reconcile::Watched::default(),
     };
     let running =
         Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();

@@ -92,6 +92,11 @@ struct ControlLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabels {
+    complete: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
     decision: &'static str,
 }
@@ -127,6 +132,8 @@ struct Inner {
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
+    sweeps: Family<SweepLabels, Counter>,
+    last_sweep: Gauge,
     store_entries: Gauge,
     store_groups: Counter,
     store_syncs: Counter,
@@ -159,6 +166,8 @@ impl Metrics {
             controls: Family::default(),
             decisions: Family::default(),
             alarm: Gauge::default(),
+            sweeps: Family::default(),
+            last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
             store_groups: Counter::default(),
             store_syncs: Counter::default(),
@@ -218,6 +227,13 @@ impl Metrics {
         self.0.alarm.set(i64::from(on));
     }
 
+    /// A sweep over GitHub's record ended and is in the ledger; whether everything could be read.
+    pub fn swept(&self, complete: bool, at: Time) {
+        let complete = if complete { "yes" } else { "no" };
+        self.0.sweeps.get_or_create(&SweepLabels { complete }).inc();
+        self.0.last_sweep.set(at.unix_seconds());
+    }
+
     /// Totals of the store, as it counts them itself.
     pub fn store(&self, counts: StoreCounts) {
         self.0.store_entries.set(i64::try_from(counts.entries).unwrap_or(i64::MAX));
@@ -256,6 +272,16 @@ impl Inner {
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
         r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
+        r.register(
+            "sweeps",
+            "Sweeps over GitHub's record, and whether all could be read",
+            self.sweeps.clone(),
+        );
+        r.register(
+            "last_sweep_timestamp",
+            "When the last sweep ended, seconds since 1970",
+            self.last_sweep.clone(),
+        );
         r.register("ledger_entries", "Entries in the ledger", self.store_entries.clone());
         r.register("store_groups", "Groups of entries written", self.store_groups.clone());
         r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
