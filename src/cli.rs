@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 
+mod audit;
 mod check_config;
 mod demo;
 mod doctor;
@@ -40,6 +41,9 @@ enum Command {
     /// The ledger: verify, show, list.
     #[command(subcommand)]
     Log(log::Command),
+    /// For auditors: completeness, exceptions.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Policies: test, eval.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -152,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(a) => doctor::run(a),
         Command::Reconcile(a) => reconcile::run(&a),
         Command::Log(c) => log::run(c),
+        Command::Audit(c) => audit::run(c),
         Command::Policy(c) => policy::run(c),
     };
     let exit = result.unwrap_or_else(|f| {

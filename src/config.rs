@@ -57,6 +57,7 @@ pub struct Config {
     pub policies: Policies,
     pub ledger: Ledger,
     pub reconcile: Reconcile,
+    pub alerts: Alerts,
     pub log: Log,
     settings: Settings,
 }
@@ -138,6 +139,13 @@ pub struct Reconcile {
     pub branches: Vec<String>,
 }
 
+/// `[alerts]`: what somebody must look at, beside log and metrics.
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    /// `url_file`: holds the address of a webhook that takes `{"text": …}`, as Slack's do. A secret.
+    pub url_file: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -161,6 +169,8 @@ pub enum LogFormat {
 pub struct Secrets {
     pub private_key: Secret,
     pub webhook: Vec<Secret>,
+    /// The address that alerts are posted to.
+    pub alerts: Option<Secret>,
     pub warnings: Vec<String>,
 }
 
@@ -203,6 +213,7 @@ impl Config {
             policies: r.policies()?,
             ledger: r.ledger()?,
             reconcile: r.reconcile()?,
+            alerts: r.alerts()?,
             log: r.log()?,
             settings: r.settings,
         };
@@ -236,7 +247,13 @@ impl Config {
             warnings.extend(warning);
             webhook.push(secret);
         }
-        Ok(Secrets { private_key, webhook, warnings })
+        let mut alerts = None;
+        if let Some(file) = &self.alerts.url_file {
+            let (url, warning) = secret::read("[alerts] url_file", file)?;
+            warnings.extend(warning);
+            alerts = Some(url);
+        }
+        Ok(Secrets { private_key, webhook, alerts, warnings })
     }
 
     /// Every value in force, in the order of the documentation.
@@ -334,6 +351,11 @@ impl Reader<'_> {
         }
         let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
         Ok(Ledger { path: self.path("ledger", "path")?, origin, public })
+    }
+
+    fn alerts(&self) -> Result<Alerts, ConfigError> {
+        let given = self.settings.get("alerts", "url_file").is_some();
+        Ok(Alerts { url_file: given.then(|| self.path("alerts", "url_file")).transpose()? })
     }
 
     fn reconcile(&self) -> Result<Reconcile, ConfigError> {

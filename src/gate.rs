@@ -32,12 +32,13 @@ use crate::{
         entry::{Draft, Flag, Receipt, Ref},
     },
     policy::{Bundle, Judge},
-    telemetry::Metrics,
+    telemetry::{Metrics, alerts::Poster},
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
 
 mod again;
+mod alerts;
 mod attempts;
 mod drafts;
 mod known;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub sweep_every: Option<Duration>,
     /// Branches whose every change is accounted for.
     pub watched: reconcile::Watched,
+    /// Where alerts are posted.
+    pub alerts: Option<Poster>,
 }
 
 /// The gate. A cheap clone of a handle.
@@ -255,11 +258,12 @@ impl Gate {
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
         let _room = self.room_for(item.seq).await;
+        let event = item.event.as_deref();
         let begun = Time::now();
         let bundle = self.bundle();
         let attempt = self.0.attempts.begin(item.seq);
         let handling = item.event.as_deref().map_or(Handling::BARE, event::handling);
-        let looked = if attempt.is_hopeless() {
+        let mut looked = if attempt.is_hopeless() {
             self.look_at_nothing(item, "judging this event ended the process 3 times")
         } else {
             match self.look(item, older, handling, bundle.clone()).await {
@@ -286,13 +290,16 @@ impl Gate {
         }
         let place = group.len();
         let facts = looked.input.as_ref().map(|input| input.facts_body());
-        group.push(drafts::verdict(
-            Ref::Seq(item.seq),
-            looked.subject.clone(),
-            &verdict,
-            facts,
-            target.clone(),
-        ));
+        let draft =
+            drafts::verdict(Ref::Seq(item.seq), looked.subject.clone(), &verdict, facts, target.clone());
+        let landing = looked.landing.take().or_else(|| {
+            let event = event.filter(|_| self.is_watched_push(item))?;
+            Some(self.no_merge_verdict(event, &verdict.reason))
+        });
+        group.push(match &landing {
+            Some(merge) => drafts::with_landing(draft, &merge.data, &merge.body),
+            None => draft,
+        });
         let mut again = self.fan_outs(item, older);
         if looked.pusher_unknown {
             // `synchronize` named the owner of a deploy key as sender; now it is known better.
@@ -303,6 +310,10 @@ impl Gate {
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
+        if let Some(merge) = landing.filter(|m| !m.data.exceptions.is_empty()) {
+            let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
+        }
         self.judged(item, older, &looked, seq, &verdict, target);
         for ((at, cause), receipt) in again.iter().zip(receipts.iter().skip(place + 1)) {
             self.enqueue_again(at, *cause, *receipt);

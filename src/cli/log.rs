@@ -29,6 +29,8 @@ mod show;
 mod story;
 mod verify;
 
+pub(super) use list::{parse_time, resolve};
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Check frames, chain, order, bodies and root, reading nothing but the journal.
@@ -82,12 +84,12 @@ impl Place {
 }
 
 /// An entry with its bodies, as a source hands it out.
-struct Item {
+pub(super) struct Item {
     seq: u64,
     leaf: Hash,
     raw: Bytes,
     /// `None`: written by a newer gatelog, shown as it stands.
-    entry: Option<Entry>,
+    pub(super) entry: Option<Entry>,
     link: Link,
     stored: FrameEntry,
 }
@@ -128,7 +130,7 @@ impl Item {
     }
 
     /// A body as JSON, an event's payload with its form unwrapped. `None`: absent, erased or no JSON.
-    fn json(&self, name: &str) -> Result<Option<serde_json::Value>, Failure> {
+    pub(super) fn json(&self, name: &str) -> Result<Option<serde_json::Value>, Failure> {
         let Some(Found::Bytes(bytes)) = self.body(name)? else { return Ok(None) };
         let media = self.link.bodies.get(name).map_or("", |b| b.media.as_str());
         Ok(payload::json(&bytes, media))
@@ -137,7 +139,10 @@ impl Item {
 
 /// Entries from `from` on, in order. This is the one place that knows where they come from: the
 /// journal's files. (The service's admin socket could be asked here instead.)
-fn entries(journal: &Path, from: u64) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
+pub(super) fn entries(
+    journal: &Path,
+    from: u64,
+) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
     let mut groups = Groups::open_at(journal, from)?
         .ok_or_else(|| Failure::could_not_run(format!("there are no segments in {}", journal.display())))?;
     let mut failed = false;
@@ -209,7 +214,7 @@ fn safe_json(text: &str) -> String {
     out
 }
 
-fn pretty(value: &serde_json::Value) -> String {
+pub(super) fn pretty(value: &serde_json::Value) -> String {
     safe_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }
 

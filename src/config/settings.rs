@@ -59,6 +59,7 @@ pub const KEYS: &[Key] = &[
     key("ledger", "public", Kind::Flag, "false", Some("false")),
     key("reconcile", "minutes", Kind::Number, "10", Some("10")),
     key("reconcile", "branches", Kind::List, "release/*,lts/**", None),
+    key("alerts", "url_file", Kind::Text, "alerts.url", None),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),
 ];

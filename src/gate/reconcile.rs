@@ -157,8 +157,35 @@ impl Gate {
         crate::gate::die_at("reconcile::record");
         let swept = self.record_sweep(trigger, begun, last, whole, &state, &changed, &found).await?;
         sweeps.recorded(swept.seq, state, whole);
+        self.alert_of(&found, swept.seq);
         self.0.metrics.swept(found.trouble.is_empty(), Time::now());
         Ok(swept)
+    }
+
+    /// What no sweep mends.
+    fn alert_of(&self, found: &Found, seq: u64) {
+        let alerts = [
+            (
+                "never_sent",
+                &found.never_sent,
+                "deliveries with a good signature that GitHub never sent: change the webhook secret",
+            ),
+            (
+                "lost",
+                &found.lost,
+                "deliveries that GitHub takes for arrived are not in the ledger: was it restored from an old copy?",
+            ),
+            (
+                "vanished",
+                &found.vanished,
+                "repositories are not there for this App any more: was it uninstalled?",
+            ),
+        ];
+        for (kind, items, what) in alerts {
+            if !items.is_empty() {
+                self.alert(kind, seq, None, &format!("{} {what}", items.len()));
+            }
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one field of the entry")]

@@ -16,7 +16,7 @@ use tokio::{
 use super::{
     Gate, Inner, Item, Settings,
     again::LOOKS_PER_SECOND,
-    attempts, drafts,
+    alerts, attempts, drafts,
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
@@ -75,6 +75,7 @@ struct Told {
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
+    unposted: alerts::Unposted,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -138,6 +139,7 @@ impl Gate {
         gate.take_up_unjudged();
         gate.take_up_unreported();
         gate.schedule_all();
+        gate.post_again(told.unposted);
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
@@ -332,9 +334,10 @@ pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
 }
 
 fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
-    let mut told = Told::default();
+    let (mut told, now) = (Told::default(), Time::now());
     for seq in 0..ledger.head().size {
         let Some(stored) = ledger.entry(seq)? else { continue };
+        told.unposted.note(&stored.entry, now);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy = Some(seq),

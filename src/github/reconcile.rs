@@ -313,6 +313,17 @@ impl Github {
         Err(Trouble::new(TroubleKind::Unexpected, "a compare without end"))
     }
 
+    /// A list read whole.
+    pub(super) async fn all_of<T: DeserializeOwned>(
+        &self,
+        who: As,
+        path: String,
+        what: &str,
+        most: usize,
+    ) -> Result<Vec<T>, Trouble> {
+        complete(what, self.pages(who, path, most, plain, |_| false).await?)
+    }
+
     /// Follows `Link` until `over` says so of a page, or there are no more.
     async fn pages<T>(
         &self,

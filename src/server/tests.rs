@@ -245,6 +245,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         judging: crate::config::Judging::InProcess,
         sweep_every: None,
         watched: gate::reconcile::Watched::default(),
+        alerts: None,
     };
     let running =
         Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();

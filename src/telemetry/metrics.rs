@@ -92,6 +92,11 @@ struct ControlLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlertLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SweepLabels {
     complete: &'static str,
 }
@@ -132,6 +137,7 @@ struct Inner {
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
+    alerts: Family<AlertLabels, Counter>,
     sweeps: Family<SweepLabels, Counter>,
     last_sweep: Gauge,
     store_entries: Gauge,
@@ -166,6 +172,7 @@ impl Metrics {
             controls: Family::default(),
             decisions: Family::default(),
             alarm: Gauge::default(),
+            alerts: Family::default(),
             sweeps: Family::default(),
             last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
@@ -227,6 +234,11 @@ impl Metrics {
         self.0.alarm.set(i64::from(on));
     }
 
+    /// Somebody must look: `exception`, `never_sent`, `lost`, `vanished`.
+    pub fn alerted(&self, kind: &'static str) {
+        self.0.alerts.get_or_create(&AlertLabels { kind }).inc();
+    }
+
     /// A sweep over GitHub's record ended and is in the ledger; whether everything could be read.
     pub fn swept(&self, complete: bool, at: Time) {
         let complete = if complete { "yes" } else { "no" };
@@ -271,6 +283,7 @@ impl Inner {
         r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
+        r.register("alerts", "Things somebody must look at, by kind", self.alerts.clone());
         r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
         r.register(
             "sweeps",
