@@ -30,6 +30,7 @@ mod metadata;
 mod names;
 mod pool;
 mod re2;
+pub mod replay;
 mod rewrite;
 pub mod testing;
 mod yaml;
