@@ -29,7 +29,7 @@ use crate::{
     github::{Github, Trouble},
     ledger::{
         AppendError, Ledger,
-        entry::{Draft, Flag, Receipt, Ref},
+        entry::{Draft, Flag, Kind, Receipt, Ref},
     },
     policy::{Bundle, Judge},
     telemetry::{Metrics, alerts::Poster},
@@ -60,6 +60,10 @@ pub(crate) const FRESH: Duration = Duration::from_secs(30);
 
 /// Nobody waits on "Expected": after this an event without verdict shows as in progress.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
+
+/// An `error` for want of facts is judged again by itself after this, then after twice that …
+const FIRST_HEALING: Duration = Duration::from_secs(30);
+const LONGEST_HEALING: Duration = Duration::from_secs(3600);
 
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
@@ -296,6 +300,11 @@ impl Gate {
             let event = event.filter(|_| self.is_watched_push(item))?;
             Some(self.no_merge_verdict(event, &verdict.reason))
         });
+        let heals_at = self.heals_at(&looked, &verdict);
+        let draft = match heals_at {
+            Some(at) => drafts::valid_until(draft, at),
+            None => draft,
+        };
         group.push(match &landing {
             Some(merge) => drafts::with_landing(draft, &merge.data, &merge.body),
             None => draft,
@@ -315,6 +324,9 @@ impl Gate {
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
         }
         self.judged(item, older, &looked, seq, &verdict, target);
+        if let (Some(until), Some(at)) = (heals_at, event.and_then(drafts::address)) {
+            self.schedule_at(at, until);
+        }
         for ((at, cause), receipt) in again.iter().zip(receipts.iter().skip(place + 1)) {
             self.enqueue_again(at, *cause, *receipt);
         }
@@ -358,11 +370,18 @@ impl Gate {
                 // A head that a later event has stated is newer than the one just judged.
                 let later = lock(&self.0.unjudged).contains_key(&(repository, number));
                 let head = looked.subject.head.clone().filter(|_| !later);
+                let before = self.head_of(event);
                 let mut pulls = lock(&self.0.pulls);
                 if open {
                     pulls.open(repository, number, head, looked.base_ref.clone());
                 } else if !later {
                     pulls.close(repository, number);
+                }
+                drop(pulls);
+                if let (Some(old), Some(at)) =
+                    (before.filter(|old| self.head_of(event).as_ref() != Some(old)), &looked.at)
+                {
+                    self.left(at, &old);
                 }
             }
             self.schedule(event, verdict);
@@ -460,7 +479,13 @@ impl Gate {
 
     fn enqueue(&self, item: Item) {
         if let Some(event) = item.event.as_deref() {
+            let before = self.head_of(event);
             lock(&self.0.pulls).learn(event);
+            if let Some(at) = look::repo_at(event)
+                && let Some(old) = before.filter(|old| self.head_of(event).as_ref() != Some(old))
+            {
+                self.left(&at, &old);
+            }
             if let Some(pull) = pull_key(event) {
                 lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
             }
@@ -472,6 +497,42 @@ impl Gate {
         self.watch_progress(&item);
         // The worker only goes when the process stops; then the next start finds the event.
         let _ = self.0.work.send(item);
+    }
+
+    /// Where the pull request stands that an event is about, as far as it is known.
+    fn head_of(&self, event: &Event) -> Option<event::Sha> {
+        let (About::PullRequest(pull), Some(repository)) = (&event.about, &event.repository) else {
+            return None;
+        };
+        lock(&self.0.pulls).head(repository.id, pull.number)
+    }
+
+    /// When an `error` for want of facts is judged again by itself: a partial answer of GitHub heals, and
+    /// nobody would send an event for it. Half a minute at first, an hour at most.
+    fn heals_at(&self, looked: &look::Looked, verdict: &Verdict) -> Option<Time> {
+        let lacking = looked.incomplete && !looked.without_github && looked.open == Some(true);
+        if verdict.decision != Decision::Error || verdict.valid_until.is_some() || !lacking {
+            return None;
+        }
+        let before = self.errors_in_a_row(looked.subject.repository?, looked.subject.id?);
+        let wait = FIRST_HEALING * 2u32.pow(before.min(7));
+        Some(Time::now().plus(wait.min(LONGEST_HEALING)))
+    }
+
+    fn errors_in_a_row(&self, repository: u64, number: u64) -> u32 {
+        let mut count = 0;
+        for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            if stored.entry.kind != Kind::Verdict {
+                continue;
+            }
+            match stored.entry.data["decision"].as_str() {
+                Some("error") if count < 8 => count += 1,
+                Some("superseded") => {}
+                _ => break,
+            }
+        }
+        count
     }
 
     /// Appends a group; a full disk is waited for, anything worse ends the process.

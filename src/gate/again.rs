@@ -126,8 +126,12 @@ impl Gate {
 
     /// Looks again at an open pull request when its verdict is no longer valid.
     pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
-        let (Some(until), Some(at)) = (verdict.valid_until, drafts::address(event)) else { return };
-        self.schedule_at(at, until);
+        let Some(at) = drafts::address(event) else { return };
+        match verdict.valid_until {
+            Some(until) => self.schedule_at(at, until),
+            // The verdict before may have had an end.
+            None => _ = lock(&self.0.timers).remove(&(at.repository.id, at.number)),
+        }
     }
 
     pub(super) fn schedule_at(&self, at: PullAddress, until: Time) {

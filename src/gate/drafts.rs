@@ -123,6 +123,12 @@ pub(super) fn verdict(
     }
 }
 
+/// Makes a verdict end to be valid: that is when it is judged again.
+pub(super) fn valid_until(mut draft: Draft, at: crate::time::Time) -> Draft {
+    draft.data["valid_until"] = json!(at);
+    draft
+}
+
 /// Adds the merge verdict to the verdict on a push.
 pub(super) fn with_landing(mut draft: Draft, landing: &LandingData, body: &serde_json::Value) -> Draft {
     draft.data["landing"] = json!(landing);

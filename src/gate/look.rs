@@ -35,6 +35,8 @@ pub(super) struct Looked {
     pub without_github: bool,
     /// The decision where no policy is asked.
     pub verdict: Option<Verdict>,
+    /// Something that was asked for could not be had.
+    pub incomplete: bool,
     /// Of a push to a watched branch.
     pub landing: Option<MergeVerdict>,
 }
@@ -102,6 +104,7 @@ impl Gate {
             at,
             without_github: false,
             verdict: None,
+            incomplete: !facts.facts.missing.is_empty(),
             landing: merged,
         })
     }
@@ -245,6 +248,7 @@ impl Gate {
             frozen_at: facts.time,
             without_github: false,
             verdict: None,
+            incomplete: false,
             landing: None,
         }
     }
@@ -277,7 +281,7 @@ pub(super) fn own_event(at: &PullAddress, cause: Cause) -> Event {
     }
 }
 
-fn repo_at(event: &Event) -> Option<RepoAt> {
+pub(super) fn repo_at(event: &Event) -> Option<RepoAt> {
     Some(RepoAt { installation: event.installation?, repository: event.repository.clone()? })
 }
 

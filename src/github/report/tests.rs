@@ -58,6 +58,7 @@ fn says(sha: &Sha, state: State, title: &str) -> Show {
         external_id: format!("1:5:{title}"),
         known_run: None,
         look_first: false,
+        keep_red: false,
         started_at: Some("2026-11-24T15:04:05.123456Z".parse().unwrap()),
         details_url: None,
     }
