@@ -29,7 +29,7 @@ use crate::{
     github::{Github, Trouble},
     ledger::{
         AppendError, Ledger,
-        entry::{Draft, Flag, Kind, Receipt, Ref},
+        entry::{Draft, Flag, Receipt, Ref},
     },
     policy::{Bundle, Judge},
     telemetry::{Metrics, alerts::Poster},
@@ -60,10 +60,6 @@ pub(crate) const FRESH: Duration = Duration::from_secs(30);
 
 /// Nobody waits on "Expected": after this an event without verdict shows as in progress.
 const PROGRESS_AFTER: Duration = Duration::from_millis(500);
-
-/// An `error` for want of facts is judged again by itself after this, then after twice that …
-const FIRST_HEALING: Duration = Duration::from_secs(30);
-const LONGEST_HEALING: Duration = Duration::from_secs(3600);
 
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
@@ -505,34 +501,6 @@ impl Gate {
             return None;
         };
         lock(&self.0.pulls).head(repository.id, pull.number)
-    }
-
-    /// When an `error` for want of facts is judged again by itself: a partial answer of GitHub heals, and
-    /// nobody would send an event for it. Half a minute at first, an hour at most.
-    fn heals_at(&self, looked: &look::Looked, verdict: &Verdict) -> Option<Time> {
-        let lacking = looked.incomplete && !looked.without_github && looked.open == Some(true);
-        if verdict.decision != Decision::Error || verdict.valid_until.is_some() || !lacking {
-            return None;
-        }
-        let before = self.errors_in_a_row(looked.subject.repository?, looked.subject.id?);
-        let wait = FIRST_HEALING * 2u32.pow(before.min(7));
-        Some(Time::now().plus(wait.min(LONGEST_HEALING)))
-    }
-
-    fn errors_in_a_row(&self, repository: u64, number: u64) -> u32 {
-        let mut count = 0;
-        for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
-            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if stored.entry.kind != Kind::Verdict {
-                continue;
-            }
-            match stored.entry.data["decision"].as_str() {
-                Some("error") if count < 8 => count += 1,
-                Some("superseded") => {}
-                _ => break,
-            }
-        }
-        count
     }
 
     /// Appends a group; a full disk is waited for, anything worse ends the process.
