@@ -13,6 +13,7 @@ mod doctor;
 pub(crate) mod init;
 mod log;
 mod policy;
+mod reconcile;
 mod serve;
 
 /// A merge gate that can prove itself.
@@ -35,10 +36,12 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Check a set-up: clock, key, App, permissions, policies, ledger.
     Doctor(doctor::Args),
+    /// Compare GitHub's own record with the ledger now, through the running service.
+    Reconcile(reconcile::Args),
     /// The ledger: verify, show, list.
     #[command(subcommand)]
     Log(log::Command),
-    /// For auditors: evidence to take away, and its checking.
+    /// For auditors: evidence, completeness, exceptions.
     #[command(subcommand)]
     Audit(audit::Command),
     /// Policies: test, eval.
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Command::Init(a) => init::run(a),
         Command::CheckConfig(a) => check_config::run(a),
         Command::Doctor(a) => doctor::run(a),
+        Command::Reconcile(a) => reconcile::run(&a),
         Command::Log(c) => log::run(c),
         Command::Audit(c) => audit::run(c),
         Command::Policy(c) => policy::run(c),

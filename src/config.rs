@@ -58,6 +58,8 @@ pub struct Config {
     pub github: Github,
     pub policies: Policies,
     pub ledger: Ledger,
+    pub reconcile: Reconcile,
+    pub alerts: Alerts,
     pub log: Log,
     settings: Settings,
 }
@@ -136,6 +138,22 @@ pub struct Ledger {
     pub holds: Vec<Hold>,
 }
 
+/// `[reconcile]`: comparing GitHub's own record with the ledger.
+#[derive(Clone, Debug)]
+pub struct Reconcile {
+    /// `minutes` between sweeps, 1 to 60; 0: only `gatelog reconcile`, by hand.
+    pub minutes: u64,
+    /// `branches`: watched beside the default branch of every repository. `*` stops at `/`, `**` does not.
+    pub branches: Vec<String>,
+}
+
+/// `[alerts]`: what somebody must look at, beside log and metrics.
+#[derive(Clone, Debug)]
+pub struct Alerts {
+    /// `url_file`: holds the address of a webhook that takes `{"text": …}`, as Slack's do. A secret.
+    pub url_file: Option<PathBuf>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -159,6 +177,8 @@ pub enum LogFormat {
 pub struct Secrets {
     pub private_key: Secret,
     pub webhook: Vec<Secret>,
+    /// The address that alerts are posted to.
+    pub alerts: Option<Secret>,
     pub warnings: Vec<String>,
 }
 
@@ -200,6 +220,8 @@ impl Config {
             github: r.github()?,
             policies: r.policies()?,
             ledger: r.ledger()?,
+            reconcile: r.reconcile()?,
+            alerts: r.alerts()?,
             log: r.log()?,
             settings: r.settings,
         };
@@ -233,7 +255,13 @@ impl Config {
             warnings.extend(warning);
             webhook.push(secret);
         }
-        Ok(Secrets { private_key, webhook, warnings })
+        let mut alerts = None;
+        if let Some(file) = &self.alerts.url_file {
+            let (url, warning) = secret::read("[alerts] url_file", file)?;
+            warnings.extend(warning);
+            alerts = Some(url);
+        }
+        Ok(Secrets { private_key, webhook, alerts, warnings })
     }
 
     /// Every value in force, in the order of the documentation.
@@ -354,6 +382,28 @@ impl Reader<'_> {
             text.trim().strip_suffix('d').and_then(|n| n.parse().ok()).filter(|n| (1..=36_500).contains(n));
         let why = "is not a number of days from 1d to 36500d";
         days.map(Some).ok_or_else(|| self.settings.wrong("ledger.retention", "bodies", why))
+    }
+
+    fn alerts(&self) -> Result<Alerts, ConfigError> {
+        let given = self.settings.get("alerts", "url_file").is_some();
+        Ok(Alerts { url_file: given.then(|| self.path("alerts", "url_file")).transpose()? })
+    }
+
+    fn reconcile(&self) -> Result<Reconcile, ConfigError> {
+        let minutes = match self.settings.require("reconcile", "minutes")?.raw {
+            Raw::Number(n) if n <= 60 => n,
+            _ => return Err(self.settings.wrong("reconcile", "minutes", "is not 0 to 60")),
+        };
+        let branches = match self.settings.get("reconcile", "branches").map(|s| &s.raw) {
+            Some(Raw::List(branches)) => branches.clone(),
+            _ => vec![],
+        };
+        let bad = |b: &String| b.is_empty() || b.starts_with("refs/") || b.contains(char::is_whitespace);
+        if branches.iter().any(bad) {
+            let why = "holds something that is no pattern of branches (without `refs/heads/`)";
+            return Err(self.settings.wrong("reconcile", "branches", why));
+        }
+        Ok(Reconcile { minutes, branches })
     }
 
     fn log(&self) -> Result<Log, ConfigError> {

@@ -94,6 +94,8 @@ pub enum Cause {
     MergeGroup,
     /// A person asked for it on GitHub: always answered with a write.
     Rerequested,
+    /// A sweep found that GitHub shows what the ledger does not have.
+    Sweep,
 }
 
 /// One thing that happened, as gatelog handles it.

@@ -20,7 +20,10 @@ pub mod codeowners;
 pub mod graph;
 pub mod landed;
 pub mod pushes;
+pub mod rules;
 pub mod update_merge;
+
+pub use rules::BaseRules;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,9 +49,9 @@ pub struct Facts {
     /// Login of an organisation in lower case → ids of the reviewers who are members.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub organizations: BTreeMap<String, Vec<u64>>,
-    /// Rules of the base branch: shown, never decided on.
+    /// With the fact `base_rules`: what GitHub itself demands on the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_rules: Option<serde_json::Value>,
+    pub base_rules: Option<BaseRules>,
     pub facts: Status,
 }
 
@@ -97,6 +100,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("pushes", "who pushed the head, push by push"),
     ("push_commits", "commits of a push: people, parents, signature"),
     ("landed", "which pull requests a push merged, and whether they were allowed"),
+    ("base_rules", "what GitHub itself demands on the base branch, or the branch that was pushed"),
     ("merge_group", "the pull requests of a merge group, each with its own facts"),
 ];
 

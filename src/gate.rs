@@ -32,12 +32,13 @@ use crate::{
         entry::{Draft, Flag, Receipt, Ref},
     },
     policy::{Bundle, Judge},
-    telemetry::Metrics,
+    telemetry::{Metrics, alerts::Poster},
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
 
 mod again;
+mod alerts;
 mod attempts;
 mod drafts;
 mod groups;
@@ -47,6 +48,7 @@ mod look;
 mod publish;
 mod pulls;
 mod pushers;
+pub mod reconcile;
 mod start;
 mod tidy;
 
@@ -91,6 +93,12 @@ pub struct Settings {
     /// Read anew for each erasure: a hold counts from the moment it is written. `None`: no holds, no
     /// retention.
     pub config_file: Option<PathBuf>,
+    /// How often GitHub's record is compared with the ledger; `None`: only when asked for.
+    pub sweep_every: Option<Duration>,
+    /// Branches whose every change is accounted for.
+    pub watched: reconcile::Watched,
+    /// Where alerts are posted.
+    pub alerts: Option<Poster>,
 }
 
 /// The gate. A cheap clone of a handle.
@@ -122,6 +130,8 @@ struct Inner {
     started_at_seq: AtomicU64,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
+    /// One sweep at a time.
+    sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
     fatal: watch::Sender<Option<String>>,
 }
@@ -255,11 +265,12 @@ impl Gate {
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
         let _room = self.room_for(item.seq).await;
+        let event = item.event.as_deref();
         let begun = Time::now();
         let bundle = self.bundle();
         let attempt = self.0.attempts.begin(item.seq);
         let handling = item.event.as_deref().map_or(Handling::BARE, event::handling);
-        let looked = if attempt.is_hopeless() {
+        let mut looked = if attempt.is_hopeless() {
             self.look_at_nothing(item, "judging this event ended the process 3 times")
         } else {
             match self.look(item, older, handling, bundle.clone()).await {
@@ -286,13 +297,21 @@ impl Gate {
         }
         let place = group.len();
         let facts = looked.input.as_ref().map(|input| input.facts_body());
-        group.push(drafts::verdict(
-            Ref::Seq(item.seq),
-            looked.subject.clone(),
-            &verdict,
-            facts,
-            target.clone(),
-        ));
+        let draft =
+            drafts::verdict(Ref::Seq(item.seq), looked.subject.clone(), &verdict, facts, target.clone());
+        let landing = looked.landing.take().or_else(|| {
+            let event = event.filter(|_| self.is_watched_push(item))?;
+            Some(self.no_merge_verdict(event, &verdict.reason))
+        });
+        let heals_at = self.heals_at(&looked, &verdict);
+        let draft = match heals_at {
+            Some(at) => drafts::valid_until(draft, at),
+            None => draft,
+        };
+        group.push(match &landing {
+            Some(merge) => drafts::with_landing(draft, &merge.data, &merge.body),
+            None => draft,
+        });
         let mut again = self.fan_outs(item, older);
         if looked.pusher_unknown {
             // `synchronize` named the owner of a deploy key as sender; now it is known better.
@@ -309,6 +328,13 @@ impl Gate {
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
+        if let Some(merge) = landing.filter(|m| !m.data.exceptions.is_empty()) {
+            let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
+        }
+        if let (Some(until), Some(at)) = (heals_at, event.and_then(drafts::address)) {
+            self.schedule_at(at, until);
+        }
         // What follows is known before anything is shown: a green waits for it.
         let mut follow = receipts.iter().skip(place + 1);
         for ((at, cause), receipt) in again.iter().zip(&mut follow) {
@@ -358,6 +384,7 @@ impl Gate {
                 // A head that a later event has stated is newer than the one just judged.
                 let later = lock(&self.0.unjudged).contains_key(&(repository, number));
                 let head = looked.subject.head.clone().filter(|_| !later);
+                let before = self.head_of(event);
                 let mut pulls = lock(&self.0.pulls);
                 if open {
                     pulls.open(repository, number, head, looked.base_ref.clone());
@@ -365,6 +392,12 @@ impl Gate {
                     pulls.decide(repository, number, verdict.decision, seq);
                 } else if !later {
                     pulls.close(repository, number);
+                }
+                drop(pulls);
+                if let (Some(old), Some(at)) =
+                    (before.filter(|old| self.head_of(event).as_ref() != Some(old)), &looked.at)
+                {
+                    self.left(at, &old);
                 }
             }
             self.schedule(event, verdict);
@@ -464,8 +497,14 @@ impl Gate {
         if let Some(event) = item.event.as_deref() {
             // GitHub signs the body only: one sent again tells nothing new, and nothing true of now.
             if !item.replayed {
+                let before = self.head_of(event);
                 lock(&self.0.pulls).learn(event, Time::now());
                 lock(&self.0.groups).learn(event, Time::now());
+                if let Some(at) = look::repo_at(event)
+                    && let Some(old) = before.filter(|old| self.head_of(event).as_ref() != Some(old))
+                {
+                    self.left(&at, &old);
+                }
             }
             if let Some(pull) = pull_key(event) {
                 lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
@@ -478,6 +517,14 @@ impl Gate {
         self.watch_progress(&item);
         // The worker only goes when the process stops; then the next start finds the event.
         let _ = self.0.work.send(item);
+    }
+
+    /// Where the pull request stands that an event is about, as far as it is known.
+    fn head_of(&self, event: &Event) -> Option<event::Sha> {
+        let (About::PullRequest(pull), Some(repository)) = (&event.about, &event.repository) else {
+            return None;
+        };
+        lock(&self.0.pulls).head(repository.id, pull.number)
     }
 
     /// Appends a group; a full disk is waited for, anything worse ends the process.
@@ -536,6 +583,12 @@ impl Gate {
         self.show_progress(item, Some(&trouble.reason));
         Later { after: after + jitter(after) }
     }
+}
+
+/// Where tests end the process as a power cut would. Without the feature `failpoints`: nothing.
+fn die_at(name: &'static str) {
+    fail::fail_point!(name, |_| std::process::abort());
+    let _ = name;
 }
 
 /// The pull request whose green an event can take away.

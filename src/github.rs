@@ -21,6 +21,7 @@ pub mod check_run;
 pub mod gather;
 pub mod graphql;
 mod limits;
+pub mod reconcile;
 pub mod report;
 pub mod rest;
 mod setup;
@@ -93,6 +94,15 @@ impl Github {
     /// old answer back.
     pub fn drop_people_cache(&self) {
         self.inner.people.forget();
+    }
+
+    /// Calls an installation has left of an hourly budget (`core` or `graphql`), as GitHub last said.
+    /// `None`: not said yet.
+    #[must_use]
+    pub fn calls_left(&self, installation: u64, resource: &str) -> Option<u64> {
+        let usage = self.usage();
+        let own = |r: &&Remaining| r.installation == Some(installation) && r.resource == resource;
+        usage.remaining.iter().find(own).map(|r| r.left)
     }
 
     /// Calls made, limits left, points paid: for the metrics.

@@ -397,6 +397,13 @@ impl Ledger {
         self.index(|i| i.with_key(key))
     }
 
+    /// A name that stands for `text` in keys: made with the ledger's secret, so that what people named
+    /// cannot be guessed from it. 32 hex digits.
+    #[must_use]
+    pub fn pseudonym(&self, text: &str) -> String {
+        hex::encode(self.0.secret.fingerprint(text.as_bytes()))
+    }
+
     /// A copy of all look-ups, to compare.
     #[must_use]
     pub fn index_snapshot(&self) -> Index {

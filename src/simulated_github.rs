@@ -306,7 +306,13 @@ impl World {
     fn note_delivery(&mut self, hook: &Webhook, status: u16) {
         let redelivery = self.deliveries.iter().any(|d| d.hook.guid == hook.guid);
         let id = self.next_id();
-        self.deliveries.push(state::PastDelivery { id, hook: hook.clone(), status, redelivery });
+        self.deliveries.push(state::PastDelivery {
+            id,
+            hook: hook.clone(),
+            status,
+            redelivery,
+            at: Time::now(),
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 
 use crate::config::{Log, LogFormat, log_filter};
 
+pub mod alerts;
 mod metrics;
 
 pub use metrics::{Intake, Metrics, StoreCounts};

@@ -40,6 +40,8 @@ mod story;
 mod verify;
 pub(super) mod verify_proof;
 
+pub(super) use list::{parse_time, resolve};
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Check frames, chain, order, bodies and root, reading nothing but the journal.
@@ -280,7 +282,7 @@ fn safe_json(text: &str) -> String {
     out
 }
 
-fn pretty(value: &serde_json::Value) -> String {
+pub(super) fn pretty(value: &serde_json::Value) -> String {
     safe_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }
 

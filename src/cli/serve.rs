@@ -21,7 +21,7 @@ use crate::{
     policy::Bundle,
     server::{self, App, Doors, admin},
     store::embedded::OpenError,
-    telemetry::{self, Metrics},
+    telemetry::{self, Metrics, alerts::Poster},
     time::Time,
 };
 
@@ -173,12 +173,13 @@ async fn start(config: &Config) -> Result<Started, Failure> {
         tracing::warn!("{warning}");
     }
     let github = connect(config, &secrets)?;
+    let settings = gate::Settings { alerts: poster(&secrets)?, ..settings(config) };
     let bundle = load_policies(config).await?;
     let (ledger, opened) = open_ledger(config).await?;
     let publisher = publisher(config, &ledger)?;
     let admin = admin_socket(config);
     let metrics = Arc::new(Metrics::new());
-    let running = Gate::start(settings(config), ledger, &opened, github.clone(), bundle, metrics.clone())
+    let running = Gate::start(settings, ledger, &opened, github.clone(), bundle, metrics.clone())
         .await
         .map_err(|e| Failure::could_not_run(format!("cannot start: {e:#}")))?;
     if let Some(publisher) = &publisher {
@@ -281,6 +282,13 @@ fn admin_socket(config: &Config) -> Option<admin::Socket> {
     }
 }
 
+fn poster(secrets: &Secrets) -> Result<Option<Poster>, Failure> {
+    let Some(url) = &secrets.alerts else { return Ok(None) };
+    let wrong = |e: String| Failure::usage(format!("[alerts] url_file: {e}"));
+    let url = std::str::from_utf8(url.expose()).map_err(|_| wrong("it is not text".to_owned()))?;
+    Poster::new(url).map(Some).map_err(wrong)
+}
+
 fn settings(config: &Config) -> gate::Settings {
     gate::Settings {
         ledger_dir: config.ledger.path.clone(),
@@ -290,6 +298,10 @@ fn settings(config: &Config) -> gate::Settings {
         publish: config.github.publish == Publish::Checks,
         judging: config.policies.judging,
         config_file: Some(config.file.clone()),
+        sweep_every: (config.reconcile.minutes > 0)
+            .then(|| Duration::from_secs(60 * config.reconcile.minutes)),
+        watched: gate::reconcile::Watched::new(config.reconcile.branches.clone()),
+        alerts: None,
     }
 }
 

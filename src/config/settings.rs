@@ -62,6 +62,9 @@ pub const KEYS: &[Key] = &[
     key("ledger", "key_file", Kind::Text, "log.key", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),
     key("ledger.retention", "bodies", Kind::Text, "400d", None),
+    key("reconcile", "minutes", Kind::Number, "10", Some("10")),
+    key("reconcile", "branches", Kind::List, "release/*,lts/**", None),
+    key("alerts", "url_file", Kind::Text, "alerts.url", None),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),
 ];

@@ -9,14 +9,18 @@ use super::{
 };
 use crate::{
     event::{self, About, Cause, Event, FanOut, Handling, Sha},
-    ledger::entry::{Draft, Receipt, Ref},
+    ledger::entry::{Draft, Kind, Receipt, Ref},
     time::Time,
-    verdict::Verdict,
+    verdict::{Decision, Verdict},
 };
 
 /// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
 /// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
 pub(super) const LOOKS_PER_SECOND: u32 = 5;
+
+/// An `error` for want of facts is judged again by itself after this, then after twice that …
+const FIRST_HEALING: Duration = Duration::from_secs(30);
+const LONGEST_HEALING: Duration = Duration::from_secs(3600);
 
 impl Gate {
     /// Every pull request to look at again because of this event and those it stands for, once.
@@ -144,8 +148,12 @@ impl Gate {
 
     /// Looks again at an open pull request when its verdict is no longer valid.
     pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
-        let (Some(until), Some(at)) = (verdict.valid_until, drafts::address(event)) else { return };
-        self.schedule_at(at, until);
+        let Some(at) = drafts::address(event) else { return };
+        match verdict.valid_until {
+            Some(until) => self.schedule_at(at, until),
+            // The verdict before may have had an end.
+            None => _ = lock(&self.0.timers).remove(&(at.repository.id, at.number)),
+        }
     }
 
     pub(super) fn schedule_at(&self, at: PullAddress, until: Time) {
@@ -166,5 +174,33 @@ impl Gate {
                 let _ = gate.look_again(&at, Cause::Expired, vec![], once).await;
             }
         });
+    }
+
+    /// When an `error` for want of facts is judged again by itself: a partial answer of GitHub heals, and
+    /// nobody would send an event for it. Half a minute at first, an hour at most.
+    pub(super) fn heals_at(&self, looked: &look::Looked, verdict: &Verdict) -> Option<Time> {
+        let lacking = looked.incomplete && !looked.without_github && looked.open == Some(true);
+        if verdict.decision != Decision::Error || verdict.valid_until.is_some() || !lacking {
+            return None;
+        }
+        let before = self.errors_in_a_row(looked.subject.repository?, looked.subject.id?);
+        let wait = FIRST_HEALING * 2u32.pow(before.min(7));
+        Some(Time::now().plus(wait.min(LONGEST_HEALING)))
+    }
+
+    fn errors_in_a_row(&self, repository: u64, number: u64) -> u32 {
+        let mut count = 0;
+        for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
+            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            if stored.entry.kind != Kind::Verdict {
+                continue;
+            }
+            match stored.entry.data["decision"].as_str() {
+                Some("error") if count < 8 => count += 1,
+                Some("superseded") => {}
+                _ => break,
+            }
+        }
+        count
     }
 }

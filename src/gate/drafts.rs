@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     event::{About, Cause, Delivery, Event, Repository, Source, Subject, SubjectKind},
-    ledger::entry::{Body, Draft, EventData, Flag, Key, Kind, Ref, ReportData, VerdictData},
+    ledger::entry::{Body, Draft, EventData, Flag, Key, Kind, LandingData, Ref, ReportData, VerdictData},
     policy::{ENGINE, REWRITER},
     verdict::{Decision, Target, Verdict},
 };
@@ -107,6 +107,7 @@ pub(super) fn verdict(
         valid_until: verdict.valid_until,
         target,
         superseded_by: None,
+        landing: None,
     };
     let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.to_bytes()))];
     if let Some(facts) = facts {
@@ -122,6 +123,19 @@ pub(super) fn verdict(
     }
 }
 
+/// Makes a verdict end to be valid: that is when it is judged again.
+pub(super) fn valid_until(mut draft: Draft, at: crate::time::Time) -> Draft {
+    draft.data["valid_until"] = json!(at);
+    draft
+}
+
+/// Adds the merge verdict to the verdict on a push.
+pub(super) fn with_landing(mut draft: Draft, landing: &LandingData, body: &serde_json::Value) -> Draft {
+    draft.data["landing"] = json!(landing);
+    draft.bodies.push(("landing".to_owned(), json_body(body)));
+    draft
+}
+
 /// The verdict of an event that was judged together with a newer one of the same pull request.
 pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str) -> Draft {
     let data = VerdictData {
@@ -132,6 +146,7 @@ pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str)
         valid_until: None,
         target: None,
         superseded_by: Some(newer),
+        landing: None,
     };
     Draft {
         kind: Kind::Verdict,

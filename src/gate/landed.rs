@@ -1,15 +1,18 @@
-//! Which verdicts stood when something landed on a branch: what `facts::landed` proves with.
+//! What landed on a branch: which verdicts stood then (what `facts::landed` proves with), and the merge
+//! verdict of a push to a watched branch.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::Gate;
+use super::{Gate, Item};
 use crate::{
-    event::{Sha, SubjectKind},
+    event::{About, Account, Event, RefKind, Sha, SubjectKind},
     facts::{
         Facts, Push,
         landed::{self, Judged, JudgedGroup, JudgedPull, Landing, MergedPull},
+        rules::Required,
     },
-    ledger::entry::{Kind, VerdictData},
+    github::{RepoAt, Trouble},
+    ledger::entry::{Kind, LandingData, VerdictData},
     time::Time,
     verdict::Decision,
 };
@@ -117,4 +120,154 @@ fn commits(value: &Value) -> Option<Vec<(Sha, usize)>> {
 fn number_and_head(entry: &Value) -> Option<(u64, Sha)> {
     let pull = &entry["pull_request"];
     Some((pull["number"].as_u64()?, pull["head"]["sha"].as_str()?.parse().ok()?))
+}
+
+/// The merge verdict of a push to a watched branch.
+pub(super) struct MergeVerdict {
+    pub data: LandingData,
+    /// With names, and the rules as they were.
+    pub body: Value,
+}
+
+impl Gate {
+    /// Whether an event is a push to a branch whose every change is accounted for.
+    pub(super) fn is_watched_push(&self, item: &Item) -> bool {
+        let Some(event) = item.event.as_deref().filter(|e| e.name == "push" && !item.replayed) else {
+            return false;
+        };
+        let default = event.repository.as_ref().and_then(|r| r.default_branch.as_deref());
+        matches!(&event.about, About::Ref(r) if r.kind == RefKind::Branch
+            && self.0.settings.watched.has(&r.name, default))
+    }
+
+    /// Whether what landed was allowed, and had to be.
+    ///
+    /// # Errors
+    /// Only what a later try may mend.
+    pub(super) async fn merge_verdict(
+        &self,
+        at: &RepoAt,
+        facts: &Facts,
+        landing: Option<&Landing>,
+    ) -> Result<Option<MergeVerdict>, Trouble> {
+        let Some(push) = &facts.push else { return Ok(None) };
+        let bypass = match &push.after {
+            Some(after) => self.0.github.bypass(at, &push.ref_name, after).await?,
+            None => None,
+        };
+        let settings = &self.0.settings;
+        let required = facts.base_rules.as_ref().map(|r| r.required(&settings.check_name, settings.app_id));
+        let kind = push.landed.as_ref().map_or("unknown", |l| l.kind.as_str());
+        let data = LandingData {
+            kind: kind.to_owned(),
+            required: required.map_or("unknown", Required::as_str).to_owned(),
+            bypassed: bypass.as_ref().map(Option::is_some),
+            exceptions: exceptions(kind, required, bypass.as_ref().is_some_and(Option::is_some)),
+        };
+        let merged_by: Vec<&Account> =
+            landing.iter().flat_map(|l| &l.merged).filter_map(|m| m.merged_by.as_ref()).collect();
+        let lacking =
+            facts.facts.missing.iter().filter(|m| matches!(m.fact.as_str(), "landed" | "base_rules"));
+        let body = json!({
+            "repository": at.repository.name,
+            "branch": push.ref_name,
+            "before": push.before,
+            "after": push.after,
+            "pusher": push.pusher,
+            "pusher_kind": push.pusher_kind,
+            "merged_by": merged_by,
+            "bypassed_by": bypass.flatten().map(|b| json!({"id": b.actor_id, "login": b.actor_name})),
+            "landed": push.landed,
+            "rules": facts.base_rules,
+            "missing": lacking.collect::<Vec<_>>(),
+        });
+        Ok(Some(MergeVerdict { data, body }))
+    }
+
+    /// The merge verdict where nothing could be told.
+    pub(super) fn no_merge_verdict(&self, event: &Event, reason: &str) -> MergeVerdict {
+        let data = LandingData {
+            kind: "unknown".to_owned(),
+            required: "unknown".to_owned(),
+            bypassed: None,
+            exceptions: exceptions("unknown", None, false),
+        };
+        let (branch, before, after) = match &event.about {
+            About::Ref(r) => (Some(&r.name), r.before.as_ref(), r.after.as_ref()),
+            _ => (None, None, None),
+        };
+        let name = event.repository.as_ref().map(|r| &r.name);
+        let body = json!({
+            "repository": name, "branch": branch, "before": before, "after": after,
+            "missing": [{"fact": "landed", "reason": reason}],
+        });
+        MergeVerdict { data, body }
+    }
+}
+
+/// Why a landing is an exception. What cannot be told is one too.
+fn exceptions(kind: &str, required: Option<Required>, bypassed: bool) -> Vec<String> {
+    let mut why = Vec::new();
+    match kind {
+        "merge_group" | "merge" | "squash" | "rebase" => {}
+        "bypass" | "direct" => why.push("not_allowed"),
+        _ => why.push("unknown"),
+    }
+    match required {
+        Some(Required::Bound) => {}
+        Some(Required::Unbound) => why.push("not_bound"),
+        Some(Required::Missing) => why.push("not_required"),
+        None if !why.contains(&"unknown") => why.push("unknown"),
+        None => {}
+    }
+    if bypassed {
+        why.push("bypassed");
+    }
+    why.into_iter().map(str::to_owned).collect()
+}
+
+/// An exception in one line, for people.
+pub(super) fn sentence(data: &LandingData, body: &Value) -> String {
+    let text = |v: &Value| v.as_str().unwrap_or("?").to_owned();
+    let login = |v: &Value| v["login"].as_str().map(str::to_owned);
+    let after = body["after"].as_str().map_or("nothing (it was deleted)", |s| s.get(..7).unwrap_or(s));
+    let by = login(&body["bypassed_by"])
+        .or_else(|| login(&body["merged_by"][0]))
+        .or_else(|| login(&body["pusher"]))
+        .map_or(String::new(), |who| format!(" by {who}"));
+    let why: Vec<&str> = data.exceptions.iter().map(|e| reason(e)).collect();
+    let landed = &body["landed"]["reason"];
+    let detail = landed.as_str().or(body["missing"][0]["reason"].as_str());
+    let detail = detail.map_or(String::new(), |d| format!(" ({d})"));
+    format!("{after} is on `{}`{by}: {}{detail}", text(&body["branch"]), why.join("; "))
+}
+
+fn reason(exception: &str) -> &str {
+    match exception {
+        "not_allowed" => "it is not what was allowed",
+        "not_required" => "GitHub did not demand our check",
+        "not_bound" => "GitHub demands our check by anyone, not by our App",
+        "bypassed" => "GitHub's rules were bypassed",
+        "unknown" => "what it is could not be told",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_allowed_and_had_to_be_is_no_exception() {
+        for kind in ["merge_group", "merge", "squash", "rebase"] {
+            assert!(exceptions(kind, Some(Required::Bound), false).is_empty());
+            assert_eq!(exceptions(kind, Some(Required::Unbound), false), ["not_bound"]);
+            assert_eq!(exceptions(kind, Some(Required::Missing), true), ["not_required", "bypassed"]);
+            assert_eq!(exceptions(kind, None, false), ["unknown"]);
+        }
+        assert_eq!(exceptions("direct", Some(Required::Bound), false), ["not_allowed"]);
+        assert_eq!(exceptions("bypass", Some(Required::Missing), false), ["not_allowed", "not_required"]);
+        assert_eq!(exceptions("unknown", None, false), ["unknown"]);
+        assert_eq!(exceptions("of a newer gatelog", Some(Required::Bound), false), ["unknown"]);
+    }
 }

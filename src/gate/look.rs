@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Gate, Item, drafts::PullAddress};
+use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict};
 use crate::{
     event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Sha, Source, Subject, SubjectKind},
-    facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef},
-    github::{RepoAt, Trouble, TroubleKind, gather},
+    facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
+    github::{
+        RepoAt, Trouble, TroubleKind,
+        gather::{self, Needs},
+    },
     policy::{Bundle, ENGINE, EventHeader, Input, REWRITER},
     time::Time,
     verdict::{Decision, Verdict},
@@ -38,6 +41,10 @@ pub(super) struct Looked {
     pub without_github: bool,
     /// The decision where no policy is asked.
     pub verdict: Option<Verdict>,
+    /// Something that was asked for could not be had.
+    pub incomplete: bool,
+    /// Of a push to a watched branch.
+    pub landing: Option<MergeVerdict>,
 }
 
 impl Gate {
@@ -75,12 +82,18 @@ impl Gate {
             facts.push = push;
         }
         let header = header(item, event);
+        let mut merged = None;
         if let Some(at) = &at {
             let early = match Input::new(about, header.clone(), payload.clone(), &facts) {
                 Ok(early) => Arc::new(early),
                 Err(e) => return Ok(self.look_at_nothing(item, &e.to_string())),
             };
-            facts = self.complete(at, early, &payload, facts, bundle).await?;
+            let watched = about == SubjectKind::Ref && self.is_watched_push(item);
+            let (done, landing) = self.complete(at, early, &payload, facts, bundle, watched).await?;
+            facts = done;
+            if watched {
+                merged = self.merge_verdict(at, &facts, landing.as_ref()).await?;
+            }
         }
         facts.time = Time::now();
         let tagged = tagged_commit(event, &payload);
@@ -109,6 +122,8 @@ impl Gate {
             at,
             without_github: false,
             verdict: None,
+            incomplete: !facts.facts.missing.is_empty(),
+            landing: merged,
         })
     }
 
@@ -162,7 +177,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Asks the controls what they need, and fetches it.
+    /// Asks the controls what they need, and fetches it; of a push to a watched branch also what the merge
+    /// verdict needs.
     async fn complete(
         &self,
         at: &RepoAt,
@@ -170,15 +186,19 @@ impl Gate {
         payload: &Value,
         facts: Facts,
         bundle: Arc<Bundle>,
-    ) -> Result<Facts, Trouble> {
+        watched: bool,
+    ) -> Result<(Facts, Option<Landing>), Trouble> {
         let needs = self.0.judge.needs(bundle, early).await;
-        let needs = needs.into_iter().map(|n| (n.fact, n.id)).collect();
+        let mut needs: Needs = needs.into_iter().map(|n| (n.fact, n.id)).collect();
+        if watched {
+            needs.extend(["landed", "base_rules"].map(|fact| (fact.to_owned(), None)));
+        }
         let known = self.known(&facts, payload);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
-        Ok(facts)
+        Ok((facts, done.landing))
     }
 
     /// GitHub did not answer for too long: every control that needs it is `error`.
@@ -238,6 +258,8 @@ impl Gate {
             frozen_at: facts.time,
             without_github: false,
             verdict: None,
+            incomplete: false,
+            landing: None,
         }
     }
 
@@ -281,7 +303,7 @@ pub(super) fn own_event(at: &PullAddress, cause: Cause) -> Event {
     }
 }
 
-fn repo_at(event: &Event) -> Option<RepoAt> {
+pub(super) fn repo_at(event: &Event) -> Option<RepoAt> {
     Some(RepoAt { installation: event.installation?, repository: event.repository.clone()? })
 }
 

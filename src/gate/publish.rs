@@ -16,7 +16,7 @@ use crate::{
         check_run::{self, State},
         report::{self, Done, Show},
     },
-    ledger::entry::{Ref, ReportData, ReportResult},
+    ledger::entry::{Kind, Ref, ReportData, ReportResult},
     time::Time,
     verdict::{Decision, Target},
 };
@@ -134,6 +134,12 @@ impl Gate {
             _ => false,
         };
         let (Some(sha), true) = (head, open) else { return };
+        // It has moved on since: nobody waits on the old head.
+        if let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id)
+            && lock(&self.0.pulls).head(repository.id, number).is_some_and(|now| now != sha)
+        {
+            return;
+        }
         let target = Target { repository: repository.id, sha, check: self.0.settings.check_name.clone() };
         let at = RepoAt { installation, repository };
         self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.map(str::to_owned))));
@@ -279,8 +285,54 @@ impl Gate {
         }
         let subject = stored.entry.subject.clone();
         let covers = vec![seq];
-        let show = self.show(target, rendered, &stored, shown, ambiguous);
+        let show = Show { keep_red: true, ..self.show(target, rendered, &stored, shown, ambiguous) };
         Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
+    }
+
+    /// No pull request stands on the target any more. What is still in progress there would stay so for
+    /// ever: it is completed, as a failure, because nothing there was allowed.
+    fn left_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        shown: Option<&ReportData>,
+        ambiguous: bool,
+    ) -> Result<Step, Trouble> {
+        let Some(live) = shown.filter(|s| s.conclusion.is_none() && s.check_run.is_some()) else {
+            return Ok(Step::Nothing);
+        };
+        let Some(stored) = live.covers.first().map(|seq| self.stored(*seq)).transpose()?.flatten() else {
+            return Ok(Step::Nothing);
+        };
+        let subject = stored.entry.subject.clone();
+        let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else {
+            return Ok(Step::Nothing);
+        };
+        let newer = {
+            let pulls = lock(&self.0.pulls);
+            if !pulls.on_head(target.repository, &target.sha).is_empty() {
+                return Ok(Step::Nothing);
+            }
+            pulls.head(target.repository, number)
+        };
+        // Closed while it waited for something: that is what its verdict says, and it stays said.
+        if newer.is_none() && stored.entry.kind == Kind::Verdict {
+            return Ok(Step::Nothing);
+        }
+        let rendered =
+            check_run::left(newer.as_ref(), &self.context(target, at, &stored, Some(number), None));
+        let show = self.show(target, rendered, &stored, shown, ambiguous);
+        let covers = live.covers.clone();
+        Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
+    }
+
+    /// A pull request has left this commit, or was closed on it.
+    pub(super) fn left(&self, at: &RepoAt, sha: &event::Sha) {
+        if self.0.settings.publish {
+            let check = self.0.settings.check_name.clone();
+            let target = Target { repository: at.repository.id, sha: sha.clone(), check };
+            self.touch(target, at.clone(), |_| {});
+        }
     }
 
     fn verdict_step(
@@ -292,7 +344,9 @@ impl Gate {
         ambiguous: bool,
     ) -> Result<Step, Trouble> {
         let newest = self.newest_verdicts(target)?;
-        let Some(worst) = newest.iter().max_by_key(|v| (v.decision, v.seq)) else { return Ok(Step::Nothing) };
+        let Some(worst) = newest.iter().max_by_key(|v| (v.decision, v.seq)) else {
+            return self.left_step(target, at, shown, ambiguous);
+        };
         let covers: Vec<u64> = newest.iter().map(|v| v.seq).collect();
         let covered = shown.is_some_and(|s| covers.iter().all(|seq| s.covers.contains(seq)));
         if covered && !force {
@@ -351,7 +405,7 @@ impl Gate {
                 Done::Unchanged => ReportResult::Unchanged,
             },
             check_run: Some(shown.check_run),
-            conclusion: write.show.state.conclusion().map(str::to_owned),
+            conclusion: shown.state.conclusion().map(str::to_owned),
             covers: write.covers.clone(),
         };
         self.record(write.subject, &data, Some(write.show.request().to_string().into_bytes())).await?;

@@ -113,6 +113,11 @@ impl Pulls {
         }
     }
 
+    /// A repository as an installation lists it.
+    pub fn know(&mut self, known: Known) {
+        self.repositories.insert(known.repository.id, known);
+    }
+
     /// An open pull request, as GitHub or a payload states it.
     pub fn open(&mut self, repository: u64, number: u64, head: Option<Sha>, base_ref: Option<String>) {
         let key = (repository, number);

@@ -16,10 +16,11 @@ use tokio::{
 use super::{
     Gate, Inner, Item, Settings,
     again::LOOKS_PER_SECOND,
-    attempts, drafts,
+    alerts, attempts, drafts,
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
+    reconcile,
 };
 use crate::{
     config::Judging,
@@ -76,6 +77,9 @@ struct Told {
     policy: Option<u64>,
     /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
     groups: HashMap<(u64, event::Sha), u64>,
+    unposted: alerts::Unposted,
+    /// Entries that hold the state of the sweeps.
+    sweeps: Vec<u64>,
 }
 
 impl Gate {
@@ -110,6 +114,7 @@ impl Gate {
         let service = receipts.first().map_or(0, |r| r.seq);
         let (work, rx) = mpsc::unbounded_channel();
         let (stopping, stop) = watch::channel(false);
+        let sweeps = reconcile::Sweeps::of(&ledger, &told.sweeps);
         let gate = Self(Arc::new(Inner {
             attempts: attempts::Attempts::open(settings.ledger_dir.join("attempts"))?,
             settings,
@@ -128,6 +133,7 @@ impl Gate {
             alarm: AtomicBool::new(told.alarm),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
+            sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,
         }));
@@ -137,10 +143,16 @@ impl Gate {
         gate.take_up_unjudged();
         gate.take_up_unreported();
         gate.schedule_all();
+        gate.post_again(told.unposted);
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
-        tokio::spawn(async move { looking.look_at_open_pulls(cause, service).await });
+        tokio::spawn(async move {
+            looking.look_at_open_pulls(cause, service).await;
+            if let Some(every) = looking.0.settings.sweep_every {
+                looking.sweep_for_ever(every).await;
+            }
+        });
         tokio::spawn(gate.clone().keep_retention());
         gate.start_compressing();
         Ok(Running { gate, worker })
@@ -294,7 +306,7 @@ impl Gate {
     }
 
     /// Whether this head has a verdict that stands, or an event that will bring one.
-    fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
+    pub(super) fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
         if lock(&self.0.unjudged).contains_key(&(repository, number)) {
             return true;
         }
@@ -357,12 +369,14 @@ pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
 }
 
 fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
-    let mut told = Told::default();
+    let (mut told, now) = (Told::default(), Time::now());
     for seq in 0..ledger.head().size {
         let Some(stored) = ledger.entry(seq)? else { continue };
+        told.unposted.note(&stored.entry, now);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy = Some(seq),
+            Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
             _ => {}
         }

@@ -490,6 +490,23 @@ pub fn in_progress(context: &Context) -> Rendered {
     )
 }
 
+/// Shown where judging was not finished before the pull request moved on (or, without `newer`, was
+/// closed).
+#[must_use]
+pub fn left(newer: Option<&Sha>, context: &Context) -> Rendered {
+    let (title, body) = match newer {
+        Some(newer) => (
+            format!("Not judged: superseded by the newer head {}", newer.short()),
+            format!("### Superseded\n\nThe pull request has moved on to {}. That commit has a check of its own.", newer.short()),
+        ),
+        None => (
+            "Not judged: the pull request was closed".to_owned(),
+            "### Closed\n\nThe pull request was closed before it was judged at this commit. Reopened, it is judged.".to_owned(),
+        ),
+    };
+    notice(State::Failure, &title, &body, context)
+}
+
 /// Shown while GitHub does not answer: nothing is decided on half the facts.
 #[must_use]
 pub fn waiting_for_github(reason: &str, context: &Context) -> Rendered {

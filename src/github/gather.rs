@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `pull` | stage 1 of a pull request: all pages, one moment, the floor of the event |
 //! | `group` | stage 1 of a merge group; open pull requests |
-//! | `complete` | stage 2, with `history` (update merges, pushes), `owners`, `people`, `landing` |
+//! | `complete` | stage 2, with `history` (update merges, pushes), `owners`, `people`, `landing`, `rules` |
 //! | `answer`, `head`, `page`, `cache` | shapes of answers; paging; what may be remembered |
 
 mod answer;
@@ -20,14 +20,16 @@ mod head;
 mod history;
 mod landing;
 mod owners;
-mod page;
+pub(super) mod page;
 mod people;
 mod pull;
+mod rules;
 
 pub(super) use cache::{PeopleCaches, ShaCaches};
 pub use complete::{Completed, Known, KnownPull, Needs, complete};
 pub use group::{Grouped, OpenPull, merge_group, open_pulls};
 pub use pull::{Floor, Pulled, pull};
+pub use rules::Bypass;
 
 use super::{RepoAt, Trouble, TroubleKind, graphql::Answer};
 use crate::facts::Missing;

@@ -47,6 +47,9 @@ pub struct Show {
     /// Ask GitHub what it shows before writing: after an ambiguous answer, or a restart with work
     /// unfinished.
     pub look_first: bool,
+    /// A red run that is found first stays: it blocks as it is, and a live run over it would only be a
+    /// second one.
+    pub keep_red: bool,
     /// When the judging began.
     pub started_at: Option<Time>,
     pub details_url: Option<String>,
@@ -77,6 +80,8 @@ pub struct KnownRun {
 pub struct Shown {
     pub check_run: u64,
     pub done: Done,
+    /// What it shows now.
+    pub state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +150,10 @@ pub async fn show(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Tr
     if show.look_first {
         let newest = find_runs(github, at, &show.sha, &show.name).await?.pop();
         if let Some(run) = newest.as_ref().filter(|run| run.shows(show)) {
-            return Ok(Shown { check_run: run.id, done: Done::Unchanged });
+            return Ok(Shown { check_run: run.id, done: Done::Unchanged, state: show.state });
+        }
+        if let Some(run) = newest.as_ref().filter(|run| show.keep_red && run.is_in(State::Failure)) {
+            return Ok(Shown { check_run: run.id, done: Done::Unchanged, state: State::Failure });
         }
         known = newest.map(|run| KnownRun { id: run.id, completed: run.status == "completed" });
     }
@@ -199,7 +207,7 @@ async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trou
     if !run.is_in(show.state) {
         return Err(mismatch(&run, show.state));
     }
-    Ok(Shown { check_run: run.id, done: Done::Created })
+    Ok(Shown { check_run: run.id, done: Done::Created, state: show.state })
 }
 
 async fn update_or_create(github: &Github, at: &RepoAt, show: &Show, id: u64) -> Result<Shown, Trouble> {
@@ -217,7 +225,7 @@ async fn update_or_create(github: &Github, at: &RepoAt, show: &Show, id: u64) ->
     if !run.is_in(show.state) {
         return create(github, at, show).await;
     }
-    Ok(Shown { check_run: id, done: Done::Updated })
+    Ok(Shown { check_run: id, done: Done::Updated, state: show.state })
 }
 
 /// Where tests end the process as a power cut would, before and after GitHub was told. Without the

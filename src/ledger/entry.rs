@@ -117,6 +117,25 @@ pub struct VerdictData {
     pub target: Option<Target>,
     /// The newer event it was judged with.
     pub superseded_by: Option<u64>,
+    /// Of a push to a watched branch: whether what landed was allowed and had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<LandingData>,
+}
+
+/// The merge verdict: what landed on a watched branch, beside what the policies say of the push. Names of
+/// people stand in the body `landing`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LandingData {
+    /// `merge_group`, `merge`, `squash`, `rebase`, `bypass`, `direct`, as the fact `landed` says; `unknown`:
+    /// it could not be told.
+    pub kind: String,
+    /// Whether GitHub demanded our check there: `bound`, `unbound`, `missing` or `unknown`.
+    pub required: String,
+    /// GitHub's own record says that somebody bypassed its rules; `null`: we may not read it.
+    pub bypassed: Option<bool>,
+    /// Why this is an exception: `not_allowed`, `not_required`, `not_bound`, `bypassed`, `unknown`. Empty: it
+    /// is none.
+    pub exceptions: Vec<String>,
 }
 
 /// `data` of a `report`: what was written to GitHub.

@@ -7,6 +7,7 @@
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
 //! | `POST /erase` | erases bodies: see [`erase`] |
+//! | `POST /reconcile` | makes a sweep now; the entry that records it, and its counts |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
 //! | `GET /proofs/{seq}` | a tlog-proof of the entry under the newest checkpoint; 404 if none covers it yet |
 //! | `POST /keys/rotate` | a new key for the log beside the old one: its vkey |
@@ -33,7 +34,10 @@ use serde_json::json;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::App;
-use crate::ledger::{note::Verifier, publish::PublishError};
+use crate::{
+    gate::reconcile::Trigger,
+    ledger::{note::Verifier, publish::PublishError},
+};
 
 pub mod erase;
 
@@ -95,6 +99,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/keys/rotate", routing::post(rotate))
         .route("/keys/finish", routing::post(finish_rotation))
         .route("/erase", routing::post(erase::erase))
+        .route("/reconcile", routing::post(reconcile))
         .with_state(app)
 }
 
@@ -215,6 +220,16 @@ fn key_answer(done: Result<Verifier, PublishError>) -> Response {
 
 fn unsigned() -> Response {
     problem(StatusCode::NOT_FOUND, "nothing is signed here: [ledger] key_file is not set")
+}
+
+async fn reconcile(State(app): State<App>) -> Response {
+    // A task of its own: whoever asked may go away in the middle.
+    let gate = app.gate.clone();
+    let swept = tokio::spawn(async move { gate.reconcile(Trigger::Operator).await });
+    match swept.await.unwrap_or_else(|e| Err(e.to_string())) {
+        Ok(swept) => answer(StatusCode::OK, &json!({"seq": swept.seq, "sweep": swept.data})),
+        Err(e) => problem(StatusCode::SERVICE_UNAVAILABLE, &e),
+    }
 }
 
 fn answer(status: StatusCode, body: &serde_json::Value) -> Response {

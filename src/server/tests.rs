@@ -244,6 +244,9 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         publish: false,
         judging: crate::config::Judging::InProcess,
         config_file: None,
+        sweep_every: None,
+        watched: gate::reconcile::Watched::default(),
+        alerts: None,
     };
     let running =
         Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();

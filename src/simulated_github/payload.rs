@@ -105,6 +105,7 @@ impl World {
             "fork": r.parent.is_some(),
             "archived": r.archived,
             "default_branch": r.default_branch,
+            "pushed_at": r.pushed_at.map(seconds),
         })
     }
 

@@ -131,12 +131,20 @@ pub struct Repository {
     pub last_number: u64,
     /// Base branch → its merge queue, first in the queue first.
     pub queues: BTreeMap<String, Vec<QueueEntry>>,
+    /// When a ref last moved, tags included.
+    pub pushed_at: Option<Time>,
     /// Oldest first.
     pub activity: Vec<Activity>,
     /// Branch → active rules, as `rules/branches` shows them.
     pub rules: BTreeMap<String, Vec<Value>>,
     /// Branch → classic protection, in GraphQL's names.
     pub protection: BTreeMap<String, Value>,
+    /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
+    pub protection_shown: BTreeMap<String, Value>,
+    /// Evaluations of rulesets, oldest first, as `rulesets/rule-suites` lists them.
+    pub rule_suites: Vec<Value>,
+    /// `rulesets/rule-suites` and `activity` answer 403.
+    pub records_hidden: bool,
     /// What GitHub itself says is wrong with the CODEOWNERS file.
     pub codeowners_errors: Vec<CodeownersError>,
     /// GraphQL `collaborators` answers FORBIDDEN.
@@ -274,6 +282,8 @@ pub struct PastDelivery {
     pub hook: Webhook,
     pub status: u16,
     pub redelivery: bool,
+    /// By the clock of this machine, as the receiver sees it.
+    pub at: Time,
 }
 
 /// All zeros: GitHub's name for "no commit".

@@ -92,6 +92,16 @@ struct ControlLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AlertLabels {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SweepLabels {
+    complete: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DecisionLabels {
     decision: &'static str,
 }
@@ -127,6 +137,9 @@ struct Inner {
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
+    alerts: Family<AlertLabels, Counter>,
+    sweeps: Family<SweepLabels, Counter>,
+    last_sweep: Gauge,
     store_entries: Gauge,
     signed_entries: Gauge,
     store_groups: Counter,
@@ -160,6 +173,9 @@ impl Metrics {
             controls: Family::default(),
             decisions: Family::default(),
             alarm: Gauge::default(),
+            alerts: Family::default(),
+            sweeps: Family::default(),
+            last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
             signed_entries: Gauge::default(),
             store_groups: Counter::default(),
@@ -225,6 +241,18 @@ impl Metrics {
         self.0.signed_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
+    /// Somebody must look: `exception`, `never_sent`, `lost`, `vanished`.
+    pub fn alerted(&self, kind: &'static str) {
+        self.0.alerts.get_or_create(&AlertLabels { kind }).inc();
+    }
+
+    /// A sweep over GitHub's record ended and is in the ledger; whether everything could be read.
+    pub fn swept(&self, complete: bool, at: Time) {
+        let complete = if complete { "yes" } else { "no" };
+        self.0.sweeps.get_or_create(&SweepLabels { complete }).inc();
+        self.0.last_sweep.set(at.unix_seconds());
+    }
+
     /// Totals of the store, as it counts them itself.
     pub fn store(&self, counts: StoreCounts) {
         self.0.store_entries.set(i64::try_from(counts.entries).unwrap_or(i64::MAX));
@@ -262,7 +290,18 @@ impl Inner {
         r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
+        r.register("alerts", "Things somebody must look at, by kind", self.alerts.clone());
         r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
+        r.register(
+            "sweeps",
+            "Sweeps over GitHub's record, and whether all could be read",
+            self.sweeps.clone(),
+        );
+        r.register(
+            "last_sweep_timestamp",
+            "When the last sweep ended, seconds since 1970",
+            self.last_sweep.clone(),
+        );
         r.register("ledger_entries", "Entries in the ledger", self.store_entries.clone());
         r.register(
             "signed_entries",

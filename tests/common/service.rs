@@ -46,7 +46,7 @@ impl Service {
             "[server]\nlisten = \"127.0.0.1:{port}\"\ninternal_listen = \"127.0.0.1:{internal}\"\n\
              [github]\napi_url = \"{}\"\napp_id = {}\nprivate_key_file = \"app.pem\"\n\
              webhook_secret_file = \"webhook.secret\"\n\
-             [policies]\npath = \"{}\"\n[ledger]\npath = \"data\"\n[log]\nformat = \"json\"\nlevel = \"info\"\n",
+             [policies]\npath = \"{}\"\n[ledger]\npath = \"data\"\n[reconcile]\nminutes = 0\n[log]\nformat = \"json\"\nlevel = \"info\"\n",
             gh.api_url(),
             gh.app_id(),
             root().join("policies").display(),

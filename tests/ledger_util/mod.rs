@@ -52,6 +52,7 @@ pub fn verdict(event: Ref, decision: Decision) -> Draft {
         valid_until: None,
         target: Some(target()),
         superseded_by: None,
+        landing: None,
     };
     Draft {
         kind: Kind::Verdict,

@@ -122,7 +122,14 @@ pub fn promises(text: &str) -> Vec<Promise> {
     for line in text.lines() {
         if let Some(published) = published(line) {
             let (seq, leaf) = (published.size.saturating_sub(1), Hash::default());
-            all.push(Promise { seq, leaf, number: None, published: Some(published) });
+            all.push(Promise {
+                seq,
+                leaf,
+                number: None,
+                erased: false,
+                backed_up: false,
+                published: Some(published),
+            });
             continue;
         }
         let Some((number, entries)) = acknowledged(line) else { continue };
@@ -140,11 +147,25 @@ pub fn promises(text: &str) -> Vec<Promise> {
     for words in text.lines().filter_map(|l| l.strip_prefix("ERASED ")) {
         let (number, seq) = words.split_once(' ').unwrap();
         let (number, seq) = (number.parse().ok(), seq.trim().parse().unwrap());
-        all.push(Promise { seq, leaf: Hash::default(), number, erased: true, backed_up: false });
+        all.push(Promise {
+            seq,
+            leaf: Hash::default(),
+            number,
+            erased: true,
+            backed_up: false,
+            published: None,
+        });
     }
     for size in text.lines().filter_map(|l| l.strip_prefix("BACKUP ")) {
         let seq = size.trim().parse().unwrap();
-        all.push(Promise { seq, leaf: Hash::default(), number: None, erased: false, backed_up: true });
+        all.push(Promise {
+            seq,
+            leaf: Hash::default(),
+            number: None,
+            erased: false,
+            backed_up: true,
+            published: None,
+        });
     }
     all
 }

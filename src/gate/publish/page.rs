@@ -94,6 +94,7 @@ impl Gate {
             external_id: self.external_id(stored.entry.seq, stored.leaf),
             known_run: shown.and_then(known),
             look_first,
+            keep_red: false,
             started_at: Some(stored.entry.time),
             details_url: None,
         }

@@ -75,6 +75,7 @@ pub async fn complete(
         }
     }
     add_organizations(github, at, &mut facts, &wanted, &people, &mut missing).await?;
+    add_rules(github, at, &mut facts, &wanted, &mut missing).await?;
     let landing = add_push(github, at, &mut facts, &wanted, known, &mut missing).await?;
     facts.facts.complete = missing.is_empty();
     facts.facts.missing = missing;
@@ -226,6 +227,23 @@ async fn add_organizations(
             Ok(members) => _ = facts.organizations.insert(org, members),
             Err(why) => missing.extend(wanted.lacks("organization_members", &org, &why)),
         }
+    }
+    Ok(())
+}
+
+/// Rules of the branch this is about: base of a pull request, or pushed.
+async fn add_rules(
+    github: &Github,
+    at: &RepoAt,
+    facts: &mut Facts,
+    wanted: &Wanted<'_>,
+    missing: &mut Vec<Missing>,
+) -> Result<(), Trouble> {
+    let branch = facts.target.as_ref().filter(|t| t.ref_kind == crate::event::RefKind::Branch);
+    let Some(branch) = branch.filter(|_| wanted.has("base_rules")) else { return Ok(()) };
+    match github.base_rules(at, &branch.name).await? {
+        Ok(rules) => facts.base_rules = Some(rules),
+        Err(why) => missing.push(super::missing("base_rules", None, why)),
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 /// Path and query of an absolute address, below the base path of the API. Host and scheme are thrown
 /// away: a token goes to the configured host only.
-pub(super) fn same_host(url: &str, api_path: &str) -> String {
+pub(in crate::github) fn same_host(url: &str, api_path: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.find('/').map_or("/", |slash| &rest[slash..]);
     path.strip_prefix(api_path).filter(|p| p.starts_with('/')).unwrap_or(path).to_owned()

@@ -58,6 +58,7 @@ fn says(sha: &Sha, state: State, title: &str) -> Show {
         external_id: format!("1:5:{title}"),
         known_run: None,
         look_first: false,
+        keep_red: false,
         started_at: Some("2026-11-24T15:04:05.123456Z".parse().unwrap()),
         details_url: None,
     }
@@ -73,9 +74,9 @@ async fn created_then_updated_on_the_same_run() {
     let first = s.show(&says(&s.sha, State::InProgress, "a")).await.unwrap();
     assert_eq!(first.done, Done::Created);
     let second = Show { known_run: known(first, false), ..says(&s.sha, State::Failure, "b") };
-    assert_eq!(s.show(&second).await.unwrap(), Shown { done: Done::Updated, ..first });
+    assert_eq!(s.show(&second).await.unwrap(), Shown { done: Done::Updated, state: second.state, ..first });
     let third = Show { known_run: known(first, true), ..says(&s.sha, State::Success, "c") };
-    assert_eq!(s.show(&third).await.unwrap(), Shown { done: Done::Updated, ..first });
+    assert_eq!(s.show(&third).await.unwrap(), Shown { done: Done::Updated, state: third.state, ..first });
     assert_eq!(s.runs(), [(first.check_run, "success".to_owned(), "c".to_owned())]);
     let sent = s.gh.requests().into_iter().find(|r| r.path.ends_with("/check-runs")).unwrap();
     insta::assert_snapshot!(sent.body.replace(s.sha.as_str(), "SHA"));
@@ -90,7 +91,7 @@ async fn a_run_that_is_done_is_not_reopened() {
     assert_eq!(second.done, Done::Created);
     assert!(second.check_run > first.check_run, "the newest run is the one that counts");
     let last = Show { look_first: true, ..says(&s.sha, State::Failure, "c") };
-    assert_eq!(s.show(&last).await.unwrap(), Shown { done: Done::Updated, ..second });
+    assert_eq!(s.show(&last).await.unwrap(), Shown { done: Done::Updated, state: last.state, ..second });
     assert!(s.runs().iter().all(|(_, state, _)| state != "in_progress"));
 }
 
@@ -104,7 +105,7 @@ async fn a_lost_answer_is_found_again() {
     let found = s.show(&Show { look_first: true, ..show.clone() }).await.unwrap();
     assert_eq!(found.done, Done::Unchanged);
     let next = Show { look_first: true, ..says(&s.sha, State::Success, "b") };
-    assert_eq!(s.show(&next).await.unwrap(), Shown { done: Done::Updated, ..found });
+    assert_eq!(s.show(&next).await.unwrap(), Shown { done: Done::Updated, state: next.state, ..found });
     assert_eq!(s.runs().len(), 1);
 }
 

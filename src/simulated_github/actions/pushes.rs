@@ -199,10 +199,12 @@ impl World {
 
     /// Moves a ref, notes the activity, brings pull requests up to date; all webhooks of it.
     pub(super) fn move_ref(&mut self, c: &Change<'_>) -> Result<Vec<Webhook>, Impossible> {
-        let refs = &mut self.repo_mut(c.repo)?.refs;
+        let now = self.now;
+        let repo = self.repo_mut(c.repo)?;
+        repo.pushed_at = Some(now);
         match c.after.as_str() {
-            NO_COMMIT => refs.remove(c.full_ref),
-            _ => refs.insert(c.full_ref.to_owned(), c.after.clone()),
+            NO_COMMIT => repo.refs.remove(c.full_ref),
+            _ => repo.refs.insert(c.full_ref.to_owned(), c.after.clone()),
         };
         let mut hooks = self.push_hooks(c)?;
         if let Some(branch) = c.full_ref.strip_prefix("refs/heads/") {

@@ -179,9 +179,13 @@ impl World {
             pulls: BTreeMap::new(),
             last_number: 0,
             queues: BTreeMap::new(),
+            pushed_at: None,
             activity: Vec::new(),
             rules: BTreeMap::new(),
             protection: BTreeMap::new(),
+            protection_shown: BTreeMap::new(),
+            rule_suites: Vec::new(),
+            records_hidden: false,
             codeowners_errors: Vec::new(),
             collaborators_hidden: false,
         };

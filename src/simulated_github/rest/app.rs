@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{page, with_link};
+use super::{page, url, with_link};
 use crate::{
     simulated_github::{
         http::{Call, HOURLY_LIMIT, Inner, Reply, Shared, Token},
@@ -37,10 +37,10 @@ pub(super) fn route(shared: &Shared, inner: &mut Inner, call: &Call, segments: &
                 json!({"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": url});
             Reply::json(200, &config)
         }
-        ("GET", ["app", "hook", "deliveries"]) => {
-            let all = inner.world.deliveries.iter().rev().map(delivery_json).collect();
-            let (items, link) = page(shared, call, all);
-            with_link(Reply::json(200, &Value::Array(items)), link)
+        ("GET", ["app", "hook", "deliveries"]) => deliveries(shared, &inner.world, call),
+        ("GET", ["app", "hook", "deliveries", id]) => {
+            let found = inner.world.deliveries.iter().find(|d| d.id.to_string() == **id);
+            found.map_or_else(Reply::not_found, |d| Reply::json(200, &full_delivery_json(d)))
         }
         ("POST", ["app", "hook", "deliveries", id, "attempts"]) => {
             let hook =
@@ -110,6 +110,26 @@ fn installation_json(world: &World, i: &Installation) -> Value {
     })
 }
 
+/// Newest first, paged by `cursor`: the id of the first delivery of the page.
+fn deliveries(shared: &Shared, world: &World, call: &Call) -> Reply {
+    let size = call.query.get("per_page").and_then(|n| n.parse().ok()).unwrap_or(30usize).clamp(1, 100);
+    let from = call.query.get("cursor").and_then(|c| c.strip_prefix("v1_")?.parse::<u64>().ok());
+    let mut left = world.deliveries.iter().rev().filter(|d| from.is_none_or(|from| d.id <= from));
+    let items: Vec<Value> = left.by_ref().take(size).map(delivery_json).collect();
+    let next = left.next().map(|d| format!("v1_{}", d.id));
+    let link = next.map(|cursor| format!("<{}>; rel=\"next\"", url(shared, call, "cursor", &cursor)));
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
+/// With what was sent and answered: parsed, not the signed bytes.
+fn full_delivery_json(d: &PastDelivery) -> Value {
+    let mut out = delivery_json(d);
+    let headers = json!({"X-GitHub-Delivery": d.hook.guid, "X-GitHub-Event": d.hook.event});
+    out["request"] = json!({"headers": headers, "payload": d.hook.payload});
+    out["response"] = json!({"headers": {}, "payload": ""});
+    out
+}
+
 fn delivery_json(d: &PastDelivery) -> Value {
     let ok = (200..300).contains(&d.status);
     json!({
@@ -117,7 +137,8 @@ fn delivery_json(d: &PastDelivery) -> Value {
         "guid": d.hook.guid,
         "event": d.hook.event,
         "action": d.hook.payload.get("action"),
-        "delivered_at": seconds(Time::now()),
+        "delivered_at": seconds(d.at),
+        "throttled_at": null,
         "redelivery": d.redelivery,
         "duration": 0.01,
         "status": if ok { "OK" } else { "Invalid HTTP Response" },

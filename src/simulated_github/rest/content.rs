@@ -26,9 +26,15 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
             None => Reply::not_found(),
         },
         ["pulls", number, "files"] => files(shared, world, r, number, call),
+        ["activity"] | ["rulesets", "rule-suites"] if r.records_hidden => {
+            Reply::message(403, "Resource not accessible by integration")
+        }
         ["activity"] => activity(shared, world, r, call),
+        ["rulesets", "rule-suites"] => rule_suites(shared, r, call),
+        ["commits"] => commits(shared, world, r, call),
+        ["branches", branch @ ..] => branch_json(r, &branch.join("/")),
         ["collaborators", login, "permission"] => people::permission(world, r.id, login),
-        ["compare", range @ ..] => compare(world, r, &range.join("/")),
+        ["compare", range @ ..] => compare(shared, world, r, &range.join("/"), call),
         ["git", "matching-refs", prefix @ ..] => matching_refs(r, &prefix.join("/")),
         ["contents", path @ ..] => contents(world, r, &path.join("/"), call),
         ["rules", "branches", branch @ ..] => {
@@ -92,7 +98,63 @@ fn activity(shared: &Shared, world: &World, r: &Repository, call: &Call) -> Repl
     with_link(Reply::json(200, &Value::Array(items)), link)
 }
 
-fn compare(world: &World, r: &Repository, range: &str) -> Reply {
+/// Newest first: everything that `sha` (a branch or a commit) reaches, children before parents.
+fn commits(shared: &Shared, world: &World, r: &Repository, call: &Call) -> Reply {
+    let from = call.query.get("sha").map_or(r.default_branch.as_str(), String::as_str);
+    let tip = world.branch(r.id, from).unwrap_or(from);
+    if world.commit_in(r.id, tip).is_none() {
+        return Reply::not_found();
+    }
+    let all = world.between("", tip).iter().rev().filter_map(|sha| commit_json(world, sha)).collect();
+    let (items, link) = page(shared, call, all);
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
+fn commit_json(world: &World, sha: &str) -> Option<Value> {
+    let c = world.commits.get(sha)?;
+    let parents: Vec<Value> = c.parents.iter().map(|p| json!({"sha": p})).collect();
+    let who = |i: &crate::simulated_github::git::Identity| json!({"name": i.name, "email": i.email, "date": seconds(c.at)});
+    let account = |email: &str| world.user_json(world.account_of_email(email).map(|a| a.id));
+    Some(json!({
+        "sha": sha,
+        "node_id": format!("C_{sha}"),
+        "commit": {"message": c.message, "author": who(&c.author), "committer": who(&c.committer)},
+        "author": account(&c.author.email),
+        "committer": account(&c.committer.email),
+        "parents": parents,
+    }))
+}
+
+/// `branches/{branch}`, as everyone who may read sees it.
+fn branch_json(r: &Repository, name: &str) -> Reply {
+    let Some(sha) = r.refs.get(&format!("refs/heads/{name}")) else {
+        return Reply::message(404, "Branch not found");
+    };
+    let shown = r.protection_shown.get(name).cloned();
+    let protected = shown.is_some() || r.rules.get(name).is_some_and(|rules| !rules.is_empty());
+    let off = json!({
+        "enabled": false,
+        "required_status_checks": {"enforcement_level": "off", "contexts": [], "checks": []},
+    });
+    let protection = shown.unwrap_or(off);
+    Reply::json(
+        200,
+        &json!({"name": name, "commit": {"sha": sha}, "protected": protected, "protection": protection}),
+    )
+}
+
+/// Newest first; only `ref` and `rule_suite_result` are asked for.
+fn rule_suites(shared: &Shared, r: &Repository, call: &Call) -> Reply {
+    let wanted = |field: &str, name: &str, suite: &Value| {
+        call.query.get(name).is_none_or(|w| w == "all" || suite[field].as_str() == Some(w))
+    };
+    let all = r.rule_suites.iter().rev();
+    let all = all.filter(|s| wanted("ref", "ref", s) && wanted("result", "rule_suite_result", s));
+    let (items, link) = page(shared, call, all.cloned().collect());
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
+fn compare(shared: &Shared, world: &World, r: &Repository, range: &str, call: &Call) -> Reply {
     let Some((base, head)) = range.split_once("...") else { return Reply::not_found() };
     let resolve = |name: &str| {
         let sha = world.branch(r.id, name).unwrap_or(name);
@@ -114,6 +176,11 @@ fn compare(world: &World, r: &Repository, range: &str) -> Reply {
     let files: Vec<Value> =
         world.changes(&base, &head).iter().take(COMPARE_FILE_LIMIT).map(file_json).collect();
     let merge_base = world.merge_base(&base, &head);
+    let listed: Vec<Value> = ahead.iter().map(commit).collect();
+    // Without paging 250 commits are listed.
+    let paged = call.query.contains_key("page") || call.query.contains_key("per_page");
+    let (commits, link) =
+        if paged { page(shared, call, listed) } else { (listed.into_iter().take(250).collect(), None) };
     let body = json!({
         "status": status,
         "ahead_by": ahead.len(),
@@ -121,10 +188,10 @@ fn compare(world: &World, r: &Repository, range: &str) -> Reply {
         "total_commits": ahead.len(),
         "base_commit": commit(&base),
         "merge_base_commit": merge_base.as_ref().map(commit),
-        "commits": ahead.iter().take(250).map(commit).collect::<Vec<_>>(),
-        "files": files,
+        "commits": commits,
+        "files": if call.query.get("page").is_none_or(|p| p == "1") { files } else { vec![] },
     });
-    Reply::json(200, &body)
+    with_link(Reply::json(200, &body), link)
 }
 
 fn matching_refs(r: &Repository, prefix: &str) -> Reply {

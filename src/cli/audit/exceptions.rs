@@ -1,0 +1,90 @@
+//! `gatelog audit exceptions`
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Format, Period, read};
+use crate::{
+    cli::{CommandResult, Exit, log},
+    escape::terminal as safe,
+    ledger::entry::{Kind, VerdictData},
+    time::Time,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Not before: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = log::parse_time)]
+    since: Option<Time>,
+    #[command(flatten)]
+    period: Period,
+}
+
+/// One row per landing that is an exception, in the order of the ledger.
+pub fn run(args: &Args) -> CommandResult {
+    let journal = args.period.place.journal()?;
+    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name)).transpose()?;
+    let mut rows = Vec::new();
+    for item in log::entries(&journal, 0)? {
+        let item = item?;
+        let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Verdict) else { continue };
+        let inside =
+            args.since.is_none_or(|t| entry.time >= t) && args.period.until.is_none_or(|t| entry.time < t);
+        let here =
+            wanted.as_ref().is_none_or(|ids| entry.subject.repository.is_some_and(|r| ids.contains(&r)));
+        let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { continue };
+        let Some(landing) = data.landing.filter(|l| inside && here && !l.exceptions.is_empty()) else {
+            continue;
+        };
+        let body = item.json("landing")?;
+        rows.push(json!({
+            "entry": entry.seq,
+            "event": entry.refs.first(),
+            "time": entry.time,
+            "repository": entry.subject.repository,
+            "name": body.as_ref().map(|b| &b["repository"]),
+            "branch": body.as_ref().map(|b| &b["branch"]),
+            "commit": entry.subject.head,
+            "kind": landing.kind,
+            "required": landing.required,
+            "bypassed": landing.bypassed,
+            "exceptions": landing.exceptions,
+            "by": body.as_ref().map(read::by),
+            "reason": body.as_ref().map(|b| &b["landed"]["reason"]),
+        }));
+    }
+    let mut out = anstream::stdout().lock();
+    match args.period.format {
+        Format::Json => writeln!(out, "{}", log::pretty(&json!({"exceptions": rows})))?,
+        Format::Table => write!(out, "{}", table(&rows))?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn table(rows: &[Value]) -> String {
+    if rows.is_empty() {
+        return "no exceptions\n".to_owned();
+    }
+    let text = |v: &Value| safe(v.as_str().unwrap_or("(erased)"));
+    let mut out = String::new();
+    for row in rows {
+        let commit = row["commit"].as_str().map_or("deleted", |c| c.get(..7).unwrap_or(c));
+        let why: Vec<&str> =
+            row["exceptions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let by = row["by"].as_str().map_or(String::new(), |by| format!(" by {}", safe(by)));
+        out += &format!(
+            "{}  {:>6}  {} {} {commit}{by}: {} ({})\n",
+            row["time"].as_str().unwrap_or_default().get(..19).unwrap_or_default(),
+            row["entry"],
+            text(&row["name"]),
+            text(&row["branch"]),
+            why.join(", "),
+            safe(row["kind"].as_str().unwrap_or_default()),
+        );
+        if let Some(reason) = row["reason"].as_str() {
+            out += &format!("{:>29} {}\n", "", safe(reason));
+        }
+    }
+    out + &format!("{} exceptions\n", rows.len())
+}

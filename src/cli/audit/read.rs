@@ -1,0 +1,167 @@
+//! The ledger, as far as completeness is asked of it: one pass over the journal.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{Failure, log},
+    ledger::entry::{Entry, Kind, ReportData, VerdictData},
+    time::Time,
+};
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// Time of the first entry.
+    pub begun: Option<Time>,
+    /// GUID → event, however it was read.
+    pub deliveries: BTreeMap<String, u64>,
+    /// Of them, read from GitHub's API.
+    pub by_api: BTreeSet<u64>,
+    /// Event → its verdict.
+    pub verdicts: BTreeMap<u64, Judged>,
+    /// Verdicts that a report covers.
+    pub covered: BTreeSet<u64>,
+    pub sweeps: Vec<Sweep>,
+    /// When no gatelog ran: from the last entry before, to the start.
+    pub down: Vec<(Time, Time, &'static str)>,
+    last: Option<(Time, bool)>,
+    pub names: BTreeMap<u64, String>,
+}
+
+pub(super) struct Judged {
+    pub seq: u64,
+    /// It is to be shown somewhere.
+    pub shown: bool,
+    /// Why what landed is an exception; `None`: it has no merge verdict.
+    pub landing: Option<Vec<String>>,
+}
+
+pub(super) struct Sweep {
+    pub seq: u64,
+    pub begun: Time,
+    pub complete: bool,
+    /// `None`: the body was erased.
+    pub found: Option<FoundItems>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FoundItems {
+    pub sent: Vec<Sent>,
+    pub lost: Vec<Sent>,
+    pub never_sent: Vec<NeverSent>,
+    pub landed: Vec<LandedCommit>,
+    pub found: Vec<Value>,
+    pub vanished: Vec<Vanished>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Sent {
+    pub guid: String,
+    pub event: String,
+    pub repository: Option<u64>,
+    pub at: Time,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NeverSent {
+    pub guid: String,
+    pub seq: u64,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Vanished {
+    pub repository: u64,
+    pub name: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct LandedCommit {
+    pub repository: u64,
+    #[serde(rename = "ref")]
+    pub full_ref: String,
+    pub sha: String,
+    pub event: Option<u64>,
+}
+
+impl Ledger {
+    /// # Errors
+    /// The journal cannot be read, or is damaged.
+    pub(super) fn read(journal: &Path) -> Result<Self, Failure> {
+        let mut ledger = Self::default();
+        for item in log::entries(journal, 0)? {
+            let item = item?;
+            let Some(entry) = &item.entry else { continue };
+            ledger.begun.get_or_insert(entry.time);
+            match entry.kind {
+                Kind::Event => ledger.event(entry),
+                Kind::Verdict => ledger.verdict(entry),
+                Kind::Report => {
+                    let data = serde_json::from_value::<ReportData>(entry.data.clone());
+                    ledger.covered.extend(data.into_iter().flat_map(|d| d.covers));
+                }
+                Kind::Reconcile => ledger.sweep(entry, item.json("sweep")?),
+                Kind::Service => ledger.service(entry),
+                _ => {}
+            }
+            let stopped = entry.kind == Kind::Service && entry.data["event"] == json!("stopped");
+            ledger.last = Some((entry.time, stopped));
+        }
+        Ok(ledger)
+    }
+
+    fn event(&mut self, entry: &Entry) {
+        let by_get = entry.key.strip_prefix("delivery-by-get:");
+        let Some(guid) = by_get.or_else(|| entry.key.strip_prefix("delivery:")) else { return };
+        if by_get.is_some() {
+            self.by_api.insert(entry.seq);
+        }
+        self.deliveries.entry(guid.to_owned()).or_insert(entry.seq);
+    }
+
+    fn verdict(&mut self, entry: &Entry) {
+        let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { return };
+        let Some(event) = entry.refs.first() else { return };
+        let landing = data.landing.map(|l| l.exceptions);
+        let judged = Judged { seq: entry.seq, shown: data.target.is_some(), landing };
+        self.verdicts.entry(*event).or_insert(judged);
+    }
+
+    fn sweep(&mut self, entry: &Entry, body: Option<Value>) {
+        let begun = entry.data["begun"].as_str().and_then(|t| t.parse().ok()).unwrap_or(entry.time);
+        let complete = entry.data["complete"] == json!(true);
+        let mut found = None;
+        if let Some(body) = body {
+            self.learn_names(&body["state"]["repositories"]);
+            found = FoundItems::deserialize(&body["found"]).ok();
+        }
+        self.sweeps.push(Sweep { seq: entry.seq, begun, complete, found });
+    }
+
+    fn learn_names(&mut self, repositories: &Value) {
+        for (id, repository) in repositories.as_object().into_iter().flatten() {
+            if let (Ok(id), Some(name)) = (id.parse(), repository["name"].as_str()) {
+                self.names.insert(id, name.to_owned());
+            }
+        }
+    }
+
+    fn service(&mut self, entry: &Entry) {
+        if entry.data["event"] == json!("started")
+            && let Some((last, stopped)) = self.last
+            && self.deliveries.len() + self.sweeps.len() > 0
+        {
+            self.down.push((last, entry.time, if stopped { "stopped" } else { "died" }));
+        }
+    }
+}
+
+/// Who did it, of the body of a merge verdict.
+pub(super) fn by(body: &Value) -> Value {
+    let people = [&body["bypassed_by"], &body["merged_by"][0], &body["pusher"]];
+    people.into_iter().map(|p| p["login"].clone()).find(Value::is_string).unwrap_or_default()
+}
