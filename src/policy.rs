@@ -21,6 +21,7 @@ mod bundle;
 mod data;
 mod engine;
 mod error;
+mod extent;
 mod folder;
 mod glob;
 mod input;
@@ -32,6 +33,7 @@ mod pool;
 mod re2;
 mod rewrite;
 pub mod testing;
+pub mod why;
 mod yaml;
 
 pub use bundle::Bundle;

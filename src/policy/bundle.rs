@@ -131,6 +131,15 @@ fn one_file_each(modules: &[Ref<Module>]) -> Result<(), LoadError> {
 
 impl Checked {
     pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
+        Self::with(files, &BTreeMap::new())
+    }
+
+    /// Of files that are shown with other paths than those their data stands under.
+    pub(crate) fn below(below: folder::Below) -> Result<Self, LoadError> {
+        Self::with(below.files, &below.places)
+    }
+
+    fn with(files: BTreeMap<String, String>, places: &BTreeMap<String, String>) -> Result<Self, LoadError> {
         let mut modules = Vec::new();
         let mut merged = Merged::default();
         for (path, text) in &files {
@@ -140,7 +149,10 @@ impl Checked {
                 admission::admit_module(&module)?;
                 modules.push(module);
             } else {
-                merged.add(path, data::parse(path, text)?)?;
+                let place = places.get(path).unwrap_or(path);
+                merged
+                    .add(place, data::parse(path, text)?)
+                    .map_err(|e| LoadError { path: path.clone(), ..e })?;
             }
         }
         one_file_each(&modules)?;

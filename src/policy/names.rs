@@ -85,6 +85,19 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Some rule of the module's package begins with this name.
+    pub(crate) fn is_rule(&self, module: &Module, name: &str) -> bool {
+        self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_some()
+    }
+
+    /// The definitions of the rule that a reference names, or goes through.
+    pub(crate) fn rules_of(&self, module: &Module, expr: &Expr) -> Vec<&'a Rule> {
+        let Some((path, _)) = ast::path(expr) else { return vec![] };
+        let resolved = Self::resolve(module, &path);
+        let found = (2..=resolved.len()).find_map(|n| self.rules.get(&resolved[..n]));
+        found.into_iter().flatten().map(|(_, rule)| *rule).collect()
+    }
+
     /// The expression names a set or an object of rules: `deny contains …`, `latest[login] := …`.
     fn is_growing(&self, module: &Module, expr: &Expr) -> bool {
         let Some((path, true)) = ast::path(expr) else { return false };
