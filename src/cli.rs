@@ -12,6 +12,7 @@ mod doctor;
 pub(crate) mod init;
 mod log;
 mod policy;
+mod schema;
 mod serve;
 
 /// A merge gate that can prove itself.
@@ -37,9 +38,11 @@ enum Command {
     /// The ledger: verify, show, list.
     #[command(subcommand)]
     Log(log::Command),
-    /// Policies: test, eval.
+    /// Policies: test, check, eval.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// JSON Schema of what policies read and say.
+    Schema(schema::Args),
     /// Judge what standard input says: `serve` starts this.
     #[command(hide = true)]
     JudgeProcess,
@@ -149,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(a) => doctor::run(a),
         Command::Log(c) => log::run(c),
         Command::Policy(c) => policy::run(c),
+        Command::Schema(a) => schema::run(&a),
     };
     let exit = result.unwrap_or_else(|f| {
         if !f.message.is_empty() {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -23,7 +24,7 @@ pub mod pushes;
 pub mod update_merge;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// When the facts were frozen; Rego's `time.now_ns` is pinned to it.
     pub time: Time,
@@ -66,7 +67,7 @@ impl Facts {
 }
 
 /// Whether all that was asked for is here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub complete: bool,
     pub missing: Vec<Missing>,
@@ -74,7 +75,7 @@ pub struct Status {
 }
 
 /// A fact that was asked for and could not be had: the controls that need it are `error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
     /// A name of [`FACTS`].
     pub fact: String,
@@ -100,7 +101,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("merge_group", "the pull requests of a merge group, each with its own facts"),
 ];
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetRef {
     pub ref_kind: RefKind,
     /// Without `refs/heads/` or `refs/tags/`.
@@ -108,7 +109,7 @@ pub struct TargetRef {
 }
 
 /// A pull request with everything the controls read of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub pull_request: PullRequest,
     /// In GitHub's order, which is the order of submission. Comments are left out.
@@ -127,7 +128,7 @@ pub struct Change {
     pub shared_head: Vec<u64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PullRequest {
     pub number: u64,
     pub title: String,
@@ -156,7 +157,7 @@ pub struct PullRequest {
     pub review_decision: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Branch {
     /// Name of the branch, without `refs/heads/`.
     #[serde(rename = "ref")]
@@ -167,18 +168,18 @@ pub struct Branch {
     pub repo: Option<RepositoryId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepositoryId {
     pub id: u64,
     pub full_name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Label {
     pub name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Retarget {
     pub at: Time,
     pub from: String,
@@ -186,7 +187,7 @@ pub struct Retarget {
     pub actor: Option<Account>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
     pub id: u64,
     /// `APPROVED`, `CHANGES_REQUESTED` or `DISMISSED`.
@@ -206,7 +207,7 @@ pub struct Review {
     pub commits_since: Option<Vec<Sha>>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Commit {
     pub sha: Sha,
     /// First line only.
@@ -224,14 +225,14 @@ pub struct Commit {
 }
 
 /// A name in a commit. Both e-mail and account are claims of whoever made the commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Person {
     pub email: Option<String>,
     /// `null`: no account has this e-mail.
     pub user: Option<Account>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// GraphQL's `isValid`.
     pub verified: bool,
@@ -244,7 +245,7 @@ pub struct Verification {
     pub key_id: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     pub filename: String,
     /// Only with the fact `old_paths`; `null` there for a file that was not renamed.
@@ -261,7 +262,7 @@ pub struct File {
 }
 
 /// The CODEOWNERS line that decides who owns a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owned {
     pub path: String,
     pub line: u64,
@@ -272,7 +273,7 @@ pub struct Owned {
     pub error: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Codeowners {
     /// `.github/CODEOWNERS`, `CODEOWNERS` or `docs/CODEOWNERS`; `null`: there is no file.
     pub path: Option<String>,
@@ -282,14 +283,14 @@ pub struct Codeowners {
     pub errors: Vec<CodeownersError>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CodeownersError {
     pub line: u64,
     pub message: String,
 }
 
 /// One push to the head branch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PushedBy {
     pub before: Option<Sha>,
     pub after: Sha,
@@ -302,7 +303,7 @@ pub struct PushedBy {
     pub source: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Team {
     pub id: u64,
     /// Ids of active members, those of child teams included.
@@ -312,7 +313,7 @@ pub struct Team {
 }
 
 /// A change of a ref: `push`, `create` and `delete` events.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Push {
     /// In full: `refs/heads/main`.
     #[serde(rename = "ref")]
@@ -338,7 +339,7 @@ pub struct Push {
 }
 
 /// What a push is, as far as it can be proved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Landed {
     /// `merge_group`, `merge`, `squash`, `rebase`: GitHub merged these pull requests, and our ledger
     /// allowed them at these heads. `bypass`: GitHub merged one that was not allowed.
@@ -349,7 +350,7 @@ pub struct Landed {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LandedPull {
     pub number: u64,
     pub head: Sha,
@@ -358,7 +359,7 @@ pub struct LandedPull {
     pub verdict: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MergeGroup {
     pub head_sha: Sha,
     pub head_ref: String,

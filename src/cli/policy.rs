@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::{CommandResult, Failure};
 use crate::verdict::{Decision, Outcome};
 
+mod check;
 mod eval;
 mod report;
 mod test;
@@ -17,6 +18,8 @@ mod with_opa;
 pub enum Command {
     /// Run the unit tests in Rego: rules `test_…`, as `opa test` does.
     Test(test::Args),
+    /// Say what is wrong or odd before anything runs.
+    Check(check::Args),
     /// Judge one input and print the verdict.
     Eval(eval::Args),
 }
@@ -24,6 +27,7 @@ pub enum Command {
 pub fn run(command: Command) -> CommandResult {
     match command {
         Command::Test(args) => test::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(&args),
     }
 }

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Rules of which a control must have one; without any it could say nothing.
-const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
+pub(crate) const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
 
 /// Policies that can judge. Cheap to share, never changed.
 pub struct Bundle {

@@ -18,6 +18,7 @@ use regorus::{Value, unstable::Rule};
 
 use super::{
     bundle::Checked,
+    check,
     engine::{self, Evaluator, Template},
     error::LoadError,
     folder,
@@ -131,11 +132,7 @@ fn run_checked(
     on_big_stack(|| {
         let checked = load()?;
         let names = Names::new(&checked.modules);
-        let warning = match checked.controls(&names) {
-            Ok(controls) if controls.is_empty() => Some(LoadError::new("policies", "there is no control")),
-            Ok(_) => None,
-            Err(e) => Some(e),
-        };
+        let warning = check::first_error(&checked, &names);
         let plan = find::plan(&checked, &names, options.only.as_ref());
         // What is wrong shows at the author's columns; what is right need not be read twice.
         let mut engine = match engine::prepare(&checked, &plan.texts, &plan.asking) {
