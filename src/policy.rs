@@ -32,6 +32,7 @@ mod metadata;
 mod names;
 mod pool;
 mod re2;
+pub mod replay;
 mod rewrite;
 pub mod schema;
 pub mod testing;

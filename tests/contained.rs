@@ -155,12 +155,12 @@ async fn a_value_too_deep_hits_the_stack() {
     contained(&rules, &["limit of the stack (64 MiB)", BUSY]).await;
 }
 
+/// The engine's own built-in panics on it; ours, in its place, says so. (A panic that is still possible:
+/// `a_panic_is_that_rules_trouble_only` beside the engine.)
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panic_is_an_error_of_its_control() {
-    let rules = "deny contains \"x\" if { input.event.payload.hurt; object.subset([1, 2], []) }\n\
-        deny contains \"y\" if { input.event.payload.hurt; strings.count(\"abc\", \"\") > 9 }\n\
-        deny contains \"z\" if { input.event.payload.hurt; sprintf(\"%v\", [1e308 * 10]) == \"\" }";
-    contained(rules, &[""]).await;
+async fn what_the_engine_would_panic_on_is_an_error_of_its_control() {
+    let rules = "deny contains \"x\" if { input.event.payload.hurt; object.subset([1, 2], []) }";
+    contained(rules, &["`object.subset` with an empty array"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,15 +274,9 @@ async fn the_server_goes_on_and_leaves_nobody_behind() {
     let policies = s.service.dir.join("hostile");
     fs::create_dir(&policies).unwrap();
     let hurt = text(40).replace("input.event.payload.hurt", "input.pull_request.title == \"hurt\"");
-    let applies = "applies := input.about == \"pull_request\"\n";
-    fs::write(
-        policies.join("m.rego"),
-        format!("package controls.m_hurts\n\n{applies}{hurt}\ndeny contains v40\n"),
-    )
-    .unwrap();
-    let fine = format!(
-        "package controls.a_fine\n\n{applies}deny contains \"never\" if input.pull_request.title == \"hurt\"\n"
-    );
+    fs::write(policies.join("m.rego"), format!("package controls.m_hurts\n\n{hurt}\ndeny contains v40\n"))
+        .unwrap();
+    let fine = "package controls.a_fine\n\ndeny contains \"never\" if input.pull_request.title == \"hurt\"\n";
     fs::write(policies.join("a.rego"), fine).unwrap();
     let config = s.service.dir.join("gatelog.toml");
     let text = fs::read_to_string(&config).unwrap();

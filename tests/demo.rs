@@ -43,6 +43,12 @@ fn the_whole_story_is_decided_as_expected_and_verified() {
     assert!(dir.path().join("data/journal").is_dir());
     let verify = gatelog(&["log", "verify", "--ledger", &format!("{at}/data")]);
     assert_eq!(verify.status.code(), Some(0), "{}", text(&verify.stdout));
+    let replay = gatelog(&["log", "replay", "--ledger", &format!("{at}/data")]);
+    let replayed = text(&replay.stdout);
+    assert_eq!(replay.status.code(), Some(0), "{replayed}\n{}", text(&replay.stderr));
+    let counts: Vec<u64> = replayed.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    let [.., judged, same] = counts[..] else { panic!("{replayed}") };
+    assert!(judged == same && judged > 20, "{replayed}");
     for secret in ["app.pem", "webhook.secret"] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = dir.path().join(secret).metadata().unwrap().permissions().mode();

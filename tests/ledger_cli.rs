@@ -10,6 +10,7 @@ use gatelog::{
         Ledger,
         entry::{Body, Draft, Key, Kind, Ref, ReportData, ReportResult},
     },
+    policy::{Bundle, Input},
     time::Time,
     verdict::{Control, Decision, Finding, FindingKind, Outcome, Verdict},
 };
@@ -315,4 +316,57 @@ async fn a_story_without_its_bodies_is_still_told() {
     let text = ok(&dir.path(), &["list", "--repo", "3", "--pr", "4"]);
     assert!(text.contains("push (its payload is not there)"), "{text}");
     assert!(text.contains("allow (its reasons are not there)"), "{text}");
+}
+
+/// A verdict that its input and bundle do not give, entered by someone who could write the ledger.
+#[tokio::test]
+async fn a_verdict_that_cannot_be_judged_again_is_named() {
+    let (dir, ledger) = story().await;
+    let policies = tempfile::tempdir().unwrap();
+    let rego = "package controls.titles\n\ndeny contains \"rude\" if input.event.payload.title == \"rude\"\n";
+    std::fs::write(policies.path().join("titles.rego"), rego).unwrap();
+    let bundle = Bundle::load(policies.path()).unwrap();
+    let archive = Body { bytes: bundle.archive().into(), media: "application/vnd.gatelog.bundle" };
+    let service = |kind, key, bodies, data| Draft { kind, key, bodies, data, ..delivery("x", "") };
+    let policy = json!({"bundle": bundle.digest()});
+    ledger
+        .append(vec![service(Kind::Policy, Key::Own("policy"), vec![("bundle".into(), archive)], policy)])
+        .await
+        .unwrap();
+
+    let mut entries = vec![];
+    for (guid, title) in [("a", "rude"), ("b", "fine"), ("c", "rude")] {
+        let payload = json!({"title": title});
+        let event = Draft { bodies: vec![("payload".into(), body(&payload))], ..delivery(guid, "") };
+        let event = ledger.append(vec![event]).await.unwrap()[0].seq;
+        let facts = json!({
+            "time": "2026-11-24T15:04:05.000000Z", "about": "none",
+            "event": {}, "facts": {"complete": true, "missing": []},
+        });
+        let input = Input::splice(facts.to_string().as_bytes(), payload.to_string().as_bytes()).unwrap();
+        let mut verdict = bundle.judge(&input);
+        if guid == "c" {
+            verdict.decision = Decision::Allow;
+        }
+        let data = json!({
+            "decision": verdict.decision, "bundle": verdict.bundle, "engine": verdict.engine,
+            "rewriter": verdict.rewriter, "valid_until": null, "target": null, "superseded_by": null,
+        });
+        let raw = Body { bytes: verdict.to_bytes().into(), media: "application/json" };
+        let bodies = vec![("verdict".into(), raw), ("facts".into(), body(&facts))];
+        let draft = service(Kind::Verdict, Key::Verdict(Ref::Seq(event)), bodies, data);
+        entries.push(ledger.append(vec![draft]).await.unwrap()[0].seq);
+    }
+    let replayed = gatelog(&dir.path(), &["replay"]);
+    assert_eq!(replayed.status.code(), Some(3), "{}", stdout(&replayed));
+    let expected = format!("entry {}: differs in decision\n  then  allow\n  now   deny\n", entries[2]);
+    assert!(stdout(&replayed).contains(&expected), "{}", stdout(&replayed));
+    assert!(stdout(&replayed).ends_with("FAILED  1 of 3 verdicts differ\n"), "{}", stdout(&replayed));
+    let one = gatelog(&dir.path(), &["replay", &entries[1].to_string()]);
+    assert_eq!(
+        (one.status.code(), stdout(&one)),
+        (Some(0), "REPLAYED  1 verdicts, 1 the same byte for byte\n")
+    );
+    let event = gatelog(&dir.path(), &["replay", "0"]);
+    assert_eq!(event.status.code(), Some(2));
 }

@@ -25,6 +25,7 @@ use crate::{
 mod acknowledge;
 mod list;
 mod payload;
+mod replay;
 mod show;
 mod story;
 mod verify;
@@ -37,6 +38,8 @@ pub enum Command {
     Show(show::Args),
     /// List entries; with --repo and --pr, tell the story of a pull request.
     List(list::Args),
+    /// Judge every verdict again from what the ledger keeps, and compare it byte for byte.
+    Replay(replay::Args),
     /// After an alarm: a run of this App was seen that the ledger does not have; you looked at it.
     Acknowledge(acknowledge::Args),
 }
@@ -46,6 +49,7 @@ pub fn run(command: Command) -> CommandResult {
         Command::Verify(args) => verify::run(&args),
         Command::Show(args) => show::run(&args),
         Command::List(args) => list::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Acknowledge(args) => acknowledge::run(&args),
     }
 }

@@ -1,7 +1,7 @@
 //! `gatelog judge-process`: a process that only judges, and that may die of it.
 //!
-//! It reads frames on standard input and answers on standard output ([`wire`]), and ends when its
-//! input does. Before it reads anything it puts limits on itself ([`limits`]); what it runs into then
+//! It reads frames on standard input and answers on standard output (`wire`), and ends when its
+//! input does. Before it reads anything it puts limits on itself (`limits`); what it runs into then
 //! ends this process and nothing else. `pool` starts it, watches the clock and says what it died of.
 
 use std::{

@@ -306,7 +306,7 @@ fn parse_decision(text: &str) -> Result<Decision, String> {
         .map_err(|_| "one of allow, deny, pending, error, superseded".to_owned())
 }
 
-fn parse_time(text: &str) -> Result<Time, String> {
+pub(super) fn parse_time(text: &str) -> Result<Time, String> {
     text.parse().or_else(|_| format!("{text}T00:00:00Z").parse()).map_err(|_: String| {
         "give a day such as 2026-11-24 or a time such as 2026-11-24T15:04:05Z".to_owned()
     })

@@ -30,7 +30,7 @@ pub fn run(args: &Args) -> CommandResult {
     Ok(Exit::Ok)
 }
 
-fn find(journal: &Path, seq: u64) -> Result<Item, Failure> {
+pub(super) fn find(journal: &Path, seq: u64) -> Result<Item, Failure> {
     match entries(journal, seq)?.next() {
         Some(item) => item,
         None => Err(Failure::usage(format!("entry {seq} does not exist: the ledger ends before it"))),

@@ -101,13 +101,13 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
                     let message =
                         format!("`input.{how}` is read, but METADATA does not ask for the fact `{fact}`");
                     let e = LoadError { message, ..place.clone() };
+                    // A control that says nothing may read anything: whatever is missing makes it an error.
+                    let level = if control.facts.is_some() { Level::Error } else { Level::Warning };
                     out.push(
-                        Finding::of(
-                            "undeclared-fact",
-                            Level::Error,
-                            e.help(format!("add {fact} to custom.facts")),
-                        )
-                        .why("what no control asks for is not fetched: the control would judge on nothing"),
+                        Finding::of("undeclared-fact", level, e.help(format!("add {fact} to custom.facts")))
+                            .why(
+                                "what no control asks for is not fetched: the control would judge on nothing",
+                            ),
                     );
                 }
             }

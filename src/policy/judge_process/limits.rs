@@ -144,3 +144,57 @@ mod filter {
         SeccompRule::new(arguments.iter().map(condition).collect::<Result<_, _>>()?)
     }
 }
+
+#[cfg(all(
+    test,
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+))]
+mod tests {
+    use std::{env, fs, net, os::unix::net::UnixStream, process::Command, thread};
+
+    /// What a policy that got out of the interpreter would try. `true`: it worked.
+    fn escapes() -> Vec<(&'static str, bool)> {
+        vec![
+            ("read a file", fs::read("/etc/passwd").is_ok()),
+            ("write a file", fs::write(env::temp_dir().join("gatelog-escaped"), "x").is_ok()),
+            ("list a folder", fs::read_dir("/").is_ok()),
+            ("remove a file", fs::remove_file(env::temp_dir().join("gatelog-escaped")).is_ok()),
+            ("listen", net::TcpListener::bind("127.0.0.1:0").is_ok()),
+            ("send", net::UdpSocket::bind("127.0.0.1:0").is_ok()),
+            ("local socket", UnixStream::pair().is_ok()),
+            ("start a program", Command::new("/bin/true").status().is_ok()),
+            ("open a pipe", std::io::pipe().is_ok()),
+        ]
+    }
+
+    #[test]
+    #[ignore = "run as a process of its own"]
+    fn contained_child() {
+        let before = escapes();
+        super::contain().unwrap();
+        for ((what, free), (_, contained)) in before.into_iter().zip(escapes()) {
+            println!("\n{what}: {free} {contained}");
+        }
+        println!("\nthread: {}", thread::spawn(|| 1).join().is_ok());
+    }
+
+    /// Each of these works for a process of its own, and no longer once it is contained.
+    #[test]
+    fn nothing_outside_can_be_reached() {
+        let out = Command::new(env::current_exe().unwrap())
+            .args([
+                "policy::judge_process::limits::tests::contained_child",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stdout);
+        for (what, _) in escapes() {
+            assert!(said.contains(&format!("\n{what}: true false\n")), "{what}\n{said}");
+        }
+        assert!(said.contains("\nthread: true\n"), "{said}");
+    }
+}

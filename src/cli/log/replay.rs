@@ -1,0 +1,314 @@
+//! `gatelog log replay`
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io::Write as _,
+    path::Path,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{CommandResult, Exit, Failure, Found, Item, Place, entries, list, payload, safe, show};
+use crate::{
+    cli::runtime,
+    ledger::entry::{Kind, VerdictData},
+    policy::{
+        Bundle, Input, Judge,
+        replay::{Difference, Replayed, replay},
+    },
+    time::Time,
+    verdict::Decision,
+};
+
+/// Verdicts judged side by side. Their inputs are in memory: at most this many payloads.
+const AT_ONCE: usize = 32;
+/// Bytes of payloads kept until their verdict comes; an older one is read again.
+const KEPT: usize = 128 << 20;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this verdict. Default: all of them.
+    seq: Option<u64>,
+    /// Not before: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = list::parse_time)]
+    since: Option<Time>,
+    /// Before: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = list::parse_time)]
+    until: Option<Time>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub fn run(args: &Args) -> CommandResult {
+    let journal = args.place.journal()?;
+    if let Some(seq) = args.seq {
+        let item = show::find(&journal, seq)?;
+        if item.entry.is_none_or(|e| e.kind != Kind::Verdict) {
+            return Err(Failure::usage(format!(
+                "entry {seq} is no verdict; `gatelog log show {seq}` says what it is"
+            )));
+        }
+    }
+    runtime()?.block_on(all(args, &journal))
+}
+
+async fn all(args: &Args, journal: &Path) -> CommandResult {
+    let judges = std::thread::available_parallelism().map_or(1, usize::from);
+    let judge = Judge::in_processes(judges)
+        .map_err(|e| Failure::could_not_run(format!("no judge process can be started: {e}")))?;
+    let mut bundles = Bundles::default();
+    let mut payloads = Payloads::default();
+    let mut counts = Counts::default();
+    let mut waiting = Vec::new();
+    let mut out = anstream::stdout().lock();
+    for item in entries(journal, 0)? {
+        let item = item?;
+        let Some(entry) = &item.entry else { continue };
+        match entry.kind {
+            Kind::Policy => bundles.add(&item)?,
+            Kind::Event => payloads.add(&item)?,
+            Kind::Verdict if args.wants(&item, entry.time) => {
+                waiting.push(prepared(journal, &item, &mut bundles, &mut payloads)?);
+            }
+            _ => {}
+        }
+        if waiting.len() == AT_ONCE {
+            counts.add(judged(&judge, std::mem::take(&mut waiting)).await, &mut out)?;
+        }
+        if args.seq.is_some_and(|seq| seq == item.seq) {
+            break;
+        }
+    }
+    counts.add(judged(&judge, waiting).await, &mut out)?;
+    write!(out, "{}", counts.summary())?;
+    Ok(counts.exit())
+}
+
+impl Args {
+    fn wants(&self, item: &Item, time: Time) -> bool {
+        self.seq.is_none_or(|seq| seq == item.seq)
+            && self.since.is_none_or(|since| time >= since)
+            && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// A verdict on its way to be judged again.
+enum Todo {
+    /// It was decided without an input: a merged look, an event of our own App, GitHub out of reach.
+    NoInput,
+    Judge {
+        bundle: Arc<Bundle>,
+        input: Arc<Input>,
+        recorded: Bytes,
+    },
+    CannotTell(String),
+}
+
+fn prepared(
+    journal: &Path,
+    item: &Item,
+    bundles: &mut Bundles,
+    payloads: &mut Payloads,
+) -> Result<(u64, Todo), Failure> {
+    let todo = todo(journal, item, bundles, payloads)?.unwrap_or_else(Todo::CannotTell);
+    Ok((item.seq, todo))
+}
+
+/// `Ok(Err)`: it cannot be told, and why.
+fn todo(
+    journal: &Path,
+    item: &Item,
+    bundles: &mut Bundles,
+    payloads: &mut Payloads,
+) -> Result<Result<Todo, String>, Failure> {
+    let Some(entry) = &item.entry else { return Ok(Err("it cannot be read".into())) };
+    let data: VerdictData = match serde_json::from_value(entry.data.clone()) {
+        Ok(data) => data,
+        Err(e) => return Ok(Err(format!("its data cannot be read: {e}"))),
+    };
+    if data.decision == Decision::Superseded || !entry.bodies.contains_key("facts") {
+        return Ok(Ok(Todo::NoInput));
+    }
+    let (recorded, facts) = match (item.body("verdict")?, item.body("facts")?) {
+        (Some(Found::Bytes(recorded)), Some(Found::Bytes(facts))) => (recorded, facts),
+        _ => return Ok(Err("what it was made of was redacted".into())),
+    };
+    let Some(event) = entry.key.strip_prefix("verdict:").and_then(|seq| seq.parse().ok()) else {
+        return Ok(Err("it does not say which event it answers".into()));
+    };
+    let Some(payload) = payloads.take(journal, event)? else {
+        return Ok(Err(format!("the payload of event {event} was redacted")));
+    };
+    Ok(bundles.get(&data.bundle).and_then(|bundle| {
+        let input = Input::splice(&facts, &payload).map_err(|e| e.to_string())?;
+        Ok(Todo::Judge { bundle, input: Arc::new(input), recorded })
+    }))
+}
+
+async fn judged(judge: &Judge, todo: Vec<(u64, Todo)>) -> Vec<(u64, Option<Replayed>)> {
+    let one = |(seq, todo): (u64, Todo)| async move {
+        let replayed = match todo {
+            Todo::NoInput => None,
+            Todo::CannotTell(why) => Some(Replayed::CannotTell(why)),
+            Todo::Judge { bundle, input, recorded } => Some(replay(judge, bundle, input, &recorded).await),
+        };
+        (seq, replayed)
+    };
+    join_all(todo.into_iter().map(one)).await
+}
+
+/// Bundles by digest: as recorded, and loaded once they are needed.
+#[derive(Default)]
+struct Bundles {
+    recorded: BTreeMap<String, (u64, Option<Bytes>)>,
+    loaded: BTreeMap<String, Result<Arc<Bundle>, String>>,
+}
+
+impl Bundles {
+    fn add(&mut self, item: &Item) -> Result<(), Failure> {
+        let digest = item.entry.as_ref().and_then(|e| e.data.get("bundle")?.as_str().map(str::to_owned));
+        if let Some(digest) = digest {
+            let archive = match item.body("bundle")? {
+                Some(Found::Bytes(archive)) => Some(archive),
+                _ => None,
+            };
+            self.recorded.entry(digest).or_insert((item.seq, archive));
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, digest: &str) -> Result<Arc<Bundle>, String> {
+        let recorded = &self.recorded;
+        let load = || {
+            let Some((seq, archive)) = recorded.get(digest) else {
+                return Err(format!("bundle {digest} is not in the ledger"));
+            };
+            let Some(archive) = archive else {
+                return Err(format!("the bundle of entry {seq} was redacted"));
+            };
+            let bundle = Bundle::from_archive(archive)
+                .map_err(|e| format!("the bundle of entry {seq} does not load any more: {e}"))?;
+            if bundle.digest() != digest {
+                return Err(format!("the bundle of entry {seq} is not the one it names"));
+            }
+            Ok(Arc::new(bundle))
+        };
+        self.loaded.entry(digest.to_owned()).or_insert_with(load).clone()
+    }
+}
+
+/// Payloads of the latest events, as JSON: a verdict mostly follows its event closely.
+#[derive(Default)]
+struct Payloads {
+    kept: VecDeque<(u64, Bytes)>,
+    bytes: usize,
+}
+
+impl Payloads {
+    fn add(&mut self, item: &Item) -> Result<(), Failure> {
+        let Some(json) = payload_of(item)? else { return Ok(()) };
+        self.bytes += json.len();
+        self.kept.push_back((item.seq, json));
+        while self.bytes > KEPT
+            && let Some((_, json)) = self.kept.pop_front()
+        {
+            self.bytes -= json.len();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, journal: &Path, event: u64) -> Result<Option<Bytes>, Failure> {
+        if let Ok(at) = self.kept.binary_search_by_key(&event, |(seq, _)| *seq)
+            && let Some((_, json)) = self.kept.remove(at)
+        {
+            self.bytes -= json.len();
+            return Ok(Some(json));
+        }
+        payload_of(&show::find(journal, event)?)
+    }
+}
+
+/// `None`: redacted.
+fn payload_of(item: &Item) -> Result<Option<Bytes>, Failure> {
+    let Some(Found::Bytes(bytes)) = item.body("payload")? else { return Ok(None) };
+    let media = item.link.bodies.get("payload").map_or("", |b| b.media.as_str());
+    if media == "application/json" {
+        return Ok(Some(bytes));
+    }
+    Ok(payload::json(&bytes, media).map(|json| Bytes::from(json.to_string())))
+}
+
+#[derive(Default)]
+struct Counts {
+    same: u64,
+    same_meaning: u64,
+    no_input: u64,
+    differ: u64,
+    differ_by_engine: u64,
+    cannot_tell: u64,
+}
+
+impl Counts {
+    /// Counts, and says what is not as it should be.
+    fn add(
+        &mut self,
+        all: Vec<(u64, Option<Replayed>)>,
+        out: &mut impl std::io::Write,
+    ) -> Result<(), Failure> {
+        for (seq, replayed) in all {
+            match replayed {
+                None => self.no_input += 1,
+                Some(Replayed::Same) => self.same += 1,
+                Some(Replayed::SameMeaning) => self.same_meaning += 1,
+                Some(Replayed::Differs(d)) => {
+                    self.differ += 1;
+                    write!(out, "{}", shown(seq, "differs", &d))?;
+                }
+                Some(Replayed::DiffersByEngine(d)) => {
+                    self.differ_by_engine += 1;
+                    write!(out, "{}", shown(seq, "another engine decided otherwise", &d))?;
+                }
+                Some(Replayed::CannotTell(why)) => {
+                    self.cannot_tell += 1;
+                    writeln!(out, "entry {seq}: cannot tell: {}", safe(&why))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The last line is for scripts.
+    fn summary(&self) -> String {
+        let judged = self.same + self.same_meaning + self.differ + self.differ_by_engine;
+        let mut out = String::new();
+        for (n, what) in [
+            (self.no_input, "were decided without an input"),
+            (self.same_meaning, "say the same, judged by another version of the engine"),
+            (self.differ_by_engine, "were decided otherwise by another version of the engine"),
+            (self.cannot_tell, "cannot be told"),
+        ] {
+            if n > 0 {
+                out += &format!("{n} verdicts {what}\n");
+            }
+        }
+        out += &match self.differ {
+            0 => format!("REPLAYED  {judged} verdicts, {} the same byte for byte\n", self.same),
+            n => format!("FAILED  {n} of {judged} verdicts differ\n"),
+        };
+        out
+    }
+
+    fn exit(&self) -> Exit {
+        match (self.differ, self.cannot_tell + self.differ_by_engine) {
+            (0, 0) => Exit::Ok,
+            (0, _) => Exit::Incomplete,
+            _ => Exit::Integrity,
+        }
+    }
+}
+
+fn shown(seq: u64, what: &str, d: &Difference) -> String {
+    format!("entry {seq}: {what} in {}\n  then  {}\n  now   {}\n", safe(&d.at), safe(&d.then), safe(&d.now))
+}
