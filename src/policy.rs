@@ -23,6 +23,7 @@ mod data;
 mod engine;
 mod error;
 mod extent;
+pub mod fixture;
 mod folder;
 mod glob;
 mod input;

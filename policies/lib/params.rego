@@ -126,6 +126,12 @@ wrong(type, value) := "must be true or false" if {
 } else := "must be a list, not empty, of logins and teams (org/team)" if {
 	type == "reviewers"
 	not some_reviewers(value)
+} else := "must be a text, not empty" if {
+	type == "text"
+	not is_a("text", value)
+} else := "must be a list of texts" if {
+	type == "texts"
+	not all_of(value, "text")
 } else := "must be null or a list of key ids" if {
 	type == "keys"
 	value != null

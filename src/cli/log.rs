@@ -30,6 +30,8 @@ mod show;
 mod story;
 mod verify;
 
+pub(super) use show::input_of;
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Check frames, chain, order, bodies and root, reading nothing but the journal.
@@ -56,7 +58,7 @@ pub fn run(command: Command) -> CommandResult {
 
 /// Which ledger.
 #[derive(clap::Args)]
-struct Place {
+pub(super) struct Place {
     /// The ledger's folder (`[ledger] path`), a copy of it, or a folder that holds it as `data`.
     #[arg(long, value_name = "DIR", default_value = "data")]
     ledger: PathBuf,

@@ -7,8 +7,11 @@ use anstyle::{AnsiColor, Style};
 use super::{CommandResult, Failure};
 use crate::verdict::{Decision, Outcome};
 
+mod catalog;
 mod check;
 mod eval;
+mod new;
+mod record;
 mod report;
 mod test;
 mod watch;
@@ -22,6 +25,12 @@ pub enum Command {
     Check(check::Args),
     /// Judge one input and print the verdict.
     Eval(eval::Args),
+    /// Write a new control with parameters and a test that pass.
+    New(new::Args),
+    /// Write an input from the ledger as a fixture, with other people in it.
+    Record(record::Args),
+    /// List the controls, as Markdown, JSON or CSV.
+    Catalog(catalog::Args),
 }
 
 pub fn run(command: Command) -> CommandResult {
@@ -29,6 +38,9 @@ pub fn run(command: Command) -> CommandResult {
         Command::Test(args) => test::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::New(args) => new::run(&args),
+        Command::Record(args) => record::run(&args),
+        Command::Catalog(args) => catalog::run(&args),
     }
 }
 
