@@ -84,7 +84,7 @@ fn opa_ends_every_test_the_same() {
     let Some(opa) = foreign(Tool::Opa) else { return };
     let opa = opa.to_str().unwrap().to_owned();
     let out = gatelog(&["policy", "test", "author", "--with-opa", "--opa", &opa], &fixtures());
-    assert_eq!(text(&out.stdout).lines().last(), Some("opa: the same result for each of 23 tests"));
+    assert_eq!(text(&out.stdout).lines().last(), Some("opa: the same result for each of 26 tests"));
     let out = gatelog(&["policy", "test", "author", "--with-opa", "--opa", "no-such-opa"], &fixtures());
     assert_eq!(out.status.code(), Some(5), "{}", text(&out.stderr));
 }

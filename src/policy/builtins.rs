@@ -189,7 +189,9 @@ fn json_paths(name: &str, args: &[Value]) -> Result<Value> {
     let segments = |path: &Value| match path {
         Value::String(s) if !s.is_empty() => {
             let parts = s.trim_start_matches('/').split('/');
-            Value::from(parts.map(|p| Value::from(p.replace("~1", "/").replace("~0", "~"))).collect::<Vec<_>>())
+            Value::from(
+                parts.map(|p| Value::from(p.replace("~1", "/").replace("~0", "~"))).collect::<Vec<_>>(),
+            )
         }
         other => other.clone(),
     };
