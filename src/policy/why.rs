@@ -562,7 +562,7 @@ fn read_body(
     for (i, [with_parts, without]) in names.iter().enumerate() {
         let known: Vec<&String> = groups[..i].iter().flat_map(|g| &g.binds).collect();
         let parts = &groups[i].parts;
-        let mut ask = |name: &str, parts| {
+        let mut ask = |name: &str, parts: &[String]| {
             let asked = evaluator.ask(name.strip_prefix("data.").unwrap_or(name));
             asked.map(|v| attempts(&v, depth, &known, parts))
         };
@@ -576,7 +576,7 @@ fn read_body(
             (Ok(found), _) if !found.0.is_empty() => before = found,
             (Ok(_), Some(at)) => return failed(at, None, before),
             (Ok(_), None) => return failed(i, None, before),
-            (Err(error), at) => match (ask(without, &vec![]), at) {
+            (Err(error), at) => match (ask(without, &[]), at) {
                 (Ok(found), _) if !found.0.is_empty() => return failed(i, Some(error), found),
                 (_, at) => return failed(at.unwrap_or(i), Some(error), before),
             },

@@ -145,7 +145,7 @@ fn unused_facts(
         let code = |text: &&str| {
             text.lines().any(|l| !l.trim_start().starts_with('#') && words.iter().any(|w| l.contains(w)))
         };
-        if !texts.iter().any(|t| code(t)) {
+        if !texts.iter().any(code) {
             let e = LoadError::span(
                 &module.package.span,
                 format!("custom.facts asks for `{fact}`, which nothing reads"),
