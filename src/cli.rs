@@ -14,6 +14,7 @@ pub(crate) mod init;
 mod log;
 mod policy;
 mod reconcile;
+mod schema;
 mod serve;
 
 /// A merge gate that can prove itself.
@@ -44,9 +45,11 @@ enum Command {
     /// For auditors: evidence, completeness, exceptions.
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Policies: test, eval.
+    /// Policies: test, check, eval.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// JSON Schema of what policies read and say.
+    Schema(schema::Args),
     /// Judge what standard input says: `serve` starts this.
     #[command(hide = true)]
     JudgeProcess,
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Log(c) => log::run(c),
         Command::Audit(c) => audit::run(c),
         Command::Policy(c) => policy::run(c),
+        Command::Schema(a) => schema::run(&a),
     };
     let exit = result.unwrap_or_else(|f| {
         if !f.message.is_empty() {

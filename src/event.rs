@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
@@ -59,7 +60,7 @@ impl ContentType {
 }
 
 /// Where an event came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A signed webhook.
@@ -71,7 +72,7 @@ pub enum Source {
 }
 
 /// Why gatelog itself asks for another look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A person, team or organisation changed (fan-out of another event).
@@ -193,7 +194,7 @@ pub struct CheckRef {
     pub button: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefKind {
     Branch,
@@ -201,7 +202,7 @@ pub enum RefKind {
 }
 
 /// A repository: the id is the identity, the name only says how to reach it now.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Repository {
     pub id: u64,
     pub name: RepoName,
@@ -210,7 +211,7 @@ pub struct Repository {
 }
 
 /// `owner/name` as GitHub writes it. Compares without case, as GitHub does.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct RepoName {
     full: String,
@@ -288,7 +289,7 @@ impl fmt::Debug for RepoName {
 }
 
 /// A git object id: 40 (SHA-1) or 64 (SHA-256) lower-case hex digits.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha(Box<str>);
 
@@ -348,7 +349,7 @@ impl fmt::Debug for Sha {
 ///
 /// Logins are in REST form: a bot's ends in `[bot]` (GraphQL omits it), so that `renovate`, the
 /// person, and `renovate[bot]`, the app, are never taken for each other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     pub id: u64,
     pub login: String,
@@ -380,7 +381,7 @@ pub struct Subject {
     pub ref_kind: Option<RefKind>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectKind {
     PullRequest,

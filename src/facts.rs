@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -26,7 +27,7 @@ pub mod update_merge;
 pub use rules::BaseRules;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// When the facts were frozen; Rego's `time.now_ns` is pinned to it.
     pub time: Time,
@@ -69,7 +70,7 @@ impl Facts {
 }
 
 /// Whether all that was asked for is here.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub complete: bool,
     pub missing: Vec<Missing>,
@@ -77,7 +78,7 @@ pub struct Status {
 }
 
 /// A fact that was asked for and could not be had: the controls that need it are `error`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Missing {
     /// A name of [`FACTS`].
     pub fact: String,
@@ -104,7 +105,7 @@ pub const FACTS: &[(&str, &str)] = &[
     ("merge_group", "the pull requests of a merge group, each with its own facts"),
 ];
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TargetRef {
     pub ref_kind: RefKind,
     /// Without `refs/heads/` or `refs/tags/`.
@@ -112,7 +113,7 @@ pub struct TargetRef {
 }
 
 /// A pull request with everything the controls read of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub pull_request: PullRequest,
     /// In GitHub's order, which is the order of submission. Comments are left out.
@@ -131,7 +132,7 @@ pub struct Change {
     pub shared_head: Vec<u64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PullRequest {
     pub number: u64,
     pub title: String,
@@ -160,7 +161,7 @@ pub struct PullRequest {
     pub review_decision: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Branch {
     /// Name of the branch, without `refs/heads/`.
     #[serde(rename = "ref")]
@@ -171,18 +172,18 @@ pub struct Branch {
     pub repo: Option<RepositoryId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RepositoryId {
     pub id: u64,
     pub full_name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Label {
     pub name: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Retarget {
     pub at: Time,
     pub from: String,
@@ -190,7 +191,7 @@ pub struct Retarget {
     pub actor: Option<Account>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Review {
     pub id: u64,
     /// `APPROVED`, `CHANGES_REQUESTED` or `DISMISSED`.
@@ -210,7 +211,7 @@ pub struct Review {
     pub commits_since: Option<Vec<Sha>>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Commit {
     pub sha: Sha,
     /// First line only.
@@ -228,14 +229,14 @@ pub struct Commit {
 }
 
 /// A name in a commit. Both e-mail and account are claims of whoever made the commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Person {
     pub email: Option<String>,
     /// `null`: no account has this e-mail.
     pub user: Option<Account>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Verification {
     /// GraphQL's `isValid`.
     pub verified: bool,
@@ -248,7 +249,7 @@ pub struct Verification {
     pub key_id: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct File {
     pub filename: String,
     /// Only with the fact `old_paths`; `null` there for a file that was not renamed.
@@ -265,7 +266,7 @@ pub struct File {
 }
 
 /// The CODEOWNERS line that decides who owns a path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Owned {
     pub path: String,
     pub line: u64,
@@ -276,7 +277,7 @@ pub struct Owned {
     pub error: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Codeowners {
     /// `.github/CODEOWNERS`, `CODEOWNERS` or `docs/CODEOWNERS`; `null`: there is no file.
     pub path: Option<String>,
@@ -286,14 +287,14 @@ pub struct Codeowners {
     pub errors: Vec<CodeownersError>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CodeownersError {
     pub line: u64,
     pub message: String,
 }
 
 /// One push to the head branch.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PushedBy {
     pub before: Option<Sha>,
     pub after: Sha,
@@ -306,7 +307,7 @@ pub struct PushedBy {
     pub source: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Team {
     pub id: u64,
     /// Ids of active members, those of child teams included.
@@ -316,7 +317,7 @@ pub struct Team {
 }
 
 /// A change of a ref: `push`, `create` and `delete` events.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Push {
     /// In full: `refs/heads/main`.
     #[serde(rename = "ref")]
@@ -342,7 +343,7 @@ pub struct Push {
 }
 
 /// What a push is, as far as it can be proved.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Landed {
     /// `merge_group`, `merge`, `squash`, `rebase`: GitHub merged these pull requests, and our ledger
     /// allowed them at these heads. `bypass`: GitHub merged one that was not allowed.
@@ -353,7 +354,7 @@ pub struct Landed {
     pub reason: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LandedPull {
     pub number: u64,
     pub head: Sha,
@@ -362,7 +363,7 @@ pub struct LandedPull {
     pub verdict: Option<u64>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct MergeGroup {
     pub head_sha: Sha,
     pub head_ref: String,

@@ -126,6 +126,15 @@ wrong(type, value) := "must be true or false" if {
 } else := "must be a list, not empty, of logins and teams (org/team)" if {
 	type == "reviewers"
 	not some_reviewers(value)
+} else := "must be a text, not empty" if {
+	type == "text"
+	not is_a("text", value)
+} else := "must be a list of windows, each with from, until (RFC 3339) and why" if {
+	type == "windows"
+	not all_of(value, "window")
+} else := "must be a list of texts" if {
+	type == "texts"
+	not all_of(value, "text")
 } else := "must be null or a list of key ids" if {
 	type == "keys"
 	value != null
@@ -169,6 +178,17 @@ is_a("text", item) if {
 	item != ""
 }
 
+is_a("window", item) if {
+	is_object(item)
+	object.keys(item) == {"from", "until", "why"}
+	is_string(item.why)
+	every edge in [item.from, item.until] {
+		is_string(edge)
+		regex.match(time_form, edge)
+	}
+	time.parse_rfc3339_ns(item.from) < time.parse_rfc3339_ns(item.until)
+}
+
 is_a("login", item) if {
 	is_string(item)
 	regex.match(login_form, item)
@@ -184,6 +204,9 @@ is_a("reviewer", item) if {
 	some form in [login_form, team_form]
 	regex.match(form, item)
 }
+
+# A day that no month has would be an error of the engine, which blocks too.
+time_form := `^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$`
 
 login_form := `^[A-Za-z0-9][A-Za-z0-9_-]*(\[bot\])?$`
 

@@ -179,3 +179,9 @@ faults_of(name) := found if {
 	restricted := restricted_branches.faults with input as there
 	found := (reviews | signed) | restricted
 }
+
+test_texts_are_checked if {
+	params.wrong("texts", ["a", ""]) == "must be a list of texts"
+	params.wrong("text", 3) == "must be a text, not empty"
+	not params.wrong("texts", ["a"])
+}

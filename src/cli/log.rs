@@ -42,6 +42,8 @@ pub(super) mod verify_proof;
 
 pub(super) use list::{parse_time, resolve};
 
+pub(super) use show::input_of;
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Check frames, chain, order, bodies and root, reading nothing but the journal.

@@ -360,12 +360,14 @@ async fn judge(judging: Judging, bundle: &Arc<Bundle>) -> anyhow::Result<Judge> 
     Ok(judge)
 }
 
-/// Loads a bundle for serving.
+/// Loads a bundle for serving: only one in which `policy check` finds no error.
 ///
 /// # Errors
 /// Whatever is wrong with it, with file, line and column.
 pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
-    Bundle::load(dir)
+    let bundle = Bundle::load(dir)?;
+    crate::policy::check::admit(dir)?;
+    Ok(bundle)
 }
 
 fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {

@@ -100,6 +100,14 @@ fn ast_head(head: &RuleHead, v: &mut impl Visit) {
     children(refr).into_iter().chain(rest).for_each(|e| walk_expr(e, v));
 }
 
+/// What a rule's head gives: its value, the item of a set.
+pub(crate) fn head_value(head: &RuleHead) -> Option<&Ref<Expr>> {
+    match head {
+        RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref().map(|a| &a.value),
+        RuleHead::Set { key, .. } => key.as_ref(),
+    }
+}
+
 /// Nodes on the longest path from the rule to a leaf of its tree: how deep evaluating it recurses.
 pub(crate) fn depth(rule: &Rule) -> usize {
     fn of_expr(expr: &Ref<Expr>) -> usize {

@@ -103,6 +103,8 @@ const EXTENSIONS: &[(&str, u8, Extension)] = &[
     ("urlquery.decode", 1, |a| urlquery("urlquery.decode", b"-_.~+", a)),
     ("urlquery.decode_object", 1, |a| urlquery("urlquery.decode_object", b"-_.~+&=", a)),
     ("json.marshal", 1, json_marshal),
+    ("json.filter", 2, |a| json_paths("json.filter", a)),
+    ("json.remove", 2, |a| json_paths("json.remove", a)),
     ("to_number", 1, to_number),
     ("numbers.range", 2, |a| numbers_range("numbers.range", a)),
     ("numbers.range_step", 3, |a| numbers_range("numbers.range_step", a)),
@@ -178,6 +180,27 @@ fn object_subset(args: &[Value]) -> Result<Value> {
         | [Value::Array(_), Value::Array(_) | Value::Set(_)] => delegate("object.subset", args),
         _ => bail!("`object.subset` of values of different kinds"),
     }
+}
+
+/// Paths as OPA reads them: `/a/b~1c` is the same as `a/b~1c` and as `["a", "b/c"]`. The engine keeps the
+/// first slash and finds nothing.
+fn json_paths(name: &str, args: &[Value]) -> Result<Value> {
+    let [value, paths] = args else { bail!("two arguments") };
+    let segments = |path: &Value| match path {
+        Value::String(s) if !s.is_empty() => {
+            let parts = s.trim_start_matches('/').split('/');
+            Value::from(
+                parts.map(|p| Value::from(p.replace("~1", "/").replace("~0", "~"))).collect::<Vec<_>>(),
+            )
+        }
+        other => other.clone(),
+    };
+    let paths = match paths {
+        Value::Array(a) => a.iter().map(segments).collect::<Vec<_>>(),
+        Value::Set(s) => s.iter().map(segments).collect(),
+        _ => return delegate(name, args),
+    };
+    delegate(name, &[value.clone(), Value::from(paths)])
 }
 
 fn not_empty(name: &str, args: &[Value]) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use regorus::unstable::{Module, Ref};
+use regorus::unstable::{Module, Ref, Rule};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -13,11 +13,11 @@ use super::{
     folder,
     metadata::{self, ControlMeta},
     names::Names,
-    on_big_stack, rewrite,
+    on_big_stack, rewrite, why,
 };
 
 /// Rules of which a control must have one; without any it could say nothing.
-const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
+pub(crate) const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
 
 /// Policies that can judge. Cheap to share, never changed.
 pub struct Bundle {
@@ -53,9 +53,60 @@ impl Bundle {
         Self::from_files(folder::unpack(archive)?)
     }
 
+    /// What [`Bundle::load`] gives, with other values in its data: path (steps) → value. Only for asking
+    /// what would be; its digest says so.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`]; a path that leads through something that is no object.
+    pub fn what_if(dir: &Path, sets: &[(Vec<String>, serde_json::Value)]) -> Result<Self, LoadError> {
+        let mut files = folder::read(dir)?;
+        files.retain(|path, _| !is_test(path));
+        let mut bundle = Self::adjusted(files, sets)?;
+        bundle.digest = format!("{} with other data", bundle.digest);
+        Ok(bundle)
+    }
+
+    /// Takes every control's rules apart under an input: which gave which finding, and what kept the
+    /// others from holding.
+    ///
+    /// # Errors
+    /// Files that do not load (they did once).
+    pub fn explain(
+        &self,
+        input: &super::Input,
+        sets: &[(Vec<String>, serde_json::Value)],
+    ) -> Result<Vec<(String, Vec<why::Told>)>, LoadError> {
+        on_big_stack(|| {
+            let checked = Checked::new(self.files.clone())?.with_data(sets)?;
+            let names = Names::new(&checked.modules);
+            let mut out = Vec::new();
+            for control in &self.controls {
+                let module = checked.modules.iter().find(|m| ast::dotted(&ast::package(m)) == control.package);
+                let said = |rule: &&Ref<Rule>| {
+                    ast::path(ast::head(rule)).is_some_and(|(path, _)| {
+                        matches!(path.as_slice(), [name] if SAYING.contains(&name.as_str()) || name == "applies" || name == "violations")
+                    })
+                };
+                let rules: Vec<&Rule> =
+                    module.iter().flat_map(|m| &m.policy).filter(said).map(|r| r.as_ref()).collect();
+                let told = why::explain(&checked, &names, &rules, input.value(), input.time());
+                out.push((control.package.clone(), told.into_iter().flatten().collect()));
+            }
+            Ok(out)
+        })
+        .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
+    }
+
     fn from_files(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
+        Self::adjusted(files, &[])
+    }
+
+    fn adjusted(
+        files: BTreeMap<String, String>,
+        sets: &[(Vec<String>, serde_json::Value)],
+    ) -> Result<Self, LoadError> {
         on_big_stack(move || {
-            let checked = Checked::new(files)?;
+            let checked = Checked::new(files)?.with_data(sets)?;
             let names = Names::new(&checked.modules);
             let controls = checked.controls(&names)?;
             if controls.is_empty() {
@@ -130,7 +181,35 @@ fn one_file_each(modules: &[Ref<Module>]) -> Result<(), LoadError> {
 }
 
 impl Checked {
+    /// The same with other values in the data.
+    fn with_data(mut self, sets: &[(Vec<String>, serde_json::Value)]) -> Result<Self, LoadError> {
+        for (path, value) in sets {
+            let mut here = &mut self.data;
+            for step in path {
+                let Some(object) = here.as_object_mut() else {
+                    let at = ast::dotted(path);
+                    return Err(LoadError::new(
+                        "data",
+                        format!("`{at}` leads through something that is no mapping"),
+                    ));
+                };
+                here = object.entry(step.clone()).or_insert_with(|| serde_json::json!({}));
+            }
+            *here = value.clone();
+        }
+        Ok(self)
+    }
+
     pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
+        Self::with(files, &BTreeMap::new())
+    }
+
+    /// Of files that are shown with other paths than those their data stands under.
+    pub(crate) fn below(below: folder::Below) -> Result<Self, LoadError> {
+        Self::with(below.files, &below.places)
+    }
+
+    fn with(files: BTreeMap<String, String>, places: &BTreeMap<String, String>) -> Result<Self, LoadError> {
         let mut modules = Vec::new();
         let mut merged = Merged::default();
         for (path, text) in &files {
@@ -140,7 +219,10 @@ impl Checked {
                 admission::admit_module(&module)?;
                 modules.push(module);
             } else {
-                merged.add(path, data::parse(path, text)?)?;
+                let place = places.get(path).unwrap_or(path);
+                merged
+                    .add(place, data::parse(path, text)?)
+                    .map_err(|e| LoadError { path: path.clone(), ..e })?;
             }
         }
         one_file_each(&modules)?;

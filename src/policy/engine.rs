@@ -1,6 +1,7 @@
 //! regorus, tamed: strict, on time, without clock and chance, and never able to take the gate down.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU32,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
@@ -59,13 +60,18 @@ impl Template {
         Ok(Self { engine, plans })
     }
 
+    /// An engine that is ready, without controls.
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine, plans: vec![] }
+    }
+
     pub(crate) fn plan(&self, control: usize) -> Option<&Plan> {
         self.plans.get(control)
     }
 
     /// An evaluation of one input, at its time.
     pub(crate) fn evaluator(&self, input: &Value, time: Time) -> Evaluator<'_> {
-        Evaluator { template: &self.engine, input: input.clone(), time, engine: None }
+        Evaluator { template: &self.engine, input: input.clone(), time, engine: None, reached: None }
     }
 }
 
@@ -142,6 +148,8 @@ pub(crate) struct Evaluator<'t> {
     input: Value,
     time: Time,
     engine: Option<Engine>,
+    /// Lines that were reached in engines since thrown away.
+    reached: Option<BTreeMap<String, BTreeSet<u32>>>,
 }
 
 /// What an evaluation ended with instead of a value: one line, the same every time.
@@ -161,7 +169,10 @@ impl Evaluator<'_> {
                 self.engine = Some(engine);
                 Ok(value)
             }
-            Ok(Err(e)) => Err(trouble(&e)),
+            Ok(Err(e)) => {
+                self.note_coverage(&engine);
+                Err(trouble(&e))
+            }
             Err(_) => Err("the engine failed (a panic inside a built-in function)".to_owned()),
         }
     }
@@ -169,6 +180,26 @@ impl Evaluator<'_> {
     /// What `print` said since the last call, as `file:line: text`.
     pub(crate) fn prints(&mut self) -> Vec<String> {
         self.engine.as_mut().and_then(|e| e.take_prints().ok()).unwrap_or_default()
+    }
+
+    /// From now on, keep which lines are reached. The template's engine must do so too.
+    pub(crate) fn gather_coverage(&mut self) {
+        self.reached = Some(BTreeMap::new());
+    }
+
+    /// The lines reached, by file.
+    pub(crate) fn coverage(&mut self) -> BTreeMap<String, BTreeSet<u32>> {
+        if let Some(engine) = self.engine.take() {
+            self.note_coverage(&engine);
+        }
+        self.reached.take().unwrap_or_default()
+    }
+
+    fn note_coverage(&mut self, engine: &Engine) {
+        let Some(reached) = &mut self.reached else { return };
+        for file in engine.get_coverage_report().map(|r| r.files).unwrap_or_default() {
+            reached.entry(file.path).or_default().extend(file.covered);
+        }
     }
 
     fn fresh(&self) -> Result<Engine, Trouble> {

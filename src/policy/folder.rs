@@ -30,6 +30,48 @@ pub(crate) fn read(dir: &Path) -> Result<BTreeMap<String, String>, LoadError> {
     Ok(reader.files)
 }
 
+/// Texts by the path that is shown, and the part of it under which a data file's content stands.
+pub(crate) struct Below {
+    pub files: BTreeMap<String, String>,
+    pub places: BTreeMap<String, String>,
+}
+
+/// Several folders and files, shown with the paths as they were given. As in OPA, the content of a data
+/// file stands under its path below the folder that was named.
+pub(crate) fn read_all(paths: &[PathBuf]) -> Result<Below, LoadError> {
+    let mut out = Below { files: BTreeMap::new(), places: BTreeMap::new() };
+    for given in paths {
+        let shown = given.display().to_string().replace('\\', "/");
+        let one = if given.is_file() { single(given)? } else { read(given)? };
+        for (place, text) in one {
+            let folder =
+                if given.is_file() { shown.rsplit_once('/').map_or("", |(f, _)| f) } else { shown.as_str() };
+            let path = match folder.trim_end_matches('/') {
+                "" if shown.starts_with('/') => format!("/{place}"),
+                "" | "." => place.clone(),
+                folder => format!("{}/{place}", folder.strip_prefix("./").unwrap_or(folder)),
+            };
+            out.places.insert(path.clone(), place);
+            out.files.insert(path, text);
+        }
+    }
+    Ok(out)
+}
+
+/// One file that was named.
+fn single(file: &Path) -> Result<BTreeMap<String, String>, LoadError> {
+    let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    if !is_policy(name) {
+        return Err(LoadError::new(
+            file.display().to_string(),
+            "is neither Rego nor data (.rego, .yaml, .yml, .json)",
+        ));
+    }
+    let mut reader = Reader { root: PathBuf::new(), files: BTreeMap::new(), total: 0 };
+    reader.file(file, name)?;
+    Ok(reader.files)
+}
+
 struct Reader {
     root: PathBuf,
     files: BTreeMap<String, String>,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// `input.event` without its payload.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct EventHeader {
     pub name: String,
     pub action: Option<String>,

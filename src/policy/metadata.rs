@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{error::LoadError, yaml};
@@ -35,7 +36,7 @@ pub struct ControlMeta {
     pub path: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     #[default]
@@ -45,17 +46,32 @@ pub enum Mode {
 }
 
 /// The YAML of a block. Keys that other tools use are let through.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
 pub(crate) struct Annotations {
+    /// `package` for a control.
     scope: Option<String>,
+    /// As check runs show it.
     title: Option<String>,
     description: Option<String>,
     #[serde(default)]
     custom: Custom,
 }
 
-#[derive(Debug, Default, PartialEq, Deserialize)]
+impl Annotations {
+    /// What a control should say of itself and does not.
+    pub(crate) fn lacking(&self) -> Vec<&'static str> {
+        let said = [
+            ("title", self.title.is_some()),
+            ("custom.id", self.custom.id.is_some()),
+            ("custom.facts", self.custom.facts.is_some()),
+        ];
+        said.into_iter().filter(|(_, said)| !said).map(|(name, _)| name).collect()
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
 struct Custom {
+    /// Such as `CHG-02`.
     id: Option<String>,
     severity: Option<String>,
     #[serde(default)]
@@ -63,8 +79,11 @@ struct Custom {
     /// RFC 3339, or a day, which begins at midnight UTC.
     effective_on: Option<String>,
     owner: Option<String>,
+    /// How to mend what it finds, in general.
     solution: Option<String>,
+    /// Name of a framework → its requirements.
     frameworks: Option<serde_json::Value>,
+    /// The upper bound of what is fetched.
     facts: Option<Vec<String>>,
 }
 

@@ -85,6 +85,58 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// Full paths of the rules that some rule refers to.
+    pub(crate) fn used(&self) -> BTreeSet<Path> {
+        self.graph().values().flat_map(|(uses, _)| uses.iter().map(|p| (*p).clone())).collect()
+    }
+
+    /// A reference to this path may evaluate a rule.
+    pub(crate) fn touches(&self, path: &[String]) -> bool {
+        self.touched(path).next().is_some()
+    }
+
+    /// The module and all whose rules it uses, directly or not.
+    pub(crate) fn modules_below<'m>(
+        &self,
+        modules: &'m [Ref<Module>],
+        start: &Module,
+    ) -> Vec<&'m Ref<Module>> {
+        let graph = self.graph();
+        let package = full(&ast::package(start), &[]);
+        let mut todo: Vec<&Path> = self.rules.keys().filter(|p| p.starts_with(&package)).collect();
+        let mut seen: BTreeSet<&Path> = todo.iter().copied().collect();
+        while let Some(rule) = todo.pop() {
+            for next in graph.get(rule).into_iter().flat_map(|(uses, _)| uses.iter().copied()) {
+                if seen.insert(next) {
+                    todo.push(next);
+                }
+            }
+        }
+        let used = |m: &&Ref<Module>| {
+            let package = full(&ast::package(m), &[]);
+            seen.iter().any(|rule| rule.len() > package.len() && rule.starts_with(&package))
+        };
+        modules.iter().filter(used).collect()
+    }
+
+    /// There is a rule at exactly this path.
+    pub(crate) fn is_path(&self, path: &[String]) -> bool {
+        self.rules.contains_key(path)
+    }
+
+    /// Some rule of the module's package begins with this name.
+    pub(crate) fn is_rule(&self, module: &Module, name: &str) -> bool {
+        self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_some()
+    }
+
+    /// The definitions of the rule that a reference names, or goes through.
+    pub(crate) fn rules_of(&self, module: &Module, expr: &Expr) -> Vec<&'a Rule> {
+        let Some((path, _)) = ast::path(expr) else { return vec![] };
+        let resolved = Self::resolve(module, &path);
+        let found = (2..=resolved.len()).find_map(|n| self.rules.get(&resolved[..n]));
+        found.into_iter().flatten().map(|(_, rule)| *rule).collect()
+    }
+
     /// The expression names a set or an object of rules: `deny contains …`, `latest[login] := …`.
     fn is_growing(&self, module: &Module, expr: &Expr) -> bool {
         let Some((path, true)) = ast::path(expr) else { return false };
@@ -145,6 +197,18 @@ impl<'a> Names<'a> {
             self.check_negated(module, rule)?;
         }
         Ok(())
+    }
+
+    /// Everything that [`Names::check_calls`] would refuse.
+    pub(crate) fn all_bad_calls(&self) -> Vec<LoadError> {
+        let mut out = Vec::new();
+        for (module, rule) in self.rules.values().flatten() {
+            let mut check =
+                Calls { names: self, module, imports: imports(module), condition: None, error: None };
+            ast::walk_rule(rule, &mut check);
+            out.extend(check.error.into_iter().chain(self.check_negated(module, rule).err()));
+        }
+        out
     }
 
     /// Refuses variables that only negated expressions use: OPA calls them unsafe, regorus tries none.

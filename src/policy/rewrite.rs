@@ -14,19 +14,16 @@
 //!
 //! The digest of a bundle is of the author's text; a verdict also names [`REWRITER`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU32,
-};
+use std::collections::BTreeSet;
 
 use regorus::unstable::{
-    AssignOp, BoolOp, Expr, Lexer, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead,
-    Source, Span, Token, TokenKind,
+    AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span,
 };
 
 use super::{
     ast::{self, Visit},
     error::LoadError,
+    extent::{Brackets, statement_end},
     names::Names,
 };
 
@@ -58,13 +55,13 @@ pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>) -> Result<String,
 }
 
 /// Names that do not occur in a file.
-struct Fresh {
+pub(crate) struct Fresh {
     prefix: String,
     next: usize,
 }
 
 impl Fresh {
-    fn new(text: &str, prefix: &str) -> Self {
+    pub(crate) fn new(text: &str, prefix: &str) -> Self {
         let mut prefix = prefix.to_owned();
         while text.contains(&prefix) {
             prefix.push('_');
@@ -72,7 +69,7 @@ impl Fresh {
         Self { prefix, next: 0 }
     }
 
-    fn name(&mut self) -> String {
+    pub(crate) fn name(&mut self) -> String {
         self.next += 1;
         format!("{}{}", self.prefix, self.next - 1)
     }
@@ -110,7 +107,7 @@ fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
         // After the last clause nothing follows: undefined is undefined.
         let Some((_, others)) = bodies.split_last() else { continue };
         for (at, body) in others.iter().enumerate().filter(|_| bodies.iter().any(|b| b.is_else)) {
-            let assign = if at == 0 { head_value(head) } else { body.assign.as_ref() };
+            let assign = if at == 0 { head_assign(head) } else { body.assign.as_ref() };
             if let Some(assign) = assign.filter(|a| !names.has_value(module, &a.value)) {
                 take_into_body(text, &brackets, &assign.value, &body.query, &fresh.name(), &mut edits);
             }
@@ -119,7 +116,7 @@ fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
     (!edits.0.is_empty()).then(|| edits.apply(text))
 }
 
-fn head_value(head: &RuleHead) -> Option<&RuleAssign> {
+fn head_assign(head: &RuleHead) -> Option<&RuleAssign> {
     match head {
         RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => assign.as_ref(),
         RuleHead::Set { .. } => None,
@@ -394,85 +391,6 @@ fn bare_bodies(module: &Module) -> BTreeSet<u32> {
         }
     }
     out
-}
-
-/// Pairs of brackets in a text, by the lexer's tokens: byte of the opening one → byte after the
-/// closing one, and back.
-#[derive(Default)]
-struct Brackets {
-    close: BTreeMap<usize, usize>,
-    open: BTreeMap<usize, usize>,
-}
-
-impl Brackets {
-    fn new(source: &Source) -> Self {
-        let mut lexer = Lexer::new(source);
-        lexer.set_max_col(NonZeroU32::MAX);
-        let (mut out, mut stack) = (Self::default(), Vec::new());
-        while let Ok(Token(kind, span)) = lexer.next_token() {
-            match (kind, span.text()) {
-                (TokenKind::Eof, _) => break,
-                (TokenKind::String | TokenKind::RawString, _) => {}
-                (_, "[" | "{" | "(" | "set(") => stack.push(span.start as usize),
-                (_, "]" | "}" | ")") => {
-                    if let Some(start) = stack.pop() {
-                        out.close.insert(start, span.end as usize);
-                        out.open.insert(span.end as usize, start);
-                    }
-                }
-                _ => {}
-            }
-        }
-        out
-    }
-
-    /// Byte range of an expression. regorus' spans are not that: a string's lacks the quotes, and so
-    /// does that of whatever begins or ends with one; an object's begins at its last key; that of
-    /// `set()` ends after the next token.
-    fn extent(&self, expr: &Expr) -> (usize, usize) {
-        let span = expr.span();
-        let (start, end) = (span.start as usize, span.end as usize);
-        match expr {
-            Expr::Object { .. } => (self.open.get(&end).copied().unwrap_or(start), end),
-            Expr::Set { items, .. } if items.is_empty() => {
-                (start, self.close.get(&start).copied().unwrap_or(end))
-            }
-            _ => {
-                let left = edge(expr, true).is_some_and(|s| s.start == span.start);
-                let right = edge(expr, false).is_some_and(|s| s.end == span.end);
-                (start - usize::from(left), end + usize::from(right))
-            }
-        }
-    }
-}
-
-fn statement_end(stmt: &LiteralStmt) -> usize {
-    let last = match (stmt.with_mods.last(), &stmt.literal) {
-        (Some(with), _) => Some(&with.r#as),
-        (None, Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. }) => Some(expr),
-        _ => None,
-    };
-    let string = last.and_then(|e| edge(e, false)).is_some_and(|s| s.end == stmt.span.end);
-    stmt.span.end as usize + usize::from(string)
-}
-
-/// The string at the left or right edge of an expression, if a string stands there.
-fn edge(expr: &Expr, left: bool) -> Option<&Span> {
-    match expr {
-        Expr::String { span, .. } | Expr::RawString { span, .. } => Some(span),
-        Expr::BinExpr { lhs, rhs, .. }
-        | Expr::BoolExpr { lhs, rhs, .. }
-        | Expr::ArithExpr { lhs, rhs, .. }
-        | Expr::AssignExpr { lhs, rhs, .. } => edge(if left { lhs } else { rhs }, left),
-        Expr::UnaryExpr { expr, .. } if !left => edge(expr, left),
-        Expr::Membership { key, value, collection, .. } => match (left, key) {
-            (true, Some(key)) => edge(key, left),
-            (true, None) => edge(value, left),
-            (false, _) => edge(collection, left),
-        },
-        Expr::RefDot { refr, .. } | Expr::RefBrack { refr, .. } if left => edge(refr, left),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

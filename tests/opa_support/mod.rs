@@ -131,3 +131,9 @@ pub fn same(a: &Value, b: &Value) -> bool {
         _ => a == b,
     }
 }
+
+/// Whether `opa check` with a schema of the input has something against a folder.
+pub fn refused_with(opa: &Path, dir: &Path, schema: &Path) -> bool {
+    let out = Command::new(opa).args(["check", "--schema"]).args([schema, dir]).output().unwrap();
+    !out.status.success()
+}

@@ -65,6 +65,16 @@ fn as_text(bytes: &[u8]) -> String {
     }
 }
 
+/// The input that entry `seq`, a verdict or an event that has one, was judged by.
+///
+/// # Errors
+/// No such entry, none with an input, a body that was redacted.
+pub fn input_of(place: &Place, seq: u64) -> Result<Value, Failure> {
+    let journal = place.journal()?;
+    let item = find(&journal, seq)?;
+    input(&journal, item)
+}
+
 /// The input that a verdict judged: its `facts` with the payload of its event put back.
 fn input(journal: &Path, item: Item) -> Result<Value, Failure> {
     let verdict = verdict_of(journal, item)?;

@@ -1,0 +1,280 @@
+//! Who reads what: facts, rules, data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use regorus::unstable::{Expr, Module, Ref};
+
+use super::{
+    super::{
+        ast::{self, Visit},
+        bundle::{Checked, SAYING, is_test},
+        error::LoadError,
+        judge::SETS,
+        metadata::ControlMeta,
+        names::{Names, imports},
+    },
+    Finding, Level,
+};
+
+/// Path below `input` (`*`: any index) → the fact that brings it. `pull_request` is always read.
+const BRINGS: &[(&[&str], &str)] = &[
+    (&["reviews"], "reviews"),
+    (&["reviews", "*", "permission"], "permissions"),
+    (&["commits"], "commits"),
+    (&["files"], "files"),
+    (&["files", "*", "previous_filename"], "old_paths"),
+    (&["files", "*", "owners"], "codeowners"),
+    (&["codeowners"], "codeowners"),
+    (&["pushes"], "pushes"),
+    (&["push", "commits"], "push_commits"),
+    (&["push", "landed"], "landed"),
+    (&["merge_group", "entries"], "merge_group"),
+    (&["teams"], "team_members"),
+    (&["organizations"], "organization_members"),
+];
+
+/// References of a module with their steps from `input` or `data` on, and their places.
+fn references(module: &Module) -> Vec<(Vec<String>, LoadError)> {
+    struct Seen {
+        imports: BTreeMap<String, Vec<String>>,
+        found: Vec<(Vec<String>, LoadError)>,
+    }
+    impl Visit for Seen {
+        fn expr(&mut self, expr: &Ref<Expr>) {
+            if !matches!(expr.as_ref(), Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. }) {
+                return;
+            }
+            let Some(path) = steps(expr) else { return };
+            let Some((first, rest)) = path.split_first() else { return };
+            let full = match self.imports.get(first) {
+                Some(import) => import.iter().chain(rest).cloned().collect(),
+                None if first == "input" || first == "data" => path,
+                None => return,
+            };
+            let root = ast::root(expr).span();
+            self.found.push((full, LoadError::span(root, String::new())));
+        }
+    }
+    let mut seen = Seen { imports: imports(module), found: vec![] };
+    ast::walk_module(module, &mut seen);
+    seen.found
+}
+
+/// As [`ast::path`], with `*` for every index that is not known.
+fn steps(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Var { span, .. } => Some(vec![span.text().to_owned()]),
+        Expr::RefDot { refr, field, .. } => {
+            let mut p = steps(refr)?;
+            p.push(field.0.text().to_owned());
+            Some(p)
+        }
+        Expr::RefBrack { refr, index, .. } => {
+            let mut p = steps(refr)?;
+            p.push(match index.as_ref() {
+                Expr::String { value, .. } | Expr::RawString { value, .. } => {
+                    value.as_string().ok()?.to_string()
+                }
+                _ => "*".to_owned(),
+            });
+            Some(p)
+        }
+        _ => None,
+    }
+}
+
+/// Facts that a control reads itself and does not ask for: nobody fetches them, and what is read is
+/// empty or undefined.
+pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMeta]) -> Vec<Finding> {
+    let mut out = Vec::new();
+    for module in checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
+        let package = ast::dotted(&ast::package(module));
+        let Some(control) = controls.iter().find(|c| c.package == package) else { continue };
+        let declared = control.facts.clone().unwrap_or_default();
+        let mut said = BTreeSet::new();
+        for (path, place) in references(module) {
+            if path.first().is_none_or(|f| f != "input") {
+                continue;
+            }
+            for (fact, how) in brought_by(&path[1..]) {
+                if !declared.contains(fact) && said.insert(fact) {
+                    let message =
+                        format!("`input.{how}` is read, but METADATA does not ask for the fact `{fact}`");
+                    let e = LoadError { message, ..place.clone() };
+                    // A control that says nothing may read anything: whatever is missing makes it an error.
+                    let level = if control.facts.is_some() { Level::Error } else { Level::Warning };
+                    out.push(
+                        Finding::of("undeclared-fact", level, e.help(format!("add {fact} to custom.facts")))
+                            .why(
+                                "what no control asks for is not fetched: the control would judge on nothing",
+                            ),
+                    );
+                }
+            }
+        }
+        out.extend(unused_facts(checked, names, module, control));
+    }
+    out
+}
+
+/// The facts that a path needs, with the path as it is said.
+fn brought_by(path: &[String]) -> Vec<(&'static str, String)> {
+    let fits = |wanted: &&(&[&str], &'static str)| {
+        wanted.0.len() <= path.len() && wanted.0.iter().zip(path).all(|(w, p)| *w == "*" || w == p)
+    };
+    BRINGS.iter().filter(fits).map(|(path, fact)| (*fact, path.join(".").replace(".*", "[_]"))).collect()
+}
+
+/// Facts that neither the control nor anything it uses speaks of.
+fn unused_facts(
+    checked: &Checked,
+    names: &Names<'_>,
+    module: &Ref<Module>,
+    control: &ControlMeta,
+) -> Vec<Finding> {
+    let used = names.modules_below(&checked.modules, module);
+    let texts: Vec<&str> = used.iter().map(|m| m.package.span.source.contents().as_str()).collect();
+    let mut out = Vec::new();
+    for fact in control.facts.iter().flatten().filter(|f| *f != "pull_request") {
+        let words: Vec<&str> = BRINGS
+            .iter()
+            .filter(|(_, f)| f == fact)
+            .filter_map(|(path, _)| path.last().copied())
+            .chain([fact.as_str()])
+            .collect();
+        let code = |text: &&str| {
+            text.lines().any(|l| !l.trim_start().starts_with('#') && words.iter().any(|w| l.contains(w)))
+        };
+        if !texts.iter().any(code) {
+            let e = LoadError::span(
+                &module.package.span,
+                format!("custom.facts asks for `{fact}`, which nothing reads"),
+            );
+            out.push(Finding::of("unused-fact", Level::Warning, e.help("take it out: it costs requests")));
+        }
+    }
+    out
+}
+
+/// Rules that neither gatelog nor another rule reads.
+pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
+    let asked: BTreeSet<&str> = SETS
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(SAYING.iter().copied())
+        .chain(["applies", "skip_reason", "needs", "valid_until", "violations", "exception"])
+        .collect();
+    let used = names.used();
+    let mut out = Vec::new();
+    for module in checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
+        let package = ast::package(module);
+        let is_control = package.first().is_some_and(|p| p == "controls");
+        let mut said = BTreeSet::new();
+        for rule in &module.policy {
+            let Some((name, _)) = ast::path(ast::head(rule)) else { continue };
+            let mut full = vec!["data".to_owned()];
+            full.extend(package.iter().chain(&name).cloned());
+            let asked = is_control && name.len() == 1 && asked.contains(name[0].as_str());
+            if !asked && !used.contains(&full) && said.insert(full) {
+                let e = LoadError::span(
+                    ast::head(rule).span(),
+                    format!("nothing reads `{}`", ast::dotted(&name)),
+                );
+                let near = is_control
+                    .then(|| super::infer::nearest(&name[0], &asked_names(&asked_list())))
+                    .flatten()
+                    .unwrap_or_else(|| "take it out, or use it".to_owned());
+                out.push(Finding::of("unused-rule", Level::Warning, e.help(near)));
+            }
+        }
+    }
+    out
+}
+
+fn asked_list() -> Vec<&'static str> {
+    SETS.iter()
+        .map(|(n, _)| *n)
+        .chain(["applies", "skip_reason", "needs", "valid_until", "allow", "violations"])
+        .collect()
+}
+
+fn asked_names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|n| (*n).to_owned()).collect()
+}
+
+/// References into `data` that nothing defines, and parameters that nothing reads.
+pub(super) fn data(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
+    let mut out = Vec::new();
+    let policies = || checked.modules.iter().filter(|m| !is_test(m.package.span.source.file()));
+    for module in policies() {
+        for (path, place) in references(module) {
+            let known: Vec<String> = path.iter().take_while(|p| *p != "*").cloned().collect();
+            if known.first().is_none_or(|f| f != "data") || known.len() < 2 || names.touches(&known) {
+                continue;
+            }
+            let mut here = Some(&checked.data);
+            let missing = known[1..].iter().find(|step| {
+                here = here.and_then(|h| h.get(step.as_str()));
+                here.is_none()
+            });
+            // What a bundle's own files begin may go on elsewhere; what nothing begins is a mistake.
+            if missing == known.get(1) && known[1] != "params" {
+                let e = LoadError { message: format!("there is no `{}`", ast::dotted(&known)), ..place };
+                out.push(Finding::of(
+                    "no-data",
+                    Level::Warning,
+                    e.help("neither a rule nor a data file has it: it is undefined"),
+                ));
+            }
+        }
+    }
+    out.extend(unused_parameters(
+        checked,
+        policies().map(|m| m.package.span.source.contents().as_str()).collect(),
+    ));
+    out
+}
+
+fn unused_parameters(checked: &Checked, texts: Vec<&str>) -> Vec<Finding> {
+    let Some(defaults) = checked.data.pointer("/params/defaults").and_then(serde_json::Value::as_object)
+    else {
+        return vec![];
+    };
+    let words: BTreeSet<&str> = texts
+        .iter()
+        .flat_map(|t| t.lines().filter(|l| !l.trim_start().starts_with('#')))
+        .flat_map(|l| l.split(|c: char| !(c.is_alphanumeric() || c == '_')))
+        .collect();
+    let mut out = Vec::new();
+    let mut unread = |name: String, key: &str| {
+        if !words.contains(key) {
+            let (path, line) = place_of(checked, key);
+            let text = checked.files.get(&path).map_or("", String::as_str);
+            let e = LoadError::at_line(&path, text, line, 1, format!("no rule reads the parameter `{name}`"));
+            out.push(Finding::of(
+                "unused-parameter",
+                Level::Warning,
+                e.help("take it out, or correct its name"),
+            ));
+        }
+    };
+    for (control, settings) in defaults.iter().filter(|(name, _)| *name != "branches") {
+        unread(control.clone(), control);
+        for key in settings.as_object().into_iter().flat_map(|s| s.keys()) {
+            unread(format!("{control}.{key}"), key);
+        }
+    }
+    out
+}
+
+/// The first line of a data file with this key.
+fn place_of(checked: &Checked, key: &str) -> (String, u32) {
+    let files = checked.files.iter().filter(|(path, _)| !path.ends_with(".rego"));
+    for (path, text) in files {
+        let with_key = |l: &str| l.trim_start().trim_start_matches(['"', '-', ' ', '{']).starts_with(key);
+        if let Some(at) = text.lines().position(with_key) {
+            return (path.clone(), u32::try_from(at).unwrap_or(0) + 1);
+        }
+    }
+    ("data".to_owned(), 0)
+}

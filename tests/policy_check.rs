@@ -1,0 +1,274 @@
+//! `gatelog policy check`: what is found before anything runs, and what `serve` then does.
+
+mod common;
+mod opa_support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use common::foreign::{Tool, foreign};
+use gatelog::policy::{check, schema};
+use opa_support::{folder, refused_with};
+use serde_json::Value;
+
+fn gatelog(args: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(parts: &[(&str, &str)]) -> BTreeMap<String, String> {
+    parts.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
+}
+
+const TYPOS: &str = r#"# METADATA
+# title: A
+# custom:
+#   id: A-1
+#   facts: [reviews, codeowners]
+package controls.a
+
+import data.lib.nope
+import input.pull_request as pull
+
+deny contains "x" if input.pull_request.usr.login == "bob"
+
+deny contains "y" if {
+	pr := input.pull_request
+	pr.head.shaa == "x"
+}
+
+deny contains "z" if {
+	some r in input.reviews
+	r.sate == "APPROVED"
+}
+
+deny contains "c" if {
+	some c in input.commits
+	not verified(c)
+}
+
+verified(c) if c.verification.veriffied
+
+denny contains "a" if input.pull_request.draft
+
+deny contains "b" if input.reviews.state == "x"
+
+deny contains "g" if object.get(input, ["pull_request", "titel"], "") == ""
+
+deny contains "d" if data.parms.x
+
+deny contains "e" if nope.foo
+
+deny contains "pl" if input.event.payload.anything.goes
+
+deny contains "label" if {
+	labels := {l.nam | some l in input.pull_request.labels}
+	"x" in labels
+}
+
+deny contains "alias" if pull.titel == "x"
+
+deny contains "every" if every r in input.reviews { r.user.loginn != "x" }
+
+deny contains "rule" if newest.shaa == "x"
+
+newest := input.pull_request.head
+
+deny contains "elsewhere" if newest.sha == "x" with input as {"pull_request": {"head": {"shaa": "x"}}}
+
+deny contains "latest" if latest.bob.stat == "x"
+
+latest[login] := review if {
+	some review in input.reviews
+	login := review.user.login
+}
+"#;
+
+#[test]
+fn what_can_never_be_there_is_found() {
+    let dir = folder(&files(&[
+        ("policies/controls/a/a.rego", TYPOS),
+        ("policies/data.yaml", "params:\n  defaults:\n    a: {limit: 1}\n    zz: {}\n"),
+    ]));
+    let out = gatelog(&["policy", "check"], dir.path());
+    assert_eq!(out.status.code(), Some(1));
+    insta::assert_snapshot!(text(&out.stdout));
+    for format in ["sarif", "github"] {
+        let out = gatelog(&["policy", "check", "--format", format], dir.path());
+        assert_eq!(out.status.code(), Some(1), "{format}");
+        insta::assert_snapshot!(format, text(&out.stdout));
+    }
+}
+
+#[test]
+fn all_that_is_no_rego_is_said_at_once() {
+    let dir = folder(&files(&[
+        ("policies/controls/a/a.rego", "package controls.a\n\ndeny contains x {\n\tx := 1\n}\n"),
+        ("policies/controls/b/b.rego", "package controls.b\n\ndeny contains x if {\n"),
+        ("policies/data.yaml", "a: [1\n"),
+    ]));
+    let out = gatelog(&["policy", "check", "--format", "json"], dir.path());
+    let said: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+    let paths: BTreeSet<&str> = said.iter().map(|f| f["path"].as_str().unwrap()).collect();
+    assert_eq!(paths.len(), 3, "{said:#?}");
+    let calls = "package controls.a\n\ndeny contains x if {\n\tx := string.upper(\"a\")\n}\n\nwarn contains x if x := count(1, 2, 3)\n\npending contains rand.intn(\"a\", 3)\n";
+    let dir = folder(&files(&[("policies/a.rego", calls)]));
+    let said: Vec<Value> =
+        serde_json::from_slice(&gatelog(&["policy", "check", "--format", "json"], dir.path()).stdout)
+            .unwrap();
+    assert_eq!(said.iter().filter(|f| f["rule"] == "not-loaded").count(), 3, "{said:#?}");
+}
+
+/// The bundles that are shipped, that tests use, and that authors begin with.
+#[test]
+fn the_shipped_policies_are_clean() {
+    let out = gatelog(&["policy", "check", "policies", "--strict"], &root());
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+    let out = gatelog(&["policy", "check", "tests/fixtures/policies"], &root());
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stdout));
+}
+
+/// Typos planted one at a time into the shipped policies: most are found, and where `opa check` with
+/// our schema finds one, so do we.
+#[test]
+fn planted_typos_are_found_as_opa_finds_them() {
+    let mut planted = 0;
+    let mut missed = Vec::new();
+    let mut worse = Vec::new();
+    let opa = foreign(Tool::Opa);
+    let schemas = tempfile::tempdir().unwrap();
+    let schema_file = schemas.path().join("input.json");
+    std::fs::write(&schema_file, schema::input().to_string()).unwrap();
+    let words = [
+        "pull_request.head.sha",
+        "review.can_push",
+        "commit.verification",
+        "file.filename",
+        "pull.base.ref",
+        "push.pusher",
+        "review.state",
+        "commit.sha",
+        "input.repository.name",
+        "entry.line",
+        "review.user",
+        "input.target.name",
+    ];
+    for (path, original) in policy_files(&root().join("policies")) {
+        if !path.ends_with(".rego") || path.ends_with("_test.rego") {
+            continue;
+        }
+        for word in words {
+            let Some(at) = original.find(word) else { continue };
+            let mut text = original.clone();
+            text.insert(at + word.len(), 'q');
+            let mut all: BTreeMap<String, String> =
+                policy_files(&root().join("policies")).into_iter().collect();
+            all.retain(|p, _| !p.ends_with("_test.rego"));
+            all.insert(path.clone(), text);
+            let dir = folder(&all);
+            planted += 1;
+            let found = check::check(&[dir.path().to_owned()]).unwrap();
+            let ours = found.iter().any(|f| f.rule == "unknown-reference");
+            if !ours {
+                missed.push(format!("{path}: {word}"));
+            }
+            if let Some(opa) = &opa
+                && !ours
+                && refused_with(opa, dir.path(), &schema_file)
+            {
+                worse.push(format!("{path}: {word}"));
+            }
+        }
+    }
+    println!("{planted} typos, {} missed: {missed:#?}", missed.len());
+    assert!(worse.is_empty(), "opa finds what we do not: {worse:#?}");
+    assert!(missed.len() * 8 < planted, "{} of {planted} missed: {missed:#?}", missed.len());
+}
+
+fn policy_files(dir: &Path) -> Vec<(String, String)> {
+    fn read(dir: &Path, prefix: &str, out: &mut Vec<(String, String)>) {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                read(&entry.path(), &format!("{path}/"), out);
+            } else {
+                out.push((path, std::fs::read_to_string(entry.path()).unwrap()));
+            }
+        }
+    }
+    let mut out = Vec::new();
+    read(dir, "", &mut out);
+    out
+}
+
+/// What OPA's own check says with our schemas.
+#[test]
+fn opa_check_passes_with_our_schemas() {
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    for of in ["input", "data", "metadata"] {
+        let out = gatelog(&["schema", of], &root());
+        assert_eq!(out.status.code(), Some(0));
+        let schema: Value = serde_json::from_slice(&out.stdout).unwrap();
+        assert!(schema["properties"].is_object(), "{of}");
+        std::fs::write(dir.path().join(format!("{of}.json")), out.stdout).unwrap();
+    }
+    let out = Command::new(&opa)
+        .args(["check", "--strict", "--schema"])
+        .arg(dir.path().join("input.json"))
+        .arg(root().join("policies"))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+}
+
+/// Whatever the tests of the shipped policies and a real judgement build fits the schema's fields.
+#[test]
+fn the_schema_of_the_input_is_a_snapshot() {
+    fn fields(schema: &Value, at: &str, out: &mut Vec<String>) {
+        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let at = format!("{at}.{name}");
+            out.push(at.clone());
+            fields(inner, &at, out);
+        }
+        for inner in schema["anyOf"].as_array().into_iter().flatten() {
+            fields(inner, at, out);
+        }
+        if schema["items"].is_object() {
+            fields(&schema["items"], &format!("{at}[]"), out);
+        }
+    }
+    let mut out = Vec::new();
+    fields(&schema::input(), "input", &mut out);
+    insta::assert_snapshot!(out.join("\n"));
+}
+
+#[test]
+fn a_bundle_with_an_error_is_not_served() {
+    let control = "# METADATA\n# title: A\n# custom:\n#   id: A-1\n#   facts: [pull_request]\npackage controls.a\n\ndeny contains \"x\" if input.pull_request.titel == \"x\"\n";
+    let dir = folder(&files(&[
+        ("controls/a/a.rego", control),
+        (
+            "controls/a/a_test.rego",
+            "package controls.a_test\n\nimport data.controls.a\n\ntest_a if count(a.deny) == 0 with input as {}\n",
+        ),
+    ]));
+    let refused = gatelog::gate::load(dir.path()).unwrap_err().to_string();
+    insta::assert_snapshot!(refused);
+    // `test` runs, and warns.
+    let out = gatelog(&["policy", "test", "."], dir.path());
+    assert_eq!(out.status.code(), Some(0));
+    assert!(text(&out.stderr).contains("`serve` would refuse"), "{}", text(&out.stderr));
+    std::fs::write(dir.path().join("controls/a/a.rego"), control.replace("titel", "title")).unwrap();
+    gatelog::gate::load(dir.path()).unwrap();
+}
