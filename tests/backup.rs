@@ -172,7 +172,8 @@ async fn a_backup_that_lost_something_is_not_restored() {
     let ledger = open(&data);
     more(&ledger, 40).await;
     backup::backup(&data.join("journal"), &to, Time::now()).unwrap();
-    let restored = || backup::restore(&to, &into, |j| verify(j).map_err(|e| panic_free(&e)));
+    let restored =
+        || backup::restore(&to, &into, backup::Last::Nothing, |j| verify(j).map_err(|e| panic_free(&e)));
     let last = fs::read_dir(to.join("journal")).unwrap().map(|f| f.unwrap().path()).max().unwrap();
     let bytes = fs::read(&last).unwrap();
     fs::remove_file(&last).unwrap();
@@ -240,4 +241,40 @@ async fn a_backup_of_a_ledger_in_full_work_is_a_beginning_of_it() {
     assert_eq!(found.root, ledger.head().root);
     assert!(found.redactions.iter().all(|r| r.left == 0));
     let _ = delivery("", "");
+}
+
+/// What was signed after the backup has been seen by others: a ledger without it may not sign as the same log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signing_ledger_from_a_backup_goes_on_as_another_log() {
+    let mut s = Scene::set().await;
+    s.service.with_log(false).await;
+    s.service.start().await;
+    s.pull("topic", "A door").await;
+    s.settle().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    let (code, said) = gatelog(&s, &["log", "backup", "backup"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    fs::rename(&s.service.ledger, s.service.dir.join("lost")).unwrap();
+    let (code, said) = gatelog(&s, &["log", "restore", "backup", "--into", "data"]).await;
+    assert!(code == Some(0) && said.contains("new-generation"), "{said}");
+    let (code, said) = gatelog(&s, &["serve", "--config", "gatelog.toml"]).await;
+    assert!(code == Some(3) && said.contains("gatelog log new-generation"), "{code:?} {said}");
+    let (code, said) = gatelog(&s, &["log", "new-generation"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(s.service.dir.join("data/generation-1/restored").exists());
+    // Another log has another name and key.
+    s.service.configure("/log/1\"", "/log/2\"");
+    fs::rename(s.service.dir.join("log.key"), s.service.dir.join("old.key")).unwrap();
+    s.service.new_key().await;
+    s.service.start().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    // The planned move: nothing can have been signed since.
+    s.service.configure("/log/2\"", "/log/1\"");
+    fs::rename(s.service.dir.join("old.key"), s.service.dir.join("log.key")).unwrap();
+    fs::rename(&s.service.ledger, s.service.dir.join("second")).unwrap();
+    let moved = ["log", "restore", "backup", "--into", "data", "--nothing-signed-since"];
+    let (code, said) = gatelog(&s, &moved).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.service.start().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
 }

@@ -340,7 +340,7 @@ async fn a_backup_that_ends_at_any_step_restores_and_is_taken_up() {
         );
         fail::remove(format!("backup.{step}"));
         let restored = dir.0.path().join("restored");
-        let found = backup::restore(&to, &restored, |journal| {
+        let found = backup::restore(&to, &restored, backup::Last::Nothing, |journal| {
             verify(journal).map_err(|e| BackupError::Refused(e.to_string()))
         });
         let entries = found.unwrap().entries;

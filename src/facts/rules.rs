@@ -3,11 +3,12 @@
 //! Rulesets: <https://docs.github.com/en/rest/repos/rules#get-rules-for-a-branch>. Classic protection, as
 //! everyone who may read sees it: <https://docs.github.com/en/rest/branches/branches#get-a-branch>.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The rules of a branch at the moment they were read.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct BaseRules {
     /// Without `refs/heads/`.
     pub branch: String,

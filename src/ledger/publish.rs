@@ -46,6 +46,10 @@ const AGAIN: Duration = Duration::from_secs(600);
 /// The pause after a failure, such as a full disk.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
+const RESTORED: &str = "it was restored from a backup, and more may have been signed after that, which whoever \
+    follows the log has seen; so it goes on as another log: `gatelog log new-generation`. (Was the service stopped \
+    before the backup, and not started since? Then restore with --nothing-signed-since)";
+
 /// A signed checkpoint that everybody may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -126,6 +130,9 @@ impl Publisher {
     /// The key file cannot be used, or what was signed is of another log.
     pub fn open(ledger: Ledger, place: Place) -> Result<Self, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        if mark::is_restored(&place.dir) {
+            return Err(PublishError::Contradiction(RESTORED.to_owned()));
+        }
         let last = mark::last_signed(&place.dir)?;
         if let Some(last) = last.as_ref().filter(|s| s.origin != place.origin) {
             let what = format!("it was signed for {}, and [ledger] origin is {}", last.origin, place.origin);

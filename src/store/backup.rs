@@ -34,6 +34,7 @@ use super::{
     journal::{
         JournalError,
         frame::{Seal, SegmentHeader},
+        mark,
         reader::{Groups, SegmentReader, Step, Tail, list},
         segment_path, segments,
     },
@@ -334,6 +335,7 @@ pub fn manifest(dir: &Path) -> Result<Option<Manifest>, BackupError> {
 pub fn restore<E: From<BackupError>, T>(
     dir: &Path,
     into: &Path,
+    last: Last,
     check: impl FnOnce(&Path) -> Result<T, E>,
 ) -> Result<T, E> {
     let held = manifest(dir)?.ok_or_else(|| {
@@ -344,7 +346,9 @@ pub fn restore<E: From<BackupError>, T>(
     })?;
     is_empty(into)?;
     let aside = aside_of(into)?;
-    let made = copy_all(dir, &held, &aside).and_then(|()| holds(&aside.join("journal"), &held));
+    let made = copy_all(dir, &held, &aside)
+        .and_then(|()| holds(&aside.join("journal"), &held))
+        .and_then(|()| mark_restored(&aside, last));
     let checked = made.map_err(E::from).and_then(|()| check(&aside.join("journal")));
     let found = match checked {
         Ok(found) => found,
@@ -360,6 +364,25 @@ pub fn restore<E: From<BackupError>, T>(
     };
     name().map_err(BackupError::io("making", into))?;
     Ok(found)
+}
+
+/// Whether something may have been signed after the backup was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// The service had stopped before, and was not started again.
+    Nothing,
+    /// Not known: the ledger may not sign under its old name any more.
+    Unknown,
+}
+
+/// A ledger that signed and lost what came after must not sign again under the same name: it would
+/// contradict what others saw.
+fn mark_restored(aside: &Path, last: Last) -> Result<(), BackupError> {
+    let signed = BESIDE.iter().any(|name| aside.join(name).exists());
+    if last == Last::Nothing || !signed {
+        return Ok(());
+    }
+    mark::write_restored(aside).map_err(BackupError::io("marking", aside))
 }
 
 fn is_empty(into: &Path) -> Result<(), BackupError> {

@@ -329,7 +329,7 @@ fn backup_is_a_beginning(dir: &Path, ledger: &Ledger, promised: Option<u64>) -> 
         return promised.map_or(Ok(()), |size| Err(format!("the backup of {size} entries is not there")));
     }
     let into = dir.with_file_name("restored");
-    let verified = backup::restore(&from, &into, |journal| {
+    let verified = backup::restore(&from, &into, backup::Last::Nothing, |journal| {
         verify(journal).map_err(|e| BackupError::Refused(format!("it does not verify: {e}")))
     });
     let found = verified.map_err(|e| format!("the backup: {e}"))?;

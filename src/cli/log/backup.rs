@@ -8,7 +8,10 @@ use crate::{
         Ledger,
         verify::{Verified, VerifyError, verify},
     },
-    store::backup::{self, BackupError},
+    store::{
+        backup::{self, BackupError, Last},
+        journal::mark,
+    },
     time::Time,
 };
 
@@ -51,10 +54,15 @@ pub struct RestoreArgs {
     /// The new ledger's folder: it must not exist, or be empty.
     #[arg(long, value_name = "DATA")]
     into: PathBuf,
+    /// The service was stopped before the backup was made, and not started again: the ledger may go on
+    /// signing as the same log. Without this, one that signed must begin a new generation.
+    #[arg(long)]
+    nothing_signed_since: bool,
 }
 
 pub fn restore(args: &RestoreArgs) -> CommandResult {
-    let found = backup::restore(&args.dir, &args.into, verified)?;
+    let last = if args.nothing_signed_since { Last::Nothing } else { Last::Unknown };
+    let found = backup::restore(&args.dir, &args.into, last, verified)?;
     let mut out = anstream::stdout().lock();
     if found.redactions.iter().any(|r| r.left > 0) {
         // Said in the backup, and not done in it.
@@ -65,6 +73,9 @@ pub fn restore(args: &RestoreArgs) -> CommandResult {
         writeln!(out, "what the backup still held of erased bodies was erased")?;
     }
     writeln!(out, "restored {} entries, root {}", found.entries, found.root)?;
+    if mark::is_restored(&args.into) {
+        writeln!(out, "It signed before: to serve it, `gatelog log new-generation` (--help says when not).")?;
+    }
     writeln!(
         out,
         "A ledger from an old backup has forgotten what came after it: compare the root before you serve it."

@@ -17,6 +17,8 @@ use crate::{
 
 const STOPPED: &str = "stopped";
 const SIGNED: &str = "signed";
+/// Beside the journal too: see [`write_restored`].
+pub(in crate::store) const RESTORED: &str = "restored";
 const ERASED: &str = "erased";
 
 /// At least this existed once.
@@ -117,6 +119,20 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Journa
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(JournalError::io("reading", path)(e)),
     }
+}
+
+/// Says that the ledger in `dir` is from a backup after which more may have been signed.
+///
+/// # Errors
+/// I/O.
+pub fn write_restored(dir: &Path) -> io::Result<()> {
+    files::replace(dir, RESTORED, b"from a backup; see `gatelog log restore --help`\n")
+}
+
+/// Whether [`write_restored`] said so.
+#[must_use]
+pub fn is_restored(dir: &Path) -> bool {
+    dir.join(RESTORED).exists()
 }
 
 /// Says that a clean stop left `tip`.
