@@ -332,9 +332,6 @@ impl Gate {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
         }
-        if let (Some(until), Some(at)) = (heals_at, event.and_then(drafts::address)) {
-            self.schedule_at(at, until);
-        }
         // What follows is known before anything is shown: a green waits for it.
         let mut follow = receipts.iter().skip(place + 1);
         for ((at, cause), receipt) in again.iter().zip(&mut follow) {
@@ -344,6 +341,10 @@ impl Gate {
             self.enqueue_group(at, *cause, *receipt);
         }
         self.judged(item, older, &looked, seq, &verdict, target);
+        // After the bookkeeping, which goes by the verdict's own `valid_until`.
+        if let (Some(until), Some(at)) = (heals_at, event.and_then(drafts::address)) {
+            self.schedule_at(at, until);
+        }
         Ok(())
     }
 
