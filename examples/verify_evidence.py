@@ -18,6 +18,7 @@ Exit code 0: verified. 3: something does not hold. 5: it cannot be read.
 
 import argparse
 import base64
+import datetime
 import hashlib
 import json
 import re
@@ -257,7 +258,22 @@ def select(selection, entries):
     return selected
 
 
-def completeness(selection, selected, entries, size):
+CLOCKS = datetime.timedelta(hours=1)  # by less than this, clocks of GitHub and of the gate may differ
+
+
+def moment(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def created_at(selection, payload):
+    """When GitHub says that the pull request was made, if this payload is about it."""
+    pull, repository = payload.get("pull_request") or {}, payload.get("repository") or {}
+    if (repository.get("id"), pull.get("number")) == (selection["repository"], selection["number"]):
+        return moment(pull["created_at"]) if "created_at" in pull else None
+    return None
+
+
+def completeness(selection, created, entries, size):
     """(True, what is complete) or (False, what is not proved)."""
     first, last = entries[0], entries[-1]
     until = f"until entry {last['seq']}, {last['time']}"
@@ -266,11 +282,8 @@ def completeness(selection, selected, entries, size):
     if selection["by"] == "entry":
         return False, "completeness: that no other entry says more about it"
     if selection["by"] == "pull_request":
-        about = [e for e in entries if e["subject"]["kind"] == "pull_request" and e["seq"] in selected]
-        data = about[0]["data"] if about else {}
-        opened = bool(about) and about[0]["kind"] == "event" and data.get("flags") == [] and (
-            data.get("name"), data.get("action"), data.get("source")) == ("pull_request", "opened", "github")
-        if first["seq"] > 0 and not opened:
+        # What comes before the range is older still, and so than the pull request.
+        if first["seq"] > 0 and not (created and moment(first["time"]) + CLOCKS < created):
             return False, "completeness: that nothing about it comes before the range"
         return True, f"everything about it is here, {until}"
     if first["seq"] > 0 and (selection["since"] is None or first["time"] >= selection["since"]):
@@ -320,10 +333,10 @@ def check_others(tree, others, size, root):
 
 
 def check_bodies(archive, manifest, with_bodies):
-    """How many there are, and (entry, body, erasure) of those that were erased."""
+    """How many; (entry, body, erasure) of those that were erased; when the pull request was made."""
     salts = json.loads(archive.read("salts.json"))
     there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
-    count, gone, erasures = 0, [], {}
+    count, gone, erasures, created = 0, [], {}, []
     for _, entry in with_bodies:
         seq = entry["seq"]
         for name, promised in entry.get("bodies", {}).items():
@@ -337,10 +350,19 @@ def check_bodies(archive, manifest, with_bodies):
             holds = len(salt) == 32 and sha256(b"\x02", salt, body).hex() == promised["commit"]
             check(holds, f"entry {seq}: its body {name} is not what it commits to")
             count += 1
+            if entry["kind"] == "event" and manifest["selection"]["by"] == "pull_request":
+                created.append(created_of(manifest["selection"], body))
             if entry["kind"] == "erasure":
                 erasures[seq] = json.loads(body)
     explained = [(seq, name, erasure_of(seq, name, erasures)) for seq, name in gone]
-    return count, explained
+    return count, explained, min(filter(None, created), default=None)
+
+
+def created_of(selection, body):
+    try:
+        return created_at(selection, json.loads(body))
+    except (ValueError, AttributeError, TypeError):
+        return None
 
 
 def erasure_of(seq, name, erasures):
@@ -352,8 +374,8 @@ def erasure_of(seq, name, erasures):
     raise Wrong(f"entry {seq}: its body {name} is missing, and no erasure names it")
 
 
-def check_policies(selected, entries):
-    policies = {e["data"].get("bundle") for _, e in entries if e["kind"] == "policy"}
+def check_policies(selected, entries, others):
+    policies = {e["data"].get("bundle") for _, e in others if e["kind"] == "policy"}
     for _, entry in entries:
         if entry["kind"] == "verdict" and entry["seq"] in selected:
             bundle = entry["data"].get("bundle")
@@ -373,9 +395,9 @@ def verify(archive, vkeys):
     selected = select(manifest["selection"], parsed)
     for seq in sorted(selected.symmetric_difference(manifest["selected"])):
         raise Wrong(f"entry {seq}: it was asked for and is not named, or is named and was not asked for")
-    bodies, redacted = check_bodies(archive, manifest, [e for e in entries if e[1]["seq"] in selected] + others)
-    check_policies(selected, entries + others)
-    complete, what = completeness(manifest["selection"], selected, parsed, size)
+    bodies, redacted, created = check_bodies(archive, manifest, [e for e in entries if e[1]["seq"] in selected] + others)
+    check_policies(selected, entries, others)
+    complete, what = completeness(manifest["selection"], created, parsed, size)
 
     print(f"{bodies} bodies are what their entries commit to")
     for seq, name, erasure in redacted:

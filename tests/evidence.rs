@@ -2,6 +2,7 @@
 //! changed in every way that whoever hands it over could think of.
 
 mod common;
+mod ledger_util;
 
 use std::{
     collections::BTreeMap,
@@ -17,14 +18,25 @@ use common::{
     scene::{REPO, Scene},
     service::ORIGIN,
 };
-use gatelog::ledger::{
-    checkpoint::Checkpoint,
-    evidence::{
-        Manifest, Tree,
-        archive::{Archive, Builder},
+use gatelog::{
+    event::{Subject, SubjectKind},
+    ledger::{
+        Ledger,
+        checkpoint::Checkpoint,
+        entry::{Body, Draft, Entry},
+        evidence::{
+            Manifest, Selection, Tree,
+            archive::{Archive, Builder},
+            select,
+        },
+        key::Keys,
+        note::{Signer, sign},
+        publish::{Place, Publisher},
     },
-    note::{Signer, sign},
+    store::journal::Sizes,
+    time::Time,
 };
+use ledger_util::delivery;
 use serde_json::Value;
 
 /// A service with a log, in which two pull requests were judged, pushed to and reviewed; it has stopped.
@@ -389,4 +401,88 @@ async fn a_time_of_which_a_part_is_left_out_is_not_complete() {
     if let Some(theirs) = python(&file, &vkey) {
         assert!(!said(&theirs).contains("complete: everything"), "{}", said(&theirs));
     }
+}
+
+/// Two pull requests hours apart, in a ledger whose clock is ours.
+async fn hours(dir: &Path) -> String {
+    let now = std::sync::Arc::new(std::sync::Mutex::new("2026-11-24T00:00:00Z".parse::<Time>().unwrap()));
+    let clock = now.clone();
+    let (ledger, _) = Ledger::open_sized(dir, Sizes::default(), move || *clock.lock().unwrap()).unwrap();
+    for (n, (number, action, pause)) in [
+        (7, "opened", 60),
+        (7, "synchronize", 4 * 3600),
+        (7, "synchronize", 30),
+        (12, "opened", 60),
+        (12, "synchronize", 60),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let made = now.lock().unwrap().to_string();
+        let payload = serde_json::json!({
+            "action": action, "repository": {"id": 3, "full_name": "acme/pay"},
+            "pull_request": {"number": number, "created_at": made.replace(".000000", "")},
+        });
+        let draft = Draft {
+            subject: Subject {
+                kind: SubjectKind::PullRequest,
+                repository: Some(3),
+                id: Some(number),
+                ..delivery("x", "").subject
+            },
+            bodies: vec![(
+                "payload".into(),
+                Body { bytes: payload.to_string().into(), media: "application/json" },
+            )],
+            ..delivery(&format!("guid-{n}"), "")
+        };
+        ledger.append(vec![draft]).await.unwrap();
+        let mut now = now.lock().unwrap();
+        *now = now.plus(Duration::from_secs(pause));
+    }
+    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
+    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    publisher.begin().await.unwrap();
+    let vkey = publisher.keys()[0].to_string();
+    ledger.close().await.unwrap();
+    vkey
+}
+
+fn export_of(dir: &Path, what: &[&str], to: &Path) {
+    let fixed =
+        ["audit", "evidence", "export", "--ledger", dir.to_str().unwrap(), "-o", to.to_str().unwrap()];
+    let out = gatelog(&[&fixed[..], what].concat());
+    assert!(out.status.success(), "{}", said(&out));
+}
+
+/// A range that begins too late is not called complete, though all that is in it is genuine.
+#[tokio::test]
+async fn what_may_lie_before_the_range_is_not_called_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("pr.zip"));
+    let vkey = hours(&data).await;
+    export_of(&data, &["--pr", "acme/pay#12"], &file);
+    let check = |file: &Path, expected: &str| {
+        let ours = said(&verify(file, &vkey));
+        assert!(ours.contains(expected) && ours.contains("VERIFIED"), "{ours}");
+        if let Some(theirs) = python(file, &vkey) {
+            assert_eq!(said(&theirs), ours);
+        }
+    };
+    let (manifest, _) = unpack(&file);
+    assert!(manifest.from > 0, "{manifest:?}");
+    check(&file, "complete: everything about it is here");
+
+    // Genuine entries from a later one on, said to be all about the pull request.
+    let late = dir.path().join("late.zip");
+    export_of(&data, &["--since", "2026-11-24T04:01:10Z"], &late);
+    let (mut manifest, files) = unpack(&late);
+    manifest.selection = Selection::PullRequest { repository: 3, number: 12 };
+    let entries: Vec<Entry> =
+        lines(&files["entries.jsonl"]).iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect();
+    manifest.selected = select(&manifest.selection, &entries).into_iter().collect();
+    assert!(!manifest.selected.is_empty() && manifest.from > 0, "{manifest:?}");
+    pack(manifest, &files, &late);
+    check(&late, "not proved: completeness: that nothing about it comes before the range");
 }

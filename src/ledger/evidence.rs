@@ -17,11 +17,14 @@
 //! them belong to a pull request is computed again by whoever verifies ([`select`]), so that a denial or
 //! a waiver cannot be left out. Entries name nobody; only the bodies of what was asked for are in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Entry, Flag, Hash, Kind};
+use super::entry::{Entry, Hash, Kind};
 use crate::{
     event::{Sha, SubjectKind},
     time::Time,
@@ -166,15 +169,28 @@ pub fn bundles_of(selected: &BTreeSet<u64>, range: &[Entry]) -> BTreeSet<String>
     verdicts.filter_map(|e| Some(e.data.get("bundle")?.as_str()?.to_owned())).collect()
 }
 
+/// Clocks of GitHub and of the gate may differ by less than this.
+pub const CLOCKS: Duration = Duration::from_secs(3600);
+
+/// When GitHub says that the pull request was made: in the payload of an event about it.
+#[must_use]
+pub fn created_at(selection: &Selection, payload: &serde_json::Value) -> Option<Time> {
+    let Selection::PullRequest { repository, number } = selection else { return None };
+    let id = payload.pointer("/repository/id")?.as_u64()?;
+    let pull = payload.get("pull_request")?;
+    let is_it = (id, pull.get("number")?.as_u64()?) == (*repository, *number);
+    pull.get("created_at")?.as_str()?.parse().ok().filter(|_| is_it)
+}
+
 /// Whether nothing that was asked for can lie outside of the range, or what is not proved.
 ///
-/// `range` is not empty, and `size` that of the checkpoint.
+/// `range` is not empty, `size` is that of the checkpoint, `created` what [`created_at`] says.
 ///
 /// # Errors
 /// What is not proved.
 pub fn completeness(
     selection: &Selection,
-    selected: &BTreeSet<u64>,
+    created: Option<Time>,
     range: &[Entry],
     size: u64,
 ) -> Result<String, String> {
@@ -187,8 +203,9 @@ pub fn completeness(
     match selection {
         Selection::Entry { .. } => Err("completeness: that no other entry says more about it".into()),
         Selection::PullRequest { .. } => {
-            let begins = |e: &&Entry| e.subject.kind == SubjectKind::PullRequest && selected.contains(&e.seq);
-            if first.seq > 0 && !range.iter().find(begins).is_some_and(is_opening) {
+            // What comes before the range is older still, and so than the pull request.
+            let before = |created: Time| first.time.plus(CLOCKS) < created;
+            if first.seq > 0 && !created.is_some_and(before) {
                 return Err("completeness: that nothing about it comes before the range".into());
             }
             Ok(format!("everything about it is here, {until}"))
@@ -203,18 +220,6 @@ pub fn completeness(
             Ok(format!("everything of that time is here, {until}"))
         }
     }
-}
-
-/// The delivery that told of the new pull request, before which there is nothing about it. One that came
-/// a second time is flagged.
-#[must_use]
-pub fn is_opening(entry: &Entry) -> bool {
-    let text = |name| entry.data.get(name).and_then(|v| v.as_str());
-    let flags = entry.data.get("flags").map(|f| serde_json::from_value::<Vec<Flag>>(f.clone()));
-    entry.kind == Kind::Event
-        && (text("name"), text("action"), text("source"))
-            == (Some("pull_request"), Some("opened"), Some("github"))
-        && matches!(flags, Some(Ok(flags)) if flags.is_empty())
 }
 
 /// The entries whose body of this name an erasure names: its body `list`, `{"facts": [7, [10, 12]]}`.

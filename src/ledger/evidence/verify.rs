@@ -8,17 +8,20 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    CHECKPOINT, ENTRIES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, TREE, Tree, archive::Archive,
-    body_path, bundles_of, completeness, is_erased_by, select,
+    CHECKPOINT, ENTRIES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
+    archive::Archive, body_path, bundles_of, completeness, created_at, is_erased_by, select,
 };
-use crate::ledger::{
-    body::{Salt, commitment},
-    chain::leaf_hash,
-    checkpoint::Checkpoint,
-    entry::{Entry, Hash, Kind, Link},
-    merkle::CompactRange,
-    note::Verifier,
-    proof::{verify_consistency, verify_inclusion},
+use crate::{
+    ledger::{
+        body::{Salt, commitment},
+        chain::leaf_hash,
+        checkpoint::Checkpoint,
+        entry::{Entry, Hash, Kind, Link},
+        merkle::CompactRange,
+        note::Verifier,
+        proof::{verify_consistency, verify_inclusion},
+    },
+    time::Time,
 };
 
 /// What holds.
@@ -72,11 +75,12 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
         let what = "belongs to what was asked for and is not named, or is named and does not belong to it";
         return Err(Wrong::Entry { at: differs.unwrap_or_default(), what: what.into() });
     }
-    let complete = completeness(&manifest.selection, &selected, &range_entries, checkpoint.size);
     let with_bodies = range.iter().filter(|l| selected.contains(&l.link.seq)).chain(&others);
     let mut bodies = Bodies {
         salts: json(files, SALTS)?,
         files,
+        selection: &manifest.selection,
+        created: None,
         said_redacted: manifest.redacted.iter().cloned().collect(),
         checked: 0,
         redacted: vec![],
@@ -85,10 +89,11 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
     for line in with_bodies {
         bodies.check(line)?;
     }
-    let Bodies { checked, redacted, erasures, .. } = bodies;
+    let Bodies { checked, redacted, erasures, created, .. } = bodies;
+    let complete = completeness(&manifest.selection, created, &range_entries, checkpoint.size);
     let redacted = explained(redacted, &erasures)?;
+    check_bundles(&selected, &range_entries, &other_entries)?;
     let entries: Vec<Entry> = range_entries.into_iter().chain(other_entries).collect();
-    check_bundles(&selected, &entries)?;
     Ok(Checked { checkpoint, manifest, entries, bodies: checked, redacted, complete })
 }
 
@@ -181,6 +186,9 @@ fn check_others(tree: &Tree, others: &[Line], checkpoint: &Checkpoint) -> Result
 struct Bodies<'f, R> {
     files: &'f mut Archive<R>,
     salts: BTreeMap<String, String>,
+    selection: &'f Selection,
+    /// When GitHub made the pull request: the earliest that a payload says.
+    created: Option<Time>,
     said_redacted: BTreeSet<Redacted>,
     checked: u64,
     redacted: Vec<Redacted>,
@@ -208,7 +216,13 @@ impl<R: Read + Seek> Bodies<'_, R> {
                 return Err(line.wrong(format!("its body {name} is not what it commits to")));
             }
             self.checked += 1;
-            if line.entry()?.kind == Kind::Erasure {
+            let kind = line.entry()?.kind;
+            if kind == Kind::Event && name == "payload" {
+                let payload = serde_json::from_slice(&bytes).unwrap_or_default();
+                let said = created_at(self.selection, &payload);
+                self.created = self.created.into_iter().chain(said).min();
+            }
+            if kind == Kind::Erasure {
                 let list = serde_json::from_slice(&bytes).unwrap_or_default();
                 self.erasures.insert(seq, list);
             }
@@ -235,14 +249,14 @@ fn explained(
     redacted.into_iter().map(find).collect()
 }
 
-/// The policies that judged are there, as the ledger recorded them.
-fn check_bundles(selected: &BTreeSet<u64>, entries: &[Entry]) -> Result<(), Wrong> {
-    let policies: BTreeSet<&str> = entries
+/// The policies that judged are there with their bundles, as the ledger recorded them.
+fn check_bundles(selected: &BTreeSet<u64>, range: &[Entry], others: &[Entry]) -> Result<(), Wrong> {
+    let policies: BTreeSet<&str> = others
         .iter()
         .filter(|e| e.kind == Kind::Policy)
         .filter_map(|e| e.data.get("bundle")?.as_str())
         .collect();
-    match bundles_of(selected, entries).iter().find(|b| !policies.contains(b.as_str())) {
+    match bundles_of(selected, range).iter().find(|b| !policies.contains(b.as_str())) {
         None => Ok(()),
         Some(bundle) => Err(Wrong::Failed(format!("the policies {bundle}, which judged, are missing"))),
     }

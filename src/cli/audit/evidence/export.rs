@@ -23,8 +23,8 @@ use crate::{
         chain::node_hash,
         entry::{Entry, Hash, Kind},
         evidence::{
-            CHECKPOINT, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-            archive::Builder, body_path, bundles_of, is_erased_by, is_opening, select,
+            CHECKPOINT, CLOCKS, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
+            archive::Builder, body_path, bundles_of, created_at, is_erased_by, select,
         },
         proof::{self, Node},
     },
@@ -129,13 +129,16 @@ struct Read {
     leaves: Vec<Hash>,
     entries: Vec<Entry>,
     raw: Vec<Bytes>,
+    /// When GitHub made the pull request that is asked for.
+    created: Option<Time>,
     /// Lists of erasures.
     erasures: BTreeMap<u64, serde_json::Value>,
 }
 
 impl Read {
     fn all(journal: &Path, size: u64, selection: &Selection) -> Result<Self, Failure> {
-        let mut read = Self { leaves: vec![], entries: vec![], raw: vec![], erasures: BTreeMap::new() };
+        let mut read =
+            Self { leaves: vec![], entries: vec![], raw: vec![], created: None, erasures: BTreeMap::new() };
         for item in entries(journal, 0)?.take(usize::try_from(size).unwrap_or(usize::MAX)) {
             let item = item?;
             let broken = |what: &str| Failure::new(Exit::Incomplete, format!("entry {}: {what}", item.seq));
@@ -145,6 +148,11 @@ impl Read {
             let entry = item.entry.clone().ok_or_else(|| broken("a newer gatelog wrote it: use that one"))?;
             if entry.kind == Kind::Erasure {
                 read.erasures.extend(item.json("list")?.map(|list| (item.seq, list)));
+            }
+            if entry.kind == Kind::Event && may_say_when(selection, &entry) {
+                let payload = item.json("payload")?;
+                let said = payload.and_then(|payload| created_at(selection, &payload));
+                read.created = read.created.into_iter().chain(said).min();
             }
             read.leaves.push(item.leaf);
             read.entries.push(entry);
@@ -189,12 +197,12 @@ fn range(selection: &Selection, read: &Read) -> Result<(u64, u64), Failure> {
     let size = read.entries.len() as u64;
     match selection {
         Selection::PullRequest { .. } => {
-            let all = select(selection, &read.entries);
-            let is_about = |e: &&Entry| e.subject.kind == SubjectKind::PullRequest;
-            let first = all.iter().filter_map(|seq| read.at(*seq)).find(is_about);
-            // Without its opening, nothing but the whole ledger shows that nothing came before.
-            let opened = first.is_some_and(is_opening);
-            Ok((if opened { all.first().copied().unwrap_or(0) } else { 0 }, size))
+            // Without a word of GitHub on when it was made, only the whole ledger shows that nothing came
+            // before. Otherwise the range begins with an entry that is older.
+            let is_older = |created: Time| move |e: &Entry| e.time.plus(CLOCKS) < created;
+            let older =
+                read.created.map_or(0, |created| read.entries.partition_point(is_older(created)) as u64);
+            Ok((older.saturating_sub(1), size))
         }
         Selection::Entry { entry } => {
             let mut all = select(selection, read.range(*entry, size));
@@ -218,6 +226,12 @@ fn range(selection: &Selection, read: &Read) -> Result<(u64, u64), Failure> {
             Ok((from.saturating_sub(1), (to + 1).min(size)))
         }
     }
+}
+
+fn may_say_when(selection: &Selection, entry: &Entry) -> bool {
+    let s = &entry.subject;
+    matches!(selection, Selection::PullRequest { repository, number }
+        if (s.repository, s.id) == (Some(*repository), Some(*number)) && s.kind == SubjectKind::PullRequest)
 }
 
 struct Chosen {
