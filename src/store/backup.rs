@@ -112,17 +112,7 @@ pub fn backup(journal: &Path, dir: &Path, now: Time) -> Result<BackedUp, BackupE
         bytes: 0,
         kept: 0,
     };
-    for first in list(journal)?.firsts {
-        let Some((tip, copied)) = copy_segment(journal, &target, first)? else { break };
-        (done.manifest.size, done.manifest.leaf) = (tip.size, tip.leaf);
-        match copied {
-            Some(bytes) => {
-                (done.copied, done.bytes) = (done.copied + 1, done.bytes + bytes);
-                done.manifest.aside.push(first);
-            }
-            None => done.kept += 1,
-        }
-    }
+    copy_segments(journal, &target, &mut done)?;
     files::sync_dir(&target).map_err(BackupError::io("syncing", &target))?;
     write_manifest(dir, &done.manifest)?;
     done.manifest = give_names(dir, done.manifest)?;
@@ -130,6 +120,35 @@ pub fn backup(journal: &Path, dir: &Path, now: Time) -> Result<BackedUp, BackupE
         files::replace(dir, name, &content).map_err(BackupError::io("writing", dir))?;
     }
     Ok(done)
+}
+
+/// Copies until there is no newer segment than the last one copied. A body that an earlier segment had lost
+/// when it was copied is explained by an erasure that stood in the ledger then: in a segment that may have
+/// been begun after the others were listed.
+fn copy_segments(journal: &Path, target: &Path, done: &mut BackedUp) -> Result<(), BackupError> {
+    let mut todo = list(journal)?.firsts;
+    while let Some(last) = todo.last().copied() {
+        for first in todo {
+            let Some((tip, copied)) = copy_segment(journal, target, first)? else { return Ok(()) };
+            (done.manifest.size, done.manifest.leaf) = (tip.size, tip.leaf);
+            match copied {
+                Some(bytes) => {
+                    done.bytes += bytes;
+                    if !done.manifest.aside.contains(&first) {
+                        done.copied += 1;
+                        done.manifest.aside.push(first);
+                    }
+                }
+                None => done.kept += 1,
+            }
+        }
+        // The last one may have grown since.
+        todo = list(journal)?.firsts.into_iter().filter(|first| *first >= last).collect();
+        if todo.last() == Some(&last) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn write_manifest(dir: &Path, manifest: &Manifest) -> Result<(), BackupError> {
