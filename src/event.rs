@@ -141,7 +141,27 @@ pub enum About {
         head: Option<Sha>,
     },
     Organization,
+    /// Somebody joined or left a team or an organisation.
+    Membership(Membership),
     Nothing,
+}
+
+/// Who is in a team or organisation now, as `membership` and `organization` events state it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub circle: Circle,
+    /// Id of the account.
+    pub account: u64,
+    pub member: bool,
+}
+
+/// What somebody can be a member of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Circle {
+    /// A team, by id.
+    Team(u64),
+    /// An organisation, by its login in lower case.
+    Organization(String),
 }
 
 /// A pull request as a payload states it. `None` means the payload does not say.
@@ -444,7 +464,7 @@ impl Event {
                 s.id = Some(*id);
                 s.head.clone_from(head);
             }
-            About::Organization => s.kind = SubjectKind::Organization,
+            About::Organization | About::Membership(_) => s.kind = SubjectKind::Organization,
             About::Nothing => {}
         }
         s

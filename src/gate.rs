@@ -513,6 +513,12 @@ impl Gate {
             if event::handling(event).drop_caches {
                 self.0.github.drop_people_cache();
             }
+            // An event sent again says nothing of now.
+            if let About::Membership(said) = &event.about
+                && !item.replayed
+            {
+                self.0.github.people_changed(said);
+            }
         }
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         self.watch_progress(&item);

@@ -96,6 +96,12 @@ impl Github {
         self.inner.people.forget();
     }
 
+    /// As [`Self::drop_people_cache`], for an event that states who joined or left: for a minute an
+    /// answer that says otherwise is not believed.
+    pub fn people_changed(&self, said: &event::Membership) {
+        self.inner.people.state(said);
+    }
+
     /// Calls an installation has left of an hourly budget (`core` or `graphql`), as GitHub last said.
     /// `None`: not said yet.
     #[must_use]

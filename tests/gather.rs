@@ -4,13 +4,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use gatelog::{
-    event::{RefKind, Repository, Sha},
+    event::{Circle, Membership, RefKind, Repository, Sha},
     facts::{
         self, Change, Facts, MergeGroup, Push, Status,
         landed::{self, Judged, JudgedPull},
     },
     github::{
-        Github, RepoAt, Settings, TroubleKind,
+        Github, RepoAt, Settings, Trouble, TroubleKind,
         gather::{self, Completed, Floor, Known, KnownPull, KnownPush, Pulled},
     },
     simulated_github::{
@@ -101,18 +101,31 @@ impl Setup {
     }
 
     async fn complete_knowing(&self, needs: &[(&str, &str)], known: &Known) -> Completed {
+        self.try_complete(needs, known).await.unwrap()
+    }
+
+    async fn try_complete(&self, needs: &[(&str, &str)], known: &Known) -> Result<Completed, Trouble> {
         let pulled = self.pull().await;
         let mut facts = no_facts();
         facts.facts.missing = pulled.missing;
         facts.change = Some(pulled.change);
-        self.finish(facts, needs, known).await
+        self.try_finish(facts, needs, known).await
     }
 
     async fn finish(&self, facts: Facts, needs: &[(&str, &str)], known: &Known) -> Completed {
+        self.try_finish(facts, needs, known).await.unwrap()
+    }
+
+    async fn try_finish(
+        &self,
+        facts: Facts,
+        needs: &[(&str, &str)],
+        known: &Known,
+    ) -> Result<Completed, Trouble> {
         let need = |&(fact, id): &(&str, &str)| (fact.to_owned(), (!id.is_empty()).then(|| id.to_owned()));
         let needs = needs.iter().map(need).collect();
         self.sim.forget_requests();
-        gather::complete(&self.github, &self.at, facts, &needs, known).await.unwrap()
+        gather::complete(&self.github, &self.at, facts, &needs, known).await
     }
 }
 
@@ -1119,4 +1132,48 @@ async fn open_pull_requests_of_all_pages() {
     let head = s.head();
     assert!(open.iter().all(|p| p.draft && p.head == head && p.head_ref == "topic" && p.base_ref == "main"));
     assert_eq!(s.asked().len(), 2);
+}
+
+fn left(circle: Circle, account: u64) -> Membership {
+    Membership { circle, account, member: false }
+}
+
+/// The event is there before the API shows it: who left does not count for a moment longer.
+#[tokio::test]
+async fn who_left_is_out_before_the_api_shows_it() {
+    let s = setup_with(Options::default(), |w| {
+        for team in ["core", "docs"] {
+            w.add_team("octo-org", team, None, &["bob", "carol"]).unwrap();
+        }
+        w.add_org_member("octo-org", "bob", false).unwrap();
+        w.add_org_member("octo-org", "carol", false).unwrap();
+    })
+    .await;
+    let (bob, carol, core) = s.with(|w| {
+        w.approve("bob", REPO, 1).unwrap();
+        w.approve("carol", REPO, 1).unwrap();
+        let id = |login: &str| w.account(login).unwrap().id;
+        (id("bob"), id("carol"), w.team(id("octo-org"), "core").unwrap().id)
+    });
+    let needs = [("team_members", "octo-org/core"), ("team_members", "octo-org/docs")];
+
+    // Two reads behind: read again until it shows.
+    s.sim.lag(2);
+    s.with(|w| w.set_team_member("alice", "octo-org", "core", "bob", false).unwrap());
+    s.github.people_changed(&left(Circle::Team(core), bob));
+    let teams = s.complete(&needs).await.facts.teams;
+    assert_eq!(teams["octo-org/core"].members, [carol]);
+    assert_eq!(teams["octo-org/docs"].members, [bob, carol], "another team");
+
+    // It goes on not showing it: no facts, instead of the old ones.
+    s.sim.lag(usize::MAX);
+    s.with(|w| w.remove_org_member("alice", "octo-org", "carol").unwrap());
+    s.github.people_changed(&left(Circle::Organization("octo-org".to_owned()), carol));
+    for need in [("team_members", "octo-org/docs"), ("organization_members", "octo-org")] {
+        let trouble = s.try_complete(&[need], &Known::default()).await.unwrap_err();
+        assert_eq!(trouble.kind, TroubleKind::Unavailable);
+        assert!(trouble.reason.contains("does not show yet who is in"), "{}", trouble.reason);
+    }
+    s.sim.catch_up();
+    assert_eq!(s.complete(&needs).await.facts.teams["octo-org/docs"].members, [bob]);
 }

@@ -3,6 +3,8 @@
 //! Unknown events and actions are kept: GitHub adds both without notice. A field that is read but
 //! has another type than GitHub documents makes the delivery unreadable: better said than guessed.
 
+mod people;
+
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -164,10 +166,10 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
             let job = read::<WorkflowJob>(json)?.workflow_job;
             About::WorkflowRun { id: job.run_id, head: real(job.head_sha) }
         }
+        "membership" => read::<people::TeamMembership>(json)?.about(),
+        "organization" => read::<people::OrganizationMembership>(json)?.about(),
         "team"
         | "team_add"
-        | "membership"
-        | "organization"
         | "org_block"
         | "installation"
         | "installation_repositories"

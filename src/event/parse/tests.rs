@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::time::Time;
+use crate::{event::Circle, time::Time};
 
 const HEAD: &str = "1111111111111111111111111111111111111111";
 const BASE: &str = "2222222222222222222222222222222222222222";
@@ -167,9 +167,29 @@ fn the_rest_has_a_subject_where_there_is_one() {
     assert!(matches!(event("deployment_status", deployment).about, About::Deployment { id: 6, .. }));
     assert!(matches!(event("code_scanning_alert", json!({"commit_oid": ""})).about, About::Nothing));
     assert!(matches!(event("team", json!({})).about, About::Organization));
+    assert!(matches!(event("membership", json!({"action": "added"})).about, About::Organization));
     assert!(matches!(event("never_heard_of", json!({"action": "danced"})).about, About::Nothing));
     let e = parse(&delivery("never_heard_of", r#"{"organization":{"id":4}}"#)).unwrap();
     assert!(matches!(e.about, About::Organization) && e.organization == Some(4));
+}
+
+#[test]
+fn who_joined_or_left_is_stated() {
+    let stated = |name: &str, body| match event(name, body).about {
+        About::Membership(m) => Some((m.circle, m.account, m.member)),
+        _ => None,
+    };
+    let team = |action: &str, team| json!({"action": action, "member": {"id": 5}, "team": team});
+    let (some, none) = (json!({"id": 9}), json!({"name": "core", "deleted": true}));
+    assert_eq!(stated("membership", team("removed", some.clone())), Some((Circle::Team(9), 5, false)));
+    assert_eq!(stated("membership", team("added", some.clone())), Some((Circle::Team(9), 5, true)));
+    assert_eq!(stated("membership", team("danced", some)), None);
+    assert_eq!(stated("membership", team("removed", none)), None);
+    let body = |action: &str| json!({"action": action, "membership": {"user": {"id": 5}}, "organization": {"id": 1, "login": "Octo"}});
+    let octo = || Circle::Organization("octo".to_owned());
+    assert_eq!(stated("organization", body("member_removed")), Some((octo(), 5, false)));
+    assert_eq!(stated("organization", body("member_added")), Some((octo(), 5, true)));
+    assert_eq!(stated("organization", body("member_invited")), None);
 }
 
 #[test]

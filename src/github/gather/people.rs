@@ -6,16 +6,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{cache::Roster, final_reason};
+use super::{cache::Roster, final_reason, pull::REREADS};
 use crate::{
-    event::Account,
+    event::{Account, Circle},
     facts::Team,
-    github::{Github, RepoAt, Trouble, graphql::Answer, rest::segment},
+    github::{Github, RepoAt, Trouble, TroubleKind, graphql::Answer, rest::segment},
 };
 
 /// The part of the query that is the same for any number of teams.
@@ -49,6 +50,16 @@ pub(super) enum Found<T> {
 pub(super) fn persons(accounts: &[Account]) -> Vec<&Account> {
     let mut seen = BTreeSet::new();
     accounts.iter().filter(|a| a.kind == "User" && seen.insert(a.id)).collect()
+}
+
+/// One read, and one more after each wait.
+fn waits() -> impl Iterator<Item = Option<Duration>> {
+    REREADS.into_iter().map(Some).chain([None])
+}
+
+fn behind(place: &str) -> Trouble {
+    let reason = format!("GitHub's API does not show yet who is {place} since the last change");
+    Trouble::new(TroubleKind::Unavailable, reason)
 }
 
 impl Github {
@@ -141,6 +152,8 @@ impl Github {
 
     /// A team with what it may do on the repository. Of a team too large to list, only those of
     /// `people` are members in the fact.
+    ///
+    /// `Unavailable` if GitHub goes on contradicting its own event about who is in it.
     pub(super) async fn team(
         &self,
         at: &RepoAt,
@@ -150,6 +163,30 @@ impl Github {
         let Some((org, slug)) = name.split_once('/').filter(|(o, s)| !o.is_empty() && !s.is_empty()) else {
             return Ok(Found::Absent(format!("`{name}` is not the name of a team (org/slug)")));
         };
+        for wait in waits() {
+            let (team, all) = match self.team_as_shown(at, org, slug, people).await? {
+                Found::Yes(found) => found,
+                Found::Absent(why) => return Ok(Found::Absent(why)),
+                Found::Unreadable(why) => return Ok(Found::Unreadable(why)),
+            };
+            let circles = [Circle::Team(team.id), Circle::Organization(org.to_ascii_lowercase())];
+            let asked = (!all).then_some(people);
+            if !self.inner.people.is_contradicted(&circles, &team.members, asked) {
+                return Ok(Found::Yes(team));
+            }
+            self.read_people_again(wait).await;
+        }
+        Err(behind(&format!("in @{org}/{slug}")))
+    }
+
+    /// As [`Self::team`], and whether its members are all that it has.
+    async fn team_as_shown(
+        &self,
+        at: &RepoAt,
+        org: &str,
+        slug: &str,
+        people: &[&Account],
+    ) -> Result<Found<(Team, bool)>, Trouble> {
         let roster = match self.roster(at.installation, org, slug).await? {
             Found::Yes(roster) => roster,
             Found::Absent(why) => return Ok(Found::Absent(why)),
@@ -166,7 +203,14 @@ impl Github {
                 Err(why) => return Ok(Found::Unreadable(why)),
             },
         };
-        Ok(Found::Yes(Team { id: roster.id, members, can_write }))
+        Ok(Found::Yes((Team { id: roster.id, members, can_write }, roster.members.is_some())))
+    }
+
+    async fn read_people_again(&self, wait: Option<Duration>) {
+        self.inner.people.read_again();
+        if let Some(wait) = wait {
+            tokio::time::sleep(wait).await;
+        }
     }
 
     /// Teams by name, each with what became of it.
@@ -368,7 +412,29 @@ impl Github {
     }
 
     /// Ids of those of `people` who are members of the organisation.
+    ///
+    /// `Unavailable` if GitHub goes on contradicting its own event about who is.
     pub(super) async fn organization_members(
+        &self,
+        installation: u64,
+        org: &str,
+        people: &[&Account],
+    ) -> Result<Result<Vec<u64>, String>, Trouble> {
+        let circle = [Circle::Organization(org.to_ascii_lowercase())];
+        for wait in waits() {
+            let members = match self.organization_members_as_shown(installation, org, people).await? {
+                Ok(members) => members,
+                Err(why) => return Ok(Err(why)),
+            };
+            if !self.inner.people.is_contradicted(&circle, &members, Some(people)) {
+                return Ok(Ok(members));
+            }
+            self.read_people_again(wait).await;
+        }
+        Err(behind(&format!("in the organisation `{org}`")))
+    }
+
+    async fn organization_members_as_shown(
         &self,
         installation: u64,
         org: &str,
