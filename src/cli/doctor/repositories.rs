@@ -82,12 +82,12 @@ async fn look(config: &Config, github: &Github, repositories: Vec<RepoAt>, repor
             }
         };
         let (check, app) = (&config.github.check_name, config.github.app_id);
-        match rules.required(check, app) {
+        match rules.demands(check, app) {
             Required::Bound => bound.push(name.clone()),
             Required::Unbound => report.say("repository", State::Wrong, unbound(&name, &branch, check)),
             Required::Missing => report.say("repository", State::Wrong, unrequired(&name, &branch, check)),
         }
-        if rules.required(check, app) != Required::Missing {
+        if rules.demands(check, app) != Required::Missing {
             rulesets.note(&at, &rules, check, app);
         }
     }
@@ -125,8 +125,13 @@ struct Rulesets {
 impl Rulesets {
     fn note(&mut self, at: &RepoAt, rules: &BaseRules, check: &str, app: u64) {
         for rule in &rules.rules {
-            let one = BaseRules { rules: vec![rule.clone()], protection: None, branch: rules.branch.clone() };
-            if one.required(check, app) == Required::Missing {
+            let one = BaseRules {
+                rules: vec![rule.clone()],
+                protection: None,
+                branch: rules.branch.clone(),
+                required: None,
+            };
+            if one.demands(check, app) == Required::Missing {
                 continue;
             }
             let Some(id) = rule["ruleset_id"].as_u64() else { continue };
