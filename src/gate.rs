@@ -400,6 +400,9 @@ impl Gate {
                 {
                     self.left(at, &old);
                 }
+                if let (false, false, Some(at)) = (open, later, &looked.at) {
+                    self.closed(at, number);
+                }
             }
             self.schedule(event, verdict);
         }

@@ -7,6 +7,8 @@ mod common;
 #[path = "powercut/mod.rs"]
 mod lab;
 mod ledger_util;
+#[path = "powercut/names.rs"]
+mod names;
 mod shim;
 
 use std::{
@@ -458,7 +460,7 @@ fn a_power_cut_while_a_new_generation_begins() {
 #[test]
 fn a_power_cut_after_a_death_at_every_step() {
     rounds("a death at every step", |random| {
-        let (mut survived, mut named) = (0, 0);
+        let mut survived = 0;
         let tiny = Task { segment: 3_000, ahead: 1_000, ..SMALL };
         for n in 1.. {
             let mut player = Player::new();
@@ -467,27 +469,23 @@ fn a_power_cut_after_a_death_at_every_step() {
             player.child(&Task { first: player.acked, count: 1, ..tiny }, player.shim());
             let run = player.done(tiny.sizes());
             let mut cuts = run.random_cuts(if long() { 8 } else { 1 }, random);
-            // A name that is there but not durable: what the second process makes may outlive it.
-            let second = run.steps.iter().rposition(|s| matches!(s, Step::Start)).unwrap();
-            if matches!(&run.steps[second - 1], Step::Rename(_, name) if name.ends_with(".seg")) {
-                named += 1;
-                let steps = (second..run.steps.len().min(second + 20)).flat_map(|n| [n; 12]);
-                let (rule, pages) = (Folders::Strict, Pages::Mixed(45));
-                cuts.extend(steps.map(|after| Cut { after, rule, pages, seed: random.next() }));
-            }
             // Right after each promise, and at the end.
-            let promises = (0..run.steps.len()).filter(|n| matches!(run.steps[*n], Step::Ack(_)));
-            let after = promises.map(|n| n + 1).chain([run.steps.len()]);
-            let (rule, pages) = (Folders::Strict, Pages::Lost);
-            cuts.extend(after.map(|after| Cut { after, rule, pages, seed: random.next() }));
+            cuts.extend(after_promises(&run, random));
             survived += run.all_survive("a death at every step", &cuts);
             if begun == 3 {
                 break;
             }
         }
-        assert!(named > 0, "no process died between a segment's name and its sync");
         survived
     });
+}
+
+/// The disk as it was synced, right after each promise and at the end.
+fn after_promises(run: &Run, random: &mut Random) -> Vec<Cut> {
+    let promises = (0..run.steps.len()).filter(|n| matches!(run.steps[*n], Step::Ack(_)));
+    let after = promises.map(|n| n + 1).chain([run.steps.len()]);
+    let (rule, pages) = (Folders::Strict, Pages::Lost);
+    after.map(|after| Cut { after, rule, pages, seed: random.next() }).collect()
 }
 
 /// The power goes, comes back, and goes again while the ledger is mended and goes on.
@@ -572,13 +570,27 @@ fn a_ledger_that_does_not_sync_is_found_out() {
         return;
     }
     let mut random = Random::new(1);
-    for (lie, publish) in
-        [("sync:.seg:1:0:lie", false), ("sync:journal:1:0:lie", false), ("sync:signed:1:0:lie", true)]
-    {
+    let plain = Task { count: 20, ..SMALL };
+    let publish = Task { publish: true, ..plain };
+    let backup = Task { backup: true, ..plain };
+    for (lie, task) in [
+        // Files.
+        (".seg", plain),
+        ("journal", plain),
+        ("signed", publish),
+        // Folders: what is in the file is durable, and its name is not.
+        ("=", plain),
+        ("=data", publish),
+        ("=data/journal", plain),
+        ("=backup", backup),
+        ("=backup/journal", backup),
+    ] {
         let mut player = Player::new();
-        player.child(&Task { count: 20, publish, ..SMALL }, player.shim().fault(lie));
+        player.child(&task, player.shim().fault(&format!("sync:{lie}:1:0:lie")));
         let run = player.done(SMALL.sizes());
-        let (_, lost) = run.survivors("no sync", &run.random_cuts(20, &mut random));
+        let mut cuts = run.random_cuts(20, &mut random);
+        cuts.extend(after_promises(&run, &mut random));
+        let (_, lost) = run.survivors("no sync", &cuts);
         assert!(!lost.is_empty(), "{lie} was not noticed");
     }
 }

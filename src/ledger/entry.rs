@@ -157,7 +157,8 @@ pub enum ReportResult {
     Updated,
     /// GitHub showed it already.
     Unchanged,
-    /// Not sent, for good: the repository is gone, or `publish = "observe"`.
+    /// Not sent, for good: the repository is gone, or the pull request was closed first. Run and conclusion
+    /// are what GitHub goes on to show.
     Withheld,
 }
 

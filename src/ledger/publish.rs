@@ -28,7 +28,7 @@ use super::{
 use crate::{
     event::Subject,
     store::{
-        ReadError,
+        ReadError, files,
         journal::{
             JournalError,
             mark::{self, Signed},
@@ -130,6 +130,11 @@ impl Publisher {
     /// The key file cannot be used, or what was signed is of another log.
     pub fn open(ledger: Ledger, place: Place) -> Result<Self, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        // Whoever wrote the file may have died before its name was durable. With the name the power would take
+        // keys that had signed.
+        files::sync_name(&place.key_file).map_err(|e| {
+            PublishError::Failed(format!("making the key file {} durable: {e}", place.key_file.display()))
+        })?;
         if mark::is_restored(&place.dir) {
             return Err(PublishError::Contradiction(RESTORED.to_owned()));
         }

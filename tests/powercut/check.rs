@@ -45,7 +45,7 @@ pub struct Published {
     pub keys: Vec<String>,
 }
 
-/// The line that says that a checkpoint was published. (It begins as an acknowledgement, so the shim sees it.)
+/// The line that says that a checkpoint was published. (Its first word is one that the shim looks for.)
 pub fn publication(size: u64, root: Hash, keys: &[String]) -> String {
     format!("ACK checkpoint {size} {root} {}\n", keys.join(" "))
 }
@@ -59,9 +59,10 @@ fn published(line: &str) -> Option<Published> {
 /// The origin and the key of every script.
 pub const ORIGIN: &str = "gate.example.com/log/1";
 
-/// In the ledger's folder here, so that it goes through the same cuts.
+/// Beside the ledger's folder, so that it goes through the same cuts; in a folder that nothing else is
+/// written to, as most are.
 pub fn key_file(dir: &Path) -> std::path::PathBuf {
-    dir.join("log.key")
+    dir.with_file_name("log.key")
 }
 
 /// Whether a task that erases erases the body of this append. Only what has its verdict can be erased.
