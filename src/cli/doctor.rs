@@ -221,7 +221,9 @@ async fn verify_journal(dir: &Path, report: &mut Report) {
         Ok(Err(VerifyError::Failed { at, what })) => {
             (State::Wrong, format!("{shown} is damaged at entry {at}: {what}"))
         }
-        Ok(Err(VerifyError::CannotRead(why))) => (State::Unknown, format!("{shown}: {why}")),
+        Ok(Err(VerifyError::Unsigned(why) | VerifyError::CannotRead(why))) => {
+            (State::Unknown, format!("{shown}: {why}"))
+        }
         Err(e) => (State::Unknown, format!("{shown}: {e}")),
     };
     report.say("ledger", state, text);

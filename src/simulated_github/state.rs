@@ -24,6 +24,9 @@ pub struct World {
     pub repositories: BTreeMap<u64, Repository>,
     pub commits: BTreeMap<String, Commit>,
     pub blobs: BTreeMap<String, Bytes>,
+    /// Those that are symbolic links: to what is in them, from the folder of the path. (In git the mode is
+    /// the tree's, and a file with the same bytes has the same hash; here it has another one.)
+    pub links: BTreeSet<String>,
     /// Annotated tags: the tag itself → the commit it names.
     pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
@@ -304,6 +307,7 @@ impl World {
             repositories: BTreeMap::new(),
             commits: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            links: BTreeSet::new(),
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
             outbox: Vec::new(),

@@ -52,11 +52,14 @@ pub fn run(args: &Args) -> CommandResult {
     }
 }
 
-fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
+/// Says what is wrong with a log that is looked at from outside.
+pub(super) fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
     let exit = match e {
         FollowError::Unreachable(_) => return Err(Failure::could_not_run(safe(&e.to_string()))),
         FollowError::State(_) => Exit::Usage,
-        FollowError::Missing(_) | FollowError::Stale { .. } => Exit::Incomplete,
+        FollowError::Missing(_) | FollowError::NotCovered { .. } | FollowError::Stale { .. } => {
+            Exit::Incomplete
+        }
         FollowError::Checkpoint(_)
         | FollowError::Broken { .. }
         | FollowError::Tile(_)
