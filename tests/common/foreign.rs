@@ -34,6 +34,8 @@ pub enum Tool {
     PlainPython,
     /// Go's cache with the modules of `tests/foreign/rego`: see [`module`].
     Rego,
+    /// The program of `tests/foreign/sigstore`, built by Go.
+    Sigstore,
 }
 
 impl Tool {
@@ -46,6 +48,7 @@ impl Tool {
             Self::Opa => "opa",
             Self::PlainPython => "python3",
             Self::Rego => "rego",
+            Self::Sigstore => "sigstore",
         }
     }
 
@@ -59,6 +62,7 @@ impl Tool {
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
             Self::Rego => "policies, tests and conformance cases that others wrote",
+            Self::Sigstore => "Sigstore's reader of checkpoints",
         }
     }
 }
@@ -72,7 +76,8 @@ impl Tool {
 pub fn foreign(tool: Tool) -> Option<PathBuf> {
     let found = match tool {
         Tool::Node => node(),
-        Tool::Go => golog(),
+        Tool::Go => ours("golog"),
+        Tool::Sigstore => ours("sigstore"),
         Tool::Python => python(),
         Tool::Opa => built(OPA),
         Tool::Fsck => built(FSCK),
@@ -146,12 +151,12 @@ fn built(package: &str) -> Result<PathBuf, String> {
     Ok(binary)
 }
 
-/// The program of `tests/foreign/golog`. Go itself sees whether there is something to build.
-fn golog() -> Result<PathBuf, String> {
+/// A program of `tests/foreign`. Go itself sees whether there is something to build.
+fn ours(name: &str) -> Result<PathBuf, String> {
     on_path("go", "version")?;
-    let binary = root().join("target/tools/golog");
+    let binary = root().join("target/tools").join(name);
     let _lock = lock("tools")?;
-    let source = root().join("tests/foreign/golog");
+    let source = root().join("tests/foreign").join(name);
     run(Command::new("go")
         .args(["build", "-o"])
         .arg(&binary)
