@@ -126,8 +126,9 @@ fn ask(
     rules: &[Answer],
 ) -> Result<Vec<Option<Value>>, Failure> {
     let fields: Vec<String> = rules.iter().map(|a| format!("\"{0}\": [x | x := {0}]", a.rule)).collect();
+    // Names first: `with input as i.input` does not replace it where `i` is a part of `input` (OPA 1.22).
     let query = format!(
-        "[r | some i in input; r := {{{}}} with input as i.input with time.now_ns as i.now]",
+        "[r | some i in input; given := i.input; now := i.now; r := {{{}}} with input as given with time.now_ns as now]",
         fields.join(", ")
     );
     let now = |input: &Value| {
