@@ -368,6 +368,8 @@ impl Model {
             teams: BTreeMap::new(),
             organizations: BTreeMap::new(),
             base_rules: None,
+            waivers: vec![],
+            commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
         };
         for (name, (members, can_write)) in self.teams.clone() {
