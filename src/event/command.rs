@@ -36,12 +36,27 @@ pub struct Given {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     Recheck,
-    Waive { controls: Vec<String>, paths: Vec<String>, until: Time, reason: String },
-    BreakGlass { reason: String },
+    Waive {
+        controls: Vec<String>,
+        paths: Vec<String>,
+        until: Time,
+        reason: String,
+    },
+    BreakGlass {
+        reason: String,
+    },
     /// `None`: the only request that waits.
-    Approve { of: Option<u64> },
-    Revoke { of: u64, reason: String },
-    Reviewed { of: u64, note: String },
+    Approve {
+        of: Option<u64>,
+    },
+    Revoke {
+        of: u64,
+        reason: String,
+    },
+    Reviewed {
+        of: u64,
+        note: String,
+    },
 }
 
 impl Command {
@@ -235,7 +250,14 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_none() {
-        for body in ["", "hello", " /gatelog recheck", "x\n/gatelog recheck", "/gatelogs recheck", "> /gatelog recheck"] {
+        for body in [
+            "",
+            "hello",
+            " /gatelog recheck",
+            "x\n/gatelog recheck",
+            "/gatelogs recheck",
+            "> /gatelog recheck",
+        ] {
             assert!(parse(body).is_none(), "{body}");
         }
     }

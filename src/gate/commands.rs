@@ -91,7 +91,10 @@ impl Gate {
         };
         let own = change.pull_request.user.as_ref().is_some_and(|u| u.id == given.by.id);
         if !writes(&level) && !own {
-            tracing::info!(by = given.by.login, "a command of somebody without write access: nothing is done");
+            tracing::info!(
+                by = given.by.login,
+                "a command of somebody without write access: nothing is done"
+            );
             return Ok(None);
         }
         let Some(head) = change.pull_request.head.sha.clone() else { return Ok(None) };
@@ -100,13 +103,15 @@ impl Gate {
             let mut waivers = lock(&self.0.waivers);
             let who = (at.repository.id, address.number, given.by.id);
             if !waivers.may_recheck(who, Time::now(), RECHECKS, HOUR) {
-                tracing::info!(by = given.by.login, "more than {RECHECKS} rechecks in an hour: nothing is done");
+                tracing::info!(
+                    by = given.by.login,
+                    "more than {RECHECKS} rechecks in an hour: nothing is done"
+                );
                 return Ok(Some(Followed { step: None, again: vec![] }));
             }
             return Ok(Some(Followed { step: None, again: vec![(address, Cause::Rerequested)] }));
         }
-        let asked =
-            Asked { given: &given, at: &at, change: &change, head, level: &level, now: Time::now() };
+        let asked = Asked { given: &given, at: &at, change: &change, head, level: &level, now: Time::now() };
         let step = match self.decide(&asked).await? {
             Ok(step) => step,
             Err(why) => refusal(&asked, &why),
@@ -207,7 +212,9 @@ impl Gate {
         let waits = rule.approvals > 1;
         let what = format!("waive {}", controls.join(","));
         let answer = if waits {
-            format!("{what}: waits for a second person, who writes `/gatelog approve` with this entry's number")
+            format!(
+                "{what}: waits for a second person, who writes `/gatelog approve` with this entry's number"
+            )
         } else {
             format!("{what}: holds until {}", minute(until))
         };
@@ -232,7 +239,9 @@ impl Gate {
         reason: String,
     ) -> Result<Result<Step, String>, Trouble> {
         let Some(rule) = &rules.break_glass else {
-            return Ok(Err("the policies let nobody break the glass (`data.waiving.break_glass`)".to_owned()));
+            return Ok(
+                Err("the policies let nobody break the glass (`data.waiving.break_glass`)".to_owned()),
+            );
         };
         if let Err(why) = self.may(asked, &rule.by).await?.and_then(|()| self.is_others_change(asked)) {
             return Ok(Err(why));
@@ -270,10 +279,14 @@ impl Gate {
         let waiting = lock(&self.0.waivers).requests(asked.pull(), asked.now);
         let of = match (of, waiting.as_slice()) {
             (Some(of), all) if all.contains(&of) => of,
-            (Some(of), _) => return Ok(Err(format!("entry {of} is no request that waits on this pull request"))),
+            (Some(of), _) => {
+                return Ok(Err(format!("entry {of} is no request that waits on this pull request")));
+            }
             (None, [one]) => *one,
             (None, []) => return Ok(Err("no request waits on this pull request".to_owned())),
-            (None, _) => return Ok(Err("several requests wait: say which, by its entry's number".to_owned())),
+            (None, _) => {
+                return Ok(Err("several requests wait: say which, by its entry's number".to_owned()));
+            }
         };
         let Some(held) = lock(&self.0.waivers).get(of).cloned() else {
             return Ok(Err(format!("entry {of} is no request")));
@@ -292,7 +305,9 @@ impl Gate {
             return Ok(Err("whoever asked cannot be the second person".to_owned()));
         }
         if held.waiver.scope.head.as_ref().is_some_and(|head| *head != asked.head) {
-            return Ok(Err("the pull request has another head than when this was asked for: ask again".to_owned()));
+            return Ok(Err(
+                "the pull request has another head than when this was asked for: ask again".to_owned()
+            ));
         }
         let until = hours.map(|h| asked.now.plus(HOUR * h));
         let end = until.unwrap_or(held.waiver.until);
@@ -394,7 +409,11 @@ impl Gate {
         }
         let last = asked.change.pushes.as_ref().and_then(|p| p.first()).and_then(|p| p.user.as_ref());
         match last {
-            None => return Err("who pushed last is not known, so nobody is known not to be that person".to_owned()),
+            None => {
+                return Err(
+                    "who pushed last is not known, so nobody is known not to be that person".to_owned()
+                );
+            }
             Some(user) if user.id == me => {
                 return Err("whoever pushed last makes no exception for it".to_owned());
             }
@@ -402,7 +421,9 @@ impl Gate {
         }
         let (repository, number) = asked.pull();
         if self.moved_at(repository, number, &asked.head).is_none_or(|moved| moved >= asked.given.at) {
-            return Err("the head moved after the comment was written: look at it, and write it again".to_owned());
+            return Err(
+                "the head moved after the comment was written: look at it, and write it again".to_owned()
+            );
         }
         Ok(())
     }
@@ -462,11 +483,8 @@ impl Gate {
             let by = Who { id: None, login: "gatelog".to_owned() };
             let reason = format!("not reviewed until {}", minute(still));
             let words = Words { answer: None, ..plain(by, reason) };
-            let step = Step {
-                data: later_step(WaiverStep::Overdue, seq, &held, "gatelog"),
-                words,
-                alert: None,
-            };
+            let step =
+                Step { data: later_step(WaiverStep::Overdue, seq, &held, "gatelog"), words, alert: None };
             let key = Key::Plain(format!("overdue:{seq}"));
             let draft = draft(subject_of(&held), key, vec![Ref::Seq(seq)], &step);
             if let Ok(receipts) = gate.append(vec![draft]).await

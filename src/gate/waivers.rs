@@ -122,8 +122,7 @@ impl Waivers {
         };
         let waits = data.step == WaiverStep::Requested;
         let review = data.review_due.map_or(Review::NotNeeded, Review::Due);
-        let held =
-            Held { waiver, by: words.by, waits, approved_by: None, revoked: false, review, pull };
+        let held = Held { waiver, by: words.by, waits, approved_by: None, revoked: false, review, pull };
         self.held.insert(entry.seq, held);
     }
 

@@ -322,7 +322,7 @@ fn place(finding: &Finding, code: fn(&str) -> String) -> String {
 /// Commands of several lines, to be copied.
 fn long_fixes(page: &mut Page, verdict: &Verdict) {
     let mut seen = Vec::new();
-    for c in verdict.controls.iter().filter(|c| !c.evaluate_only) {
+    for c in verdict.controls.iter().filter(|c| !c.evaluate_only && c.outcome != Outcome::Waived) {
         for fix in c.findings.iter().filter(|f| blocks(f.kind)).filter_map(|f| f.fix.as_deref()) {
             if !fits_in_cell(fix) && !seen.iter().any(|(_, s)| *s == fix) {
                 seen.push((c, fix));

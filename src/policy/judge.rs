@@ -116,12 +116,19 @@ impl Bundle {
         Verdict {
             decision,
             reason: reason(decision, &controls),
-            valid_until: [valid_until.map(|t| t.max(soonest)).or(pending), waived_until].into_iter().flatten().min(),
+            valid_until: [valid_until.map(|t| t.max(soonest)).or(pending), waived_until]
+                .into_iter()
+                .flatten()
+                .min(),
             controls,
             bundle: self.digest().to_owned(),
             engine: ENGINE.to_owned(),
             rewriter: REWRITER,
-            answers: input.answers().iter().map(|a| text(&format!("@{}: {} (entry {})", a.by, a.answer, a.entry))).collect(),
+            answers: input
+                .answers()
+                .iter()
+                .map(|a| text(&format!("@{}: {} (entry {})", a.by, a.answer, a.entry)))
+                .collect(),
         }
     }
 

@@ -172,7 +172,9 @@ fn check_rules(rules: &Rules, ids: &BTreeSet<&str>) -> Result<(), String> {
             return Err(format!("{name}.approvals: {approvals} is neither 1 nor 2"));
         }
         if by.permission.is_none() && by.teams.is_empty() {
-            return Err(format!("{name}.by: neither `permission` nor `teams`: leave `{name}` out if nobody may"));
+            return Err(format!(
+                "{name}.by: neither `permission` nor `teams`: leave `{name}` out if nobody may"
+            ));
         }
         if let Some(team) = by.teams.iter().find(|t| t.split('/').filter(|p| !p.is_empty()).count() != 2) {
             return Err(format!("{name}.by.teams: `{team}` is not of the form org/slug"));
@@ -231,7 +233,8 @@ pub fn not_a_glob(pattern: &str) -> Option<String> {
 
 /// A time, or a day: from its begin, UTC.
 fn begins(text: &str) -> Result<Time, String> {
-    text.parse::<Time>().or_else(|_| command::until(text).map(|end| end.before(Duration::from_secs(24 * 3600))))
+    text.parse::<Time>()
+        .or_else(|_| command::until(text).map(|end| end.before(Duration::from_secs(24 * 3600))))
 }
 
 /// Makes every control `waived` whose findings are all covered, and says when that may change: the first end

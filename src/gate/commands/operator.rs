@@ -149,7 +149,11 @@ impl Gate {
             return Err(WaiverError::Refused(format!("entry {of} waits for no review")));
         }
         let name = by.trim_start_matches('@');
-        if name.is_empty() || [&held.by.login, &held.waiver.owner].iter().any(|n| n.trim_start_matches('@').eq_ignore_ascii_case(name)) {
+        if name.is_empty()
+            || [&held.by.login, &held.waiver.owner]
+                .iter()
+                .any(|n| n.trim_start_matches('@').eq_ignore_ascii_case(name))
+        {
             return Err(WaiverError::Refused("it is reviewed by somebody who had no part in it".to_owned()));
         }
         let step = Step {
@@ -162,7 +166,9 @@ impl Gate {
 
     fn exception(&self, of: u64) -> Result<Held, WaiverError> {
         let held = lock(&self.0.waivers).get(of).cloned();
-        held.ok_or_else(|| WaiverError::Refused(format!("entry {of} grants no exception (`gatelog waiver list`)")))
+        held.ok_or_else(|| {
+            WaiverError::Refused(format!("entry {of} grants no exception (`gatelog waiver list`)"))
+        })
     }
 
     /// Records a step and, in the same group, another look at the open pull requests that it may concern: of
@@ -188,7 +194,8 @@ impl Gate {
         let group = std::iter::once(step).chain(looks).collect();
         let receipts = self.0.ledger.append(group).await;
         let receipts = receipts.map_err(|e| WaiverError::Ledger(self.refused(e).to_string()))?;
-        let seq = receipts.first().map(|r| r.seq).ok_or_else(|| WaiverError::Ledger("no answer".to_owned()))?;
+        let seq =
+            receipts.first().map(|r| r.seq).ok_or_else(|| WaiverError::Ledger("no answer".to_owned()))?;
         self.learn_waiver(seq);
         for (at, receipt) in again.iter().zip(receipts.iter().skip(1)) {
             self.enqueue_again(at, Cause::Waiver, *receipt);

@@ -111,12 +111,11 @@ impl Gate {
         }
         let worst_before =
             shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
-        worst_before
-            .is_some_and(|before| {
-                before.reason == verdict.reason
-                    && before.controls == verdict.controls
-                    && before.answers == verdict.answers
-            })
+        worst_before.is_some_and(|before| {
+            before.reason == verdict.reason
+                && before.controls == verdict.controls
+                && before.answers == verdict.answers
+        })
     }
 
     /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.

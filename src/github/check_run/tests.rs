@@ -159,10 +159,8 @@ fn nothing_applies() {
 #[test]
 fn evaluated_only_and_waived() {
     let trial = Control { evaluate_only: true, ..reviews_missing() };
-    let denied = Finding {
-        path: Some("vendor/x.c".to_owned()),
-        ..finding(FindingKind::Deny, "licence <unknown>")
-    };
+    let denied =
+        Finding { path: Some("vendor/x.c".to_owned()), ..finding(FindingKind::Deny, "licence <unknown>") };
     let by = |entry, break_glass, reason: &str| WaivedBy {
         entry,
         break_glass,

@@ -73,9 +73,18 @@ fn an_exception_without_owner_reason_end_or_control_is_refused_with_its_place() 
         (written(|w| w["paths"] = json!(["{a"])), "`{a`"),
         (json!({"waivers": {}}), "`waivers`: it is no list"),
         (json!({"waiving": {"waive": {"by": {}, "controls": ["*"], "max_days": 1}}}), "neither `permission`"),
-        (json!({"waiving": {"waive": {"by": {"permission": "read"}, "controls": ["*"], "max_days": 1}}}), "unknown variant `read`"),
-        (json!({"waiving": {"waive": {"by": {"teams": ["x"]}, "controls": ["*"], "max_days": 1}}}), "org/slug"),
-        (json!({"waiving": {"waive": {"by": {"permission": "admin"}, "controls": ["*"], "max_days": 1, "approvals": 3}}}), "neither 1 nor 2"),
+        (
+            json!({"waiving": {"waive": {"by": {"permission": "read"}, "controls": ["*"], "max_days": 1}}}),
+            "unknown variant `read`",
+        ),
+        (
+            json!({"waiving": {"waive": {"by": {"teams": ["x"]}, "controls": ["*"], "max_days": 1}}}),
+            "org/slug",
+        ),
+        (
+            json!({"waiving": {"waive": {"by": {"permission": "admin"}, "controls": ["*"], "max_days": 1, "approvals": 3}}}),
+            "neither 1 nor 2",
+        ),
     ] {
         assert!(wrong(change.clone()).contains(says), "{change}: {}", wrong(change.clone()));
     }
@@ -91,7 +100,11 @@ fn it_holds_from_its_begin_to_its_end_and_the_verdict_no_longer() {
     assert_eq!(at("2026-11-24", "2026-11-24"), (Outcome::Waived, end), "to the end of the day");
     assert_eq!(at("2026-11-01", "2026-11-24T12:00:00Z"), (Outcome::Deny, None), "over now");
     let begin = Some("2026-11-24T12:00:01.000000Z".to_owned());
-    assert_eq!(at("2026-11-24T12:00:01Z", "2026-12-01"), (Outcome::Deny, begin), "looked at again when it begins");
+    assert_eq!(
+        at("2026-11-24T12:00:01Z", "2026-12-01"),
+        (Outcome::Deny, begin),
+        "looked at again when it begins"
+    );
     let now = Some("2026-12-02T00:00:00.000000Z".to_owned());
     assert_eq!(at("2026-11-24T12:00:00Z", "2026-12-01"), (Outcome::Waived, now));
 }
@@ -115,7 +128,11 @@ fn it_holds_only_where_its_scope_says() {
     ] {
         let data = written(|w| w[key] = value.clone());
         let waived = |input: &Input| denied(&data, input).0 == Outcome::Waived;
-        assert_eq!((waived(&here), waived(&push), waived(&tag)), (in_pull, in_push, on_tag), "{key}: {value}");
+        assert_eq!(
+            (waived(&here), waived(&push), waived(&tag)),
+            (in_pull, in_push, on_tag),
+            "{key}: {value}"
+        );
     }
 }
 
