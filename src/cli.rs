@@ -17,6 +17,7 @@ mod reconcile;
 mod schema;
 mod serve;
 mod waiver;
+mod witness;
 
 /// A merge gate that can prove itself.
 #[derive(Parser)]
@@ -46,6 +47,9 @@ enum Command {
     /// For auditors: evidence, completeness, exceptions.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Cosign the checkpoints of other people's logs.
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Policies: test, check, eval.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -164,6 +168,7 @@ pub fn main() -> ExitCode {
         Command::Reconcile(a) => reconcile::run(&a),
         Command::Log(c) => log::run(c),
         Command::Audit(c) => audit::run(c),
+        Command::Witness(c) => witness::run(c),
         Command::Policy(c) => policy::run(c),
         Command::Waiver(c) => waiver::run(c),
         Command::Schema(a) => schema::run(&a),

@@ -82,6 +82,17 @@ checks("pull_request", _, pull) := [
 
 checks("reviews", change, _) := [{"holds": is_array(object.get(change, "reviews", null)), "why": "the reviews were not read"}]
 
+checks("pushes", change, _) := [{"holds": is_array(object.get(change, "pushes", null)), "why": "who pushed was not read"}]
+
+# A file moved away from a path changes that path.
+checks("old_paths", change, _) := [{"holds": count(unread) == 0, "why": sprintf("the old paths of %d renamed files were not read", [count(unread)])}] if {
+	unread := [file |
+		some file in object.get(change, "files", [])
+		file.status == "renamed"
+		not is_string(object.get(file, "previous_filename", null))
+	]
+}
+
 checks("files", change, pull) := [
 	{"holds": is_array(files), "why": "the changed files were not read"},
 	{"holds": size(files) == total, "why": sprintf("%d of %v changed files were read", [size(files), total])},
@@ -107,3 +118,10 @@ checks("commits", change, pull) := [
 size(list) := 0 if {
 	is_null(list)
 } else := count(list)
+
+# paths(change): what it changes; a renamed file counts under its old path too.
+paths(change) := {path |
+	some file in change.files
+	some path in [file.filename, object.get(file, "previous_filename", null)]
+	is_string(path)
+}

@@ -13,6 +13,11 @@ settings(control) := params.effective(control)
 
 on(control) if {
 	changes.relevant
+	switched_on(control)
+}
+
+# switched_on(control): whatever the event is about.
+switched_on(control) if {
 	given := settings(control)
 	count(given) > 0
 	not given.enabled == false
@@ -23,8 +28,13 @@ why_not(control) := sprintf("not switched on (parameter %s.enabled)", [control])
 	changes.relevant
 } else := "it is about neither a pull request nor a merge group"
 
-# faults(control, shape): what is wrong with the parameters of a control that is on.
-faults(control, shape) := params.problems(control, settings(control), {"": object.union({"enabled": "boolean"}, shape)})
+# faults(control, shape): what is wrong with the parameters of a control that is on. `shape`: the keys of its
+# section and their types, or, with a place "", as in lib.params.
+faults(control, shape) := params.problems(control, settings(control), object.union({"": {"enabled": "boolean"}}, places(shape)))
+
+places(shape) := shape if {
+	is_object(object.get(shape, "", null))
+} else := {"": shape}
 
 # errors(control, shape, facts): findings for the control's `error`: parameters, and facts that were not read.
 errors(control, shape, facts) := {{"msg": msg, "who": "whoever maintains the policies", "fix": "correct the parameters (policies/data.yaml)"} |

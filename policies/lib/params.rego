@@ -120,6 +120,12 @@ wrong(type, value) := "must be true or false" if {
 } else := "must be a list of logins" if {
 	type == "logins"
 	not all_of(value, "login")
+} else := "must be a login" if {
+	type == "login"
+	not is_a("login", value)
+} else := "must be a list of logins and teams (org/team)" if {
+	type == "people"
+	not all_of(value, "reviewer")
 } else := "must be a list of teams, each written org/team" if {
 	type == "teams"
 	not all_of(value, "team")

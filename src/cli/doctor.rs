@@ -296,7 +296,7 @@ async fn ledger(config: &Config, report: &mut Report) -> bool {
 }
 
 async fn port(key: &'static str, address: SocketAddr, running: bool, report: &mut Report) {
-    match server::bind(key, address).await {
+    match server::bind(&format!("[server] {key}"), address).await {
         Ok(_) => report.say("port", State::Good, format!("{address} is free")),
         Err(_) if running => report.say("port", State::Good, format!("{address} is gatelog's own")),
         Err(e) => report.say("port", State::Wrong, e),

@@ -218,7 +218,7 @@ impl From<PublishError> for Failure {
 }
 
 async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
-    server::bind(key, address).await.map_err(Failure::could_not_run)
+    server::bind(&format!("[server] {key}"), address).await.map_err(Failure::could_not_run)
 }
 
 /// The way to GitHub that the configuration describes. Nothing is sent yet.

@@ -18,10 +18,14 @@ pub struct BaseRules {
     /// Classic protection under REST's names (`enabled`, `required_status_checks`); `null`: the branch is
     /// not there.
     pub protection: Option<Value>,
+    /// Whether GitHub demands the check that gatelog reports; absent: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<Required>,
 }
 
 /// Whether GitHub demands our check on a branch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Required {
     /// It does not.
     Missing,
@@ -46,7 +50,7 @@ impl BaseRules {
     /// Whether the check of this name is demanded, and of this app: the strictest of all rules counts,
     /// because GitHub enforces all of them.
     #[must_use]
-    pub fn required(&self, check: &str, app: u64) -> Required {
+    pub fn demands(&self, check: &str, app: u64) -> Required {
         let by_rules = self
             .rules
             .iter()
@@ -88,7 +92,12 @@ mod tests {
 
     fn rules(rules: Value, protection: Value) -> BaseRules {
         let protection = (!protection.is_null()).then_some(protection);
-        BaseRules { branch: "main".into(), rules: rules.as_array().cloned().unwrap_or_default(), protection }
+        BaseRules {
+            branch: "main".into(),
+            rules: rules.as_array().cloned().unwrap_or_default(),
+            protection,
+            required: None,
+        }
     }
 
     fn ruleset(check: Value) -> Value {
@@ -103,7 +112,7 @@ mod tests {
 
     #[test]
     fn by_ruleset() {
-        let required = |c| rules(ruleset(c), Value::Null).required("gatelog", 5);
+        let required = |c| rules(ruleset(c), Value::Null).demands("gatelog", 5);
         assert_eq!(required(json!({"context": "gatelog", "integration_id": 5})), Required::Bound);
         assert_eq!(required(json!({"context": "gatelog"})), Required::Unbound);
         assert_eq!(required(json!({"context": "gatelog", "integration_id": null})), Required::Unbound);
@@ -113,7 +122,7 @@ mod tests {
 
     #[test]
     fn by_classic_protection() {
-        let required = |p| rules(json!([]), p).required("gatelog", 5);
+        let required = |p| rules(json!([]), p).demands("gatelog", 5);
         let bound = json!([{"context": "gatelog", "app_id": 5}]);
         let any = json!([{"context": "gatelog", "app_id": -1}]);
         assert_eq!(required(classic("everyone", json!(["gatelog"]), bound.clone())), Required::Bound);
@@ -129,6 +138,6 @@ mod tests {
             ruleset(json!({"context": "gatelog", "integration_id": 5})),
             classic("everyone", json!(["gatelog"]), json!([])),
         );
-        assert_eq!(both.required("gatelog", 5), Required::Bound);
+        assert_eq!(both.demands("gatelog", 5), Required::Bound);
     }
 }

@@ -155,8 +155,7 @@ impl Gate {
             Some(after) => self.0.github.bypass(at, &push.ref_name, after).await?,
             None => None,
         };
-        let settings = &self.0.settings;
-        let required = facts.base_rules.as_ref().map(|r| r.required(&settings.check_name, settings.app_id));
+        let required = facts.base_rules.as_ref().and_then(|r| r.required);
         let kind = push.landed.as_ref().map_or("unknown", |l| l.kind.as_str());
         let data = LandingData {
             kind: kind.to_owned(),

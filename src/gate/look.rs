@@ -207,6 +207,10 @@ impl Gate {
         let known = self.known(&facts, payload);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
+        if let Some(rules) = &mut facts.base_rules {
+            let settings = &self.0.settings;
+            rules.required = Some(rules.demands(&settings.check_name, settings.app_id));
+        }
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
         Ok((facts, done.landing))

@@ -16,7 +16,7 @@ use super::{foreign::root, service::Service, view::View};
 pub const REPO: &str = "octo-org/app";
 
 /// How long everything in hand may take.
-const SETTLED: Duration = Duration::from_secs(90);
+const SETTLED: Duration = Duration::from_secs(300);
 
 pub struct Scene {
     pub gh: SimulatedGithub,

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatelog::{
     event::{Account, RefKind, Repository, Sha, Source, SubjectKind},
     facts::{
-        Branch, Change, Codeowners, Commit, Facts, File, Landed, LandedPull, MergeGroup, Missing, Person,
-        PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef, Team, Verification,
+        BaseRules, Branch, Change, Codeowners, Commit, Facts, File, Landed, LandedPull, MergeGroup, Missing,
+        Person, PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef, Team, Verification,
         codeowners::{Resolved, Rules, owned},
         graph,
         pushes::{self, KnownPush},
+        rules::Required,
     },
     policy::{Bundle, EventHeader, Input},
     time::Time,
@@ -45,6 +46,7 @@ struct Model {
     owners: Option<String>,
     teams: BTreeMap<String, (Vec<String>, bool)>,
     organizations: BTreeMap<String, Vec<String>>,
+    rules: Vec<String>,
     ends: Ends,
 }
 
@@ -134,6 +136,7 @@ impl Model {
             "closes" => self.open = false,
             "reopens" => self.open = true,
             "readies" => self.draft = false,
+            "demands" => self.rules.clone_from(words),
             "queues" => self.ends = Ends::Group,
             "merges" => self.merge(who, first(), bundle),
             "pushes-to" | "key-pushes-to" => {
@@ -367,7 +370,7 @@ impl Model {
             merge_group: None,
             teams: BTreeMap::new(),
             organizations: BTreeMap::new(),
-            base_rules: None,
+            base_rules: Some(self.base_rules()),
             waivers: vec![],
             commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
@@ -400,6 +403,17 @@ impl Model {
             _ => {}
         }
         (about, facts)
+    }
+
+    fn base_rules(&self) -> BaseRules {
+        let has = |word: &str| self.rules.iter().any(|r| r == word);
+        let required = match (has("check"), has("anyones-check")) {
+            (true, _) => Required::Bound,
+            (false, true) => Required::Unbound,
+            (false, false) => Required::Missing,
+        };
+        let rules = self.rules.iter().map(|r| json!({"type": r})).collect();
+        BaseRules { branch: self.base.clone(), rules, protection: None, required: Some(required) }
     }
 
     fn change(&mut self) -> Change {

@@ -7,6 +7,8 @@ use gatelog::{
     verdict::Decision,
 };
 
+use serde_json::json;
+
 use super::story::{self, Described, Signature, Step};
 use crate::common::{scene::Scene, view::View};
 
@@ -169,6 +171,13 @@ impl Played {
                 words.iter().for_each(|m| w.add_org_member(who, m, false).unwrap());
                 vec![]
             }
+            "demands" => {
+                let app = w.app.id;
+                let rules = words.iter().map(|word| rule(word, app)).collect();
+                let id = w.repository(repo).unwrap().id;
+                w.repositories.get_mut(&id).unwrap().rules.insert("main".to_owned(), rules);
+                vec![]
+            }
             "queues" => {
                 let did = w.enqueue(who, repo, number).unwrap();
                 self.ends = Ends::Group(did.what);
@@ -251,6 +260,16 @@ impl Played {
             None => Decision::Pending,
         });
         (decision, text)
+    }
+}
+
+/// A rule of a ruleset: its type, or `check` (ours, from our app), `anyones-check`.
+fn rule(word: &str, app: u64) -> serde_json::Value {
+    let check = |entry: serde_json::Value| json!({"type": "required_status_checks", "parameters": {"required_status_checks": [entry]}});
+    match word {
+        "check" => check(json!({"context": "gatelog", "integration_id": app})),
+        "anyones-check" => check(json!({"context": "gatelog"})),
+        other => json!({"type": other}),
     }
 }
 

@@ -25,6 +25,10 @@ const KEYS: &str =
 const PUSH: &str = "https://docs.github.com/en/webhooks/webhook-events-and-payloads#push";
 const MERGES: &str = "https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/incorporating-changes-from-a-pull-request/about-pull-request-merges";
 
+const TWO_PARTY: &str = "https://slsa.dev/spec/v1.2/source-requirements";
+const UPDATES: &str = "https://docs.github.com/en/code-security/supply-chain-security/understanding-your-software-supply-chain/about-dependency-review";
+const APP_AUTHORS: &str = "https://docs.github.com/en/apps/creating-github-apps/about-creating-github-apps/about-creating-github-apps";
+
 // What people complained of.
 const WHY_IGNORED: &str = "https://github.com/palantir/policy-bot/issues/266";
 const WHY_STALE: &str = "https://github.com/palantir/policy-bot/issues/239";
@@ -65,6 +69,14 @@ const FROM_TOPIC: &str = "restricted_branches: {merge_from: [{base: main, head: 
 const UNSIGNED: &str = "signed_commits: {required: false}";
 const OWN_SIGNATURE: &str = "signed_commits: {allow_github_signed: false}, required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}";
 const SIGNER: &str = "signed_commits: {signer_must_be_author: true}, required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}";
+
+const SENSITIVE: &str =
+    "sensitive_paths: {enabled: true, paths: [\"pay/**\"], minimum_approvals: 2, reviewers: []}";
+const DEPENDENCIES: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, dependency_changes: {enabled: true}";
+const DEPENDENCIES_APART: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, dependency_changes: {enabled: true, minimum_approvals: 0, apart: true}";
+const APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: [{app: \"renovate[bot]\", paths: [\"*.lock\"]}]}";
+const NO_APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: []}";
+const DRIFT: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, branch_rules: {enabled: true}";
 
 #[rustfmt::skip]
 pub const ROWS: &[Line] = &[
@@ -253,6 +265,38 @@ pub const ROWS: &[Line] = &[
     ("a control switched off", "required_reviews: {enabled: false}", "alice pushes a; alice opens", "allow", "Allowed by 2 controls", RULES),
     ("a parameter that nobody knows", "required_reviews: {required_aproving_review_count: 0}", "alice pushes a; alice opens; bob approves", "error", "is unknown", RULES),
     ("a number written as text", "required_reviews: {required_approving_review_count: \"none\"}", "alice pushes a; alice opens", "error", "must be a whole number", RULES),
+
+    // -- sensitive paths
+    ("a sensitive path and one approval", SENSITIVE, "alice pushes pay/a; alice opens; bob approves", "deny", "1 of 2 approvals for the sensitive pay/a", TWO_PARTY),
+    ("a sensitive path and two approvals", SENSITIVE, "alice pushes pay/a; alice opens; bob approves; carol approves", "allow", "Allowed", TWO_PARTY),
+    ("a sensitive path and the approval of who pushed", SENSITIVE, "alice pushes pay/a; bob pushes b as alice; alice opens; bob approves; carol approves", "deny", "1 of 2 approvals for the sensitive pay/a", TWO_PARTY),
+    ("a sensitive path and a push after the approvals", SENSITIVE, "alice pushes pay/a; alice opens; bob approves; carol approves; alice pushes b", "deny", "0 of 2 approvals for the sensitive pay/a", TWO_PARTY),
+    ("a sensitive path and who may only read", SENSITIVE, "alice pushes pay/a; alice opens; bob approves; mallory approves", "deny", "1 of 2 approvals for the sensitive pay/a", ROLES),
+    ("a file moved away from a sensitive path", SENSITIVE, "frank lands pay/a; alice pushes renames pay/a b; alice opens; bob approves", "deny", "1 of 2 approvals for the sensitive pay/a", BY_PATH),
+    ("a sensitive path and a key that pushed", SENSITIVE, "alice pushes pay/a; alice key-pushes pay/b; alice opens; bob approves; carol approves", "deny", "2 of 3 approvals for the sensitive", KEYS),
+    ("another path than the sensitive ones", SENSITIVE, "alice pushes a; alice opens; bob approves", "allow", "Allowed", TWO_PARTY),
+
+    // -- dependencies
+    ("a lock file and no approval", DEPENDENCIES, "alice pushes Cargo.lock; alice opens", "deny", "0 of 1 approvals for changed dependencies", UPDATES),
+    ("a lock file and an approval", DEPENDENCIES, "alice pushes Cargo.lock; alice opens; bob approves", "allow", "Allowed", UPDATES),
+    ("no dependency changes", DEPENDENCIES, "alice pushes a; alice opens", "allow", "Allowed", UPDATES),
+    ("dependencies among other changes", DEPENDENCIES_APART, "alice pushes x/go.mod a; alice opens", "deny", "dependencies change together with a", UPDATES),
+    ("a lock file is taken away", DEPENDENCIES_APART, "frank lands Cargo.lock; alice pushes removes Cargo.lock; alice opens", "deny", "the lock file Cargo.lock is taken away", UPDATES),
+
+    // -- apps as authors
+    ("an app that may", APPS, "renovate[bot] pushes Cargo.lock; renovate[bot] opens", "allow", "Allowed", APP_AUTHORS),
+    ("an app that may, for another path", APPS, "renovate[bot] pushes a; renovate[bot] opens", "deny", "may not change a", APP_AUTHORS),
+    ("an app that may not", NO_APPS, "renovate[bot] pushes Cargo.lock; renovate[bot] opens", "deny", "may not open pull requests here", APP_AUTHORS),
+    ("somebody pushes to the branch of an app", APPS, "renovate[bot] pushes Cargo.lock; alice pushes b.lock; renovate[bot] opens", "deny", "is not provably by", BORROWED),
+    ("somebody commits in the name of an app", APPS, "alice pushes a as renovate[bot] unsigned; alice opens", "deny", "and nothing proves it", BORROWED),
+    ("a person, where no app may", NO_APPS, "alice pushes a; alice opens", "allow", "Allowed", APP_AUTHORS),
+
+    // -- rules of the branch
+    ("the branch demands what it should", DRIFT, "frank demands check non_fast_forward deletion; alice pushes a; alice opens", "allow", "Allowed", RULES),
+    ("the branch demands nothing", DRIFT, "alice pushes a; alice opens", "deny", "GitHub does not demand this check on main", RULES),
+    ("the branch takes the check from anyone", DRIFT, "frank demands anyones-check non_fast_forward deletion; alice pushes a; alice opens", "deny", "may come from anyone", RULES),
+    ("the branch lets force pushes in", DRIFT, "frank demands check deletion; alice pushes a; alice opens", "deny", "no ruleset blocks force pushes to main", RULES),
+    ("a push to a branch that demands nothing", DRIFT, "bob pushes-to main a", "deny", "GitHub does not demand this check on main", RULES),
 
     // -- merge queue
     ("a group of an approved one", "", "alice pushes a; alice opens; bob approves; alice queues", "allow", "Allowed", QUEUE),

@@ -53,7 +53,7 @@ impl Github {
             404 => None,
             _ => Some(answer.expect(&[200])?.json::<Value>()?["protection"].take()),
         };
-        Ok(BaseRules { branch: branch.to_owned(), rules, protection })
+        Ok(BaseRules { branch: branch.to_owned(), rules, protection, required: None })
     }
 
     /// Who bypassed the rules with the push to `after`: `Some(None)` is nobody. `None`: we may not read

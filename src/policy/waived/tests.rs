@@ -191,6 +191,7 @@ fn the_ledgers_hold_for_the_head_they_were_asked_for() {
     assert_eq!(denied(&nothing, &other).0, Outcome::Deny);
     let bad = Input::from_json(json!({
         "time": "2026-11-24T12:00:00Z", "event": {}, "waivers": [{"controls": 1}],
+        "facts": {"missing": []},
     }));
     assert!(bad.unwrap_err().to_string().contains("waivers"));
 }
