@@ -123,7 +123,7 @@ impl Gate {
             repository: Some(at.repository.id),
             id: Some(address.number),
             head: Some(asked.head.clone()),
-            ..drafts::NOTHING
+            ..Subject::NONE
         };
         let key = Key::Plain(format!("command:{}", item.seq));
         let draft = draft(subject, key, vec![Ref::Seq(item.seq)], &step);
@@ -577,9 +577,9 @@ fn subject_of(held: &Held) -> Subject {
             kind: SubjectKind::PullRequest,
             repository,
             id: held.waiver.scope.pull_request,
-            ..drafts::NOTHING
+            ..Subject::NONE
         },
-        _ => Subject { repository, ..drafts::NOTHING },
+        _ => Subject { repository, ..Subject::NONE },
     }
 }
 

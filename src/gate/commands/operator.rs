@@ -109,7 +109,7 @@ impl Gate {
             organization: at.as_ref().and_then(|k| k.organization),
             repository: at.as_ref().map(|k| k.repository.id),
             id: asked.pull_request,
-            ..drafts::NOTHING
+            ..Subject::NONE
         };
         let name = at.as_ref().map(|k| k.repository.name.clone());
         let place = (at.as_ref().map(|k| k.repository.id), asked.pull_request);
