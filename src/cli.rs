@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 
+mod app;
 mod audit;
 mod check_config;
 mod demo;
@@ -16,6 +17,7 @@ mod policy;
 mod reconcile;
 mod schema;
 mod serve;
+mod witness;
 
 /// A merge gate that can prove itself.
 #[derive(Parser)]
@@ -33,6 +35,9 @@ enum Command {
     Serve(serve::Args),
     /// Write a commented starter configuration and the policies.
     Init(init::Args),
+    /// The GitHub App: register it.
+    #[command(subcommand)]
+    App(app::Command),
     /// Read the configuration and say what it means, or what is wrong.
     CheckConfig(check_config::Args),
     /// Check a set-up: clock, key, App, permissions, policies, ledger.
@@ -45,6 +50,9 @@ enum Command {
     /// For auditors: evidence, completeness, exceptions.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Cosign the checkpoints of other people's logs.
+    #[command(subcommand)]
+    Witness(witness::Command),
     /// Policies: test, check, eval.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -155,11 +163,13 @@ pub fn main() -> ExitCode {
         Command::Demo(a) => demo::run(a),
         Command::Serve(a) => serve::run(a),
         Command::Init(a) => init::run(a),
+        Command::App(c) => app::run(c),
         Command::CheckConfig(a) => check_config::run(a),
         Command::Doctor(a) => doctor::run(a),
         Command::Reconcile(a) => reconcile::run(&a),
         Command::Log(c) => log::run(c),
         Command::Audit(c) => audit::run(c),
+        Command::Witness(c) => witness::run(c),
         Command::Policy(c) => policy::run(c),
         Command::Schema(a) => schema::run(&a),
     };

@@ -8,6 +8,7 @@
 //! | [`proof`] | inclusion and consistency, made and verified; proof files (C2SP tlog-proof) |
 //! | [`note`] | signed notes and their keys; [`checkpoint`]: what a log signs |
 //! | [`key`] | the file with the log's key; [`publish`]: signing, and what must hold before |
+//! | [`cosignature`] | what witnesses sign; [`quorum`]: whose word is enough; [`witness`]: being one |
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`erasure`] | which bodies go, on whose word, and how the ledger tells of it |
 //! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
@@ -40,6 +41,7 @@ use crate::{
 pub mod body;
 pub mod chain;
 pub mod checkpoint;
+pub mod cosignature;
 pub mod edge;
 pub mod entry;
 pub mod erasure;
@@ -52,11 +54,13 @@ pub mod merkle;
 pub mod note;
 pub mod proof;
 pub mod publish;
+pub mod quorum;
 pub mod sequencer;
 pub mod summary;
 pub mod tile;
 mod tiles;
 pub mod verify;
+pub mod witness;
 
 use edge::Edge;
 use entry::{Draft, Entry, Hash, Receipt};
@@ -388,6 +392,18 @@ impl Ledger {
     #[must_use]
     pub fn unreported(&self) -> Vec<u64> {
         self.index(Index::unreported)
+    }
+
+    /// The verdict of a pull request, by ids of GitHub, that waits to be shown.
+    #[must_use]
+    pub fn unreported_of(&self, repository: u64, number: u64) -> Option<u64> {
+        self.index(|i| i.unreported_of(repository, number))
+    }
+
+    /// Numbers of the pull requests of a repository of which a verdict waits to be shown.
+    #[must_use]
+    pub fn pulls_unreported(&self, repository: u64) -> Vec<u64> {
+        self.index(|i| i.pulls_unreported(repository))
     }
 
     /// The first entry with an idempotency key such as `delivery:<GUID>`; not for verdicts, which

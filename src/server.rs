@@ -16,6 +16,7 @@ mod health;
 mod metrics;
 mod tlog;
 mod webhook;
+pub mod witness;
 
 use connection::{Limits, accept};
 
@@ -93,12 +94,12 @@ pub async fn serve(doors: Doors, app: App, stop: impl Future<Output = ()>) {
 /// One sentence for the user.
 pub async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|e| match e.kind() {
-        io::ErrorKind::AddrInUse => format!("[server] {key}: {address} is in use by another program"),
-        io::ErrorKind::PermissionDenied => format!("[server] {key}: this user may not listen on {address}"),
+        io::ErrorKind::AddrInUse => format!("{key}: {address} is in use by another program"),
+        io::ErrorKind::PermissionDenied => format!("{key}: this user may not listen on {address}"),
         io::ErrorKind::AddrNotAvailable => {
-            format!("[server] {key}: this machine has no address {}", address.ip())
+            format!("{key}: this machine has no address {}", address.ip())
         }
-        _ => format!("[server] {key}: cannot listen on {address}: {e}"),
+        _ => format!("{key}: cannot listen on {address}: {e}"),
     })
 }
 

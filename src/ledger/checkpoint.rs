@@ -30,6 +30,9 @@ pub enum CheckpointError {
     Note(#[from] NoteError),
     #[error("it is no checkpoint: {0}")]
     Malformed(&'static str),
+    /// It says that it holds nothing, with a root that is not that of nothing.
+    #[error("it is empty, but its root is not that of nothing")]
+    EmptyRoot,
     #[error("it is of the log {found}, not of {expected}")]
     OtherLog { expected: String, found: String },
 }
@@ -44,7 +47,7 @@ impl Checkpoint {
     /// Reads the text of a note. Extension lines are skipped.
     ///
     /// # Errors
-    /// [`CheckpointError::Malformed`].
+    /// [`CheckpointError::Malformed`] or [`CheckpointError::EmptyRoot`].
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         use CheckpointError::Malformed;
         let text = text.strip_suffix('\n').ok_or(Malformed("it does not end in a newline"))?;
@@ -56,7 +59,7 @@ impl Checkpoint {
             return Err(Malformed("an extension line is empty"));
         }
         if size == 0 && root != empty_root() {
-            return Err(Malformed("it is empty, but its root is not that of nothing"));
+            return Err(CheckpointError::EmptyRoot);
         }
         Ok(Self { origin: origin.to_owned(), size, root })
     }

@@ -1,7 +1,9 @@
-//! The key that signs a ledger's checkpoints: a file of its own that only its owner may read.
+//! The key that signs a ledger's checkpoints, or cosigns those of others: a file of its own that only its
+//! owner may read.
 //!
-//! One skey a line (`ledger::note`); lines that begin with `#` say things to people. While a key is
-//! changed there are two, and both sign. The file is replaced whole, so a crash leaves the old or the new.
+//! One skey a line (`ledger::note`); lines that begin with `#` say things to people. While a log's key is
+//! changed there are two, and both sign; a witness has one. The file is replaced whole, so a crash leaves the
+//! old or the new.
 
 use std::{
     fs::File,
@@ -12,7 +14,10 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::note::{Signer, Verifier};
+use super::{
+    cosignature::CosigningKey,
+    note::{KeyError, Signer, Verifier},
+};
 use crate::store::files;
 
 /// Larger than any two keys.
@@ -23,18 +28,41 @@ const MAX_KEYS: usize = 2;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    #[error("the key file {} does not exist; `gatelog log key new` makes one", .0.display())]
-    Missing(PathBuf),
+    #[error("the key file {} does not exist; `gatelog {} key new` makes one", .path.display(), .of.command())]
+    Missing { path: PathBuf, of: Of },
     /// Somebody else may have read it.
     #[error(
         "the key file {path} can be read by others (mode {mode:03o}): `chmod 600 {path}`; if somebody may have \
-         read it, change the key: `gatelog log key rotate`"
+         read it, {}", .of.change()
     )]
-    Open { path: String, mode: u32 },
+    Open { path: String, mode: u32, of: Of },
     #[error("the key file {}: {why}", .path.display())]
     Malformed { path: PathBuf, why: String },
     #[error("the key file {}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
+}
+
+/// Whose key a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    Log,
+    Witness,
+}
+
+impl Of {
+    fn command(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Witness => "witness",
+        }
+    }
+
+    fn change(self) -> &'static str {
+        match self {
+            Self::Log => "change the key: `gatelog log key rotate`",
+            Self::Witness => "make another witness with another key, and tell the logs",
+        }
+    }
 }
 
 /// The keys of a ledger: never none.
@@ -56,20 +84,11 @@ impl Keys {
     /// See [`KeyFileError`]. No key is ever shown.
     pub fn read(path: &Path, origin: &str) -> Result<Self, KeyFileError> {
         let malformed = |why: String| KeyFileError::Malformed { path: path.to_owned(), why };
-        let text = read_private(path)?;
-        let text = std::str::from_utf8(&text).map_err(|_| malformed("it is not text".into()))?;
-        let mut keys = vec![];
-        for (n, line) in (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'))
-        {
-            let key =
-                Signer::parse(line.trim()).map_err(|e| malformed(format!("line {n} is no key: {e}")))?;
-            if key.verifier().name() != origin {
-                let name = key.verifier().name();
-                return Err(malformed(format!(
-                    "line {n} is the key of {name}, but [ledger] origin is {origin}; a log has a key of its own"
-                )));
-            }
-            keys.push(key);
+        let keys: Vec<Signer> = lines(path, Of::Log, Signer::parse)?;
+        if let Some(name) = keys.iter().map(|k| k.verifier().name()).find(|name| *name != origin) {
+            return Err(malformed(format!(
+                "it holds the key of {name}, but [ledger] origin is {origin}; a log has a key of its own"
+            )));
         }
         if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err(malformed(format!("it holds {} keys, not one or two", keys.len())));
@@ -82,17 +101,8 @@ impl Keys {
     /// # Errors
     /// I/O.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut text = Zeroizing::new(String::with_capacity(1024));
-        text.push_str("# The key of a gatelog ledger. Whoever reads it can sign for the ledger.\n");
-        for key in &self.0 {
-            text.push_str(&key.to_skey());
-            text.push('\n');
-        }
-        let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
-        let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        files::fail_at("key.write.before")?;
-        files::replace(dir, name, text.as_bytes())?;
-        files::fail_at("key.write.after")
+        let said = "# The key of a gatelog ledger. Whoever reads it can sign for the ledger.\n";
+        write_private(path, said, self.0.iter().map(Signer::to_skey))
     }
 
     /// A new key beside the one there is. From then on both sign.
@@ -127,20 +137,89 @@ impl Keys {
 }
 
 fn fresh(origin: &str) -> Result<Signer, String> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *seed).map_err(|e| format!("no randomness: {e}"))?;
+    let seed = seed()?;
     Signer::new(origin, &seed).map_err(|e| e.to_string())
 }
 
-fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+fn seed() -> Result<Zeroizing<[u8; 32]>, String> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(|e| format!("no randomness: {e}"))?;
+    Ok(seed)
+}
+
+/// A key of its own for the witness `name`.
+///
+/// # Errors
+/// There is no randomness, or that cannot name a key.
+pub fn new_witness(name: &str) -> Result<CosigningKey, String> {
+    let seed = seed()?;
+    CosigningKey::new(name, &seed).map_err(|e| e.to_string())
+}
+
+/// Reads the key file of a witness.
+///
+/// # Errors
+/// See [`KeyFileError`]. No key is ever shown.
+pub fn read_witness(path: &Path) -> Result<CosigningKey, KeyFileError> {
+    let mut keys: Vec<CosigningKey> = lines(path, Of::Witness, CosigningKey::parse)?;
+    match (keys.pop(), keys.len()) {
+        (Some(key), 0) => Ok(key),
+        (_, more) => {
+            let why = format!("it holds {} keys, not one", if more > 0 { more + 1 } else { 0 });
+            Err(KeyFileError::Malformed { path: path.to_owned(), why })
+        }
+    }
+}
+
+/// Writes the key file of a witness, as [`Keys::write`] does.
+///
+/// # Errors
+/// I/O.
+pub fn write_witness(path: &Path, key: &CosigningKey) -> io::Result<()> {
+    let said = "# The key of a witness. Whoever reads it can cosign in its name.\n";
+    write_private(path, said, [key.to_skey()])
+}
+
+/// Every line that is no comment, read as a key.
+fn lines<K>(path: &Path, of: Of, parse: fn(&str) -> Result<K, KeyError>) -> Result<Vec<K>, KeyFileError> {
+    let malformed = |why: String| KeyFileError::Malformed { path: path.to_owned(), why };
+    let text = read_private(path, of)?;
+    let text = std::str::from_utf8(&text).map_err(|_| malformed("it is not text".into()))?;
+    let is_key = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+    let numbered = (1..).zip(text.lines()).filter(|(_, line)| is_key(line));
+    numbered
+        .map(|(n, line)| parse(line.trim()).map_err(|e| malformed(format!("line {n} is no key: {e}"))))
+        .collect()
+}
+
+fn write_private(
+    path: &Path,
+    said: &str,
+    skeys: impl IntoIterator<Item = Zeroizing<String>>,
+) -> io::Result<()> {
+    // Never grows, so no copy stays behind unwiped.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_FILE as usize));
+    text.push_str(said);
+    for skey in skeys {
+        text.push_str(&skey);
+        text.push('\n');
+    }
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    files::fail_at("key.write.before")?;
+    files::replace(dir, name, text.as_bytes())?;
+    files::fail_at("key.write.after")
+}
+
+fn read_private(path: &Path, of: Of) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyFileError::Missing(path.to_owned()),
+        io::ErrorKind::NotFound => KeyFileError::Missing { path: path.to_owned(), of },
         _ => KeyFileError::Io { path: path.to_owned(), error },
     };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Open { path: path.display().to_string(), mode });
+        return Err(KeyFileError::Open { path: path.display().to_string(), mode, of });
     }
     // Never grows, so no copy stays behind unwiped.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize + 64));
@@ -163,7 +242,7 @@ mod tests {
     fn keys_are_read_as_they_were_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log.key");
-        assert!(matches!(Keys::read(&path, ORIGIN), Err(KeyFileError::Missing(_))));
+        assert!(matches!(Keys::read(&path, ORIGIN), Err(KeyFileError::Missing { .. })));
         let keys = Keys::new(ORIGIN).unwrap();
         assert!(keys.finished().is_err());
         let both = keys.rotated().unwrap();
@@ -176,8 +255,33 @@ mod tests {
             assert_eq!(vkeys(&Keys::read(&path, ORIGIN).unwrap()), vkeys(keys));
         }
         let other = Keys::read(&path, "gate.example.com/log/2").unwrap_err().to_string();
-        assert!(other.contains("is the key of gate.example.com/log/1"), "{other}");
+        assert!(other.contains("holds the key of gate.example.com/log/1"), "{other}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_key_of_a_witness_is_one_and_private_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("witness.key");
+        let missing = read_witness(&path).unwrap_err().to_string();
+        assert!(missing.contains("gatelog witness key new"), "{missing}");
+        let key = new_witness("witness.example/w1").unwrap();
+        write_witness(&path, &key).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(read_witness(&path).unwrap().cosigner(), key.cosigner());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = read_witness(&path).unwrap_err().to_string();
+        assert!(refused.contains("mode 640") && refused.contains("another witness"), "{refused}");
+        Keys::new(ORIGIN).unwrap().write(&path).unwrap();
+        let refused = read_witness(&path).unwrap_err().to_string();
+        assert!(refused.contains("of a log, not of a witness"), "{refused}");
+        for (text, said) in
+            [("# none\n", "holds 0 keys"), (&format!("{0}\n{0}\n", *key.to_skey()), "holds 2 keys")]
+        {
+            fs::write(&path, text).unwrap();
+            let refused = read_witness(&path).unwrap_err().to_string();
+            assert!(refused.contains(said) && !refused.contains(&**key.to_skey()), "{refused}");
+        }
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub const MAX_SIGNATURES: usize = 128;
 /// Type byte of an Ed25519 key that signs the text itself.
 const ED25519: u8 = 0x01;
 
-const SKEY: &str = "PRIVATE+KEY+";
+/// Type byte of an Ed25519 key that cosigns checkpoints: see [`super::cosignature`].
+pub(super) const COSIGNATURE: u8 = 0x04;
+
+pub(super) const SKEY: &str = "PRIVATE+KEY+";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
@@ -44,7 +47,7 @@ pub enum NoteError {
 /// Why a text is no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct KeyError(&'static str);
+pub struct KeyError(pub(super) &'static str);
 
 /// A key name: not empty, no white space, no `+`.
 #[must_use]
@@ -62,7 +65,7 @@ pub struct Verifier {
 
 impl Verifier {
     fn new(name: &str, key: VerifyingKey) -> Self {
-        Self { name: name.to_owned(), id: key_id(name, key.as_bytes()), key }
+        Self { name: name.to_owned(), id: key_id(name, ED25519, key.as_bytes()), key }
     }
 
     #[must_use]
@@ -75,21 +78,47 @@ impl Verifier {
         self.id
     }
 
+    /// The 32 bytes of the key.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     fn verifies(&self, text: &str, signature: &[u8]) -> bool {
         let Ok(signature) = <[u8; 64]>::try_from(signature) else { return false };
         self.key.verify_strict(text.as_bytes(), &signature.into()).is_ok()
     }
 }
 
-fn key_id(name: &str, key: &[u8; 32]) -> u32 {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(key).finalize();
+/// The id of a 32-byte key of a type.
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> u32 {
+    let hash = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(key).finalize();
     u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+}
+
+/// A vkey, or what stands behind `PRIVATE+KEY+` of an skey.
+pub(super) fn key_text(name: &str, id: u32, kind: u8, key: &[u8; 32]) -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([kind; 33]);
+    bytes[1..].copy_from_slice(key);
+    let key = Zeroizing::new(BASE64_STANDARD.encode(*bytes));
+    Zeroizing::new(format!("{name}+{id:08x}+{}", *key))
+}
+
+/// A point that may be trusted to sign.
+///
+/// # Errors
+/// It is none, or a weak one.
+pub(super) fn public_key(key: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
+    let key = VerifyingKey::from_bytes(key).map_err(|_| KeyError("its key is no point of the curve"))?;
+    if key.is_weak() {
+        return Err(KeyError("its key is weak: anybody could sign for it"));
+    }
+    Ok(key)
 }
 
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = BASE64_STANDARD.encode([&[ED25519], &self.key.as_bytes()[..]].concat());
-        write!(f, "{}+{:08x}+{key}", self.name, self.id)
+        f.write_str(&key_text(&self.name, self.id, ED25519, self.key.as_bytes()))
     }
 }
 
@@ -102,21 +131,17 @@ impl fmt::Debug for Verifier {
 impl FromStr for Verifier {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, id, key) = parse_key(text)?;
-        let key = VerifyingKey::from_bytes(&key).map_err(|_| KeyError("its key is no point of the curve"))?;
-        if key.is_weak() {
-            return Err(KeyError("its key is weak: anybody could sign for it"));
-        }
-        let verifier = Self::new(name, key);
-        if verifier.id != id {
-            return Err(KeyError("its key id does not fit its name and key: it was cut or mistyped"));
-        }
-        Ok(verifier)
+        let (name, id, key) = parse_key(text, ED25519)?;
+        let verifier = Self::new(name, public_key(&key)?);
+        if verifier.id == id { Ok(verifier) } else { Err(OTHER_ID) }
     }
 }
 
-/// Name, key id and the 32 bytes behind the type.
-fn parse_key(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
+pub(super) const OTHER_ID: KeyError =
+    KeyError("its key id does not fit its name and key: it was cut or mistyped");
+
+/// Name, key id and the 32 bytes behind the type, which must be `kind`.
+pub(super) fn parse_key(text: &str, kind: u8) -> Result<(&str, u32, [u8; 32]), KeyError> {
     const SHAPE: KeyError = KeyError("it is not of the form NAME+KEYID+BASE64");
     // Base64 may hold `+`, names may not.
     let mut parts = text.splitn(3, '+');
@@ -129,7 +154,9 @@ fn parse_key(text: &str) -> Result<(&str, u32, [u8; 32]), KeyError> {
     let id = u32::from_str_radix(id, 16).map_err(|_| SHAPE)?;
     let bytes = Zeroizing::new(BASE64_STANDARD.decode(key).map_err(|_| SHAPE)?);
     match bytes.split_first() {
-        Some((&ED25519, key)) => Ok((name, id, key.try_into().map_err(|_| SHAPE)?)),
+        Some((found, key)) if *found == kind => Ok((name, id, key.try_into().map_err(|_| SHAPE)?)),
+        Some((&ED25519, _)) => Err(KeyError("it is the key of a log, not of a witness")),
+        Some((&COSIGNATURE, _)) => Err(KeyError("it is the key of a witness, not of a log")),
         Some(_) => Err(KeyError("its key is of a kind that is not known here: only Ed25519 is")),
         None => Err(SHAPE),
     }
@@ -165,22 +192,17 @@ impl Signer {
     /// It is not one. The text is not shown.
     pub fn parse(skey: &str) -> Result<Self, KeyError> {
         let rest = skey.strip_prefix(SKEY).ok_or(KeyError("it does not begin with PRIVATE+KEY+"))?;
-        let (name, id, seed) = parse_key(rest)?;
+        let (name, id, seed) = parse_key(rest, ED25519)?;
         let seed = Zeroizing::new(seed);
         let signer = Self::new(name, &seed)?;
-        if signer.verifier.id != id {
-            return Err(KeyError("its key id does not fit its name and key"));
-        }
-        Ok(signer)
+        if signer.verifier.id == id { Ok(signer) } else { Err(OTHER_ID) }
     }
 
     /// The skey. Secret.
     #[must_use]
     pub fn to_skey(&self) -> Zeroizing<String> {
-        let seed = Zeroizing::new([&[ED25519], &self.key.as_bytes()[..]].concat());
-        let seed = Zeroizing::new(BASE64_STANDARD.encode(&*seed));
         let Verifier { name, id, .. } = &self.verifier;
-        Zeroizing::new(format!("{SKEY}{name}+{id:08x}+{}", *seed))
+        Zeroizing::new(format!("{SKEY}{}", *key_text(name, *id, ED25519, self.key.as_bytes())))
     }
 
     #[must_use]
@@ -198,11 +220,14 @@ pub fn sign<'a>(text: &str, signers: impl IntoIterator<Item = &'a Signer>) -> Re
     let mut note = format!("{text}\n");
     for signer in signers {
         let signature = signer.key.sign(text.as_bytes()).to_bytes();
-        let Verifier { name, id, .. } = &signer.verifier;
-        let signature = BASE64_STANDARD.encode([&id.to_be_bytes()[..], &signature].concat());
-        note.push_str(&format!("— {name} {signature}\n"));
+        note.push_str(&line(&signer.verifier.name, signer.verifier.id, &signature));
     }
     Ok(note)
+}
+
+/// A signature line of a note, with its newline.
+pub(super) fn line(name: &str, id: u32, signature: &[u8]) -> String {
+    format!("— {name} {}\n", BASE64_STANDARD.encode([&id.to_be_bytes()[..], signature].concat()))
 }
 
 /// A note whose form is right. Nothing is verified.
@@ -381,7 +406,7 @@ mod tests {
     fn what_is_no_key_is_refused() {
         let weak = format!(
             "a+{:08x}+{}",
-            key_id("a", &[0; 32]),
+            key_id("a", ED25519, &[0; 32]),
             BASE64_STANDARD.encode([&[1][..], &[0; 32]].concat())
         );
         for bad in [

@@ -26,9 +26,9 @@ use super::{
     proof::{TlogProof, verify_consistency, verify_inclusion},
 };
 use crate::{
-    event::{Subject, SubjectKind},
+    event::Subject,
     store::{
-        ReadError,
+        ReadError, files,
         journal::{
             JournalError,
             mark::{self, Signed},
@@ -130,6 +130,11 @@ impl Publisher {
     /// The key file cannot be used, or what was signed is of another log.
     pub fn open(ledger: Ledger, place: Place) -> Result<Self, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        // Whoever wrote the file may have died before its name was durable. With the name the power would take
+        // keys that had signed.
+        files::sync_name(&place.key_file).map_err(|e| {
+            PublishError::Failed(format!("making the key file {} durable: {e}", place.key_file.display()))
+        })?;
         if mark::is_restored(&place.dir) {
             return Err(PublishError::Contradiction(RESTORED.to_owned()));
         }
@@ -317,17 +322,14 @@ fn late(why: &dyn std::fmt::Display, look: &mut tokio::time::Interval) {
 }
 
 fn draft(key: String, data: serde_json::Value) -> Draft {
-    let subject = Subject {
-        kind: SubjectKind::None,
-        installation: None,
-        organization: None,
-        repository: None,
-        id: None,
-        head: None,
-        base: None,
-        ref_kind: None,
-    };
-    Draft { kind: Kind::Key, subject, key: Key::Plain(key), refs: vec![], bodies: vec![], data }
+    Draft {
+        kind: Kind::Key,
+        subject: Subject::NONE,
+        key: Key::Plain(key),
+        refs: vec![],
+        bodies: vec![],
+        data,
+    }
 }
 
 /// What to do about a ledger that does not hold what was signed. `None`: nothing was signed.
