@@ -62,6 +62,7 @@ fn repository(
             checks::review_deployment(world, repo, run, call)
         }
         ("GET", ["check-runs", id]) => checks::show(world, repo, id),
+        ("GET", ["commits", sha, "statuses"]) => checks::statuses(shared, world, repo, sha, call),
         ("GET", ["commits", sha, "check-runs"]) => checks::list(shared, world, repo, sha, call),
         ("GET", rest) => {
             let reply = content::read(shared, inner.view(), repo, call, rest);
