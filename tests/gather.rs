@@ -71,6 +71,7 @@ fn client(sim: &SimulatedGithub, timeout: Duration) -> Github {
         app_id: sim.app_id(),
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout,
+        outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default()).unwrap(),
     };
     Github::new(&settings).unwrap()
 }

@@ -32,6 +32,8 @@ pub struct World {
     pub check_runs: BTreeMap<u64, CheckRun>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
+    /// Apps being registered: code → manifest.
+    pub manifests: BTreeMap<String, Value>,
     /// What `/app/hook/deliveries` lists, oldest first.
     pub deliveries: Vec<PastDelivery>,
     pub(super) seed: String,
@@ -140,6 +142,8 @@ pub struct Repository {
     pub activity: Vec<Activity>,
     /// Branch → active rules, as `rules/branches` shows them.
     pub rules: BTreeMap<String, Vec<Value>>,
+    /// Rulesets by id, as `rulesets/{id}` shows them.
+    pub rulesets: BTreeMap<u64, Value>,
     /// Branch → classic protection, in GraphQL's names.
     pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
@@ -307,6 +311,7 @@ impl World {
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
             outbox: Vec::new(),
+            manifests: BTreeMap::new(),
             deliveries: Vec::new(),
             seed: seed.to_owned(),
             last_id: 1000,
