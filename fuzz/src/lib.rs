@@ -1,5 +1,5 @@
-//! One function per parser of outside bytes, for two runners: `cargo fuzz` (this folder) and, on stable
-//! Rust, `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
+//! One function per parser of outside bytes, for two runners: libFuzzer (`.ci/fuzz`) and, without it,
+//! `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
 //!
 //! Seeds lie in `seeds/<name>/`; they are text where the format allows it.
 
@@ -37,8 +37,10 @@ use gatelog::{
 use serde_json::{Value, json};
 
 mod answers;
+mod evidence;
 
 pub use answers::answers;
+pub use evidence::evidence;
 
 pub type Target = fn(&[u8]);
 
@@ -56,6 +58,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("page", page),
     ("tlog", tlog),
+    ("evidence", evidence),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
