@@ -373,7 +373,7 @@ def check_others(tree, others, size, root):
 
 
 def check_bodies(archive, manifest, with_bodies):
-    """How many; (entry, body, erasure) of those that were erased; when the pull request was made."""
+    """How many; (entry, body, erasure, reason) of those that were erased; when the pull request was made."""
     salts = read_json(archive, "salts.json")
     there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
     count, gone, erasures, created = 0, [], {}, []
@@ -393,9 +393,9 @@ def check_bodies(archive, manifest, with_bodies):
             count += 1
             if entry["kind"] == "event" and manifest["selection"]["by"] == "pull_request":
                 created.append(created_of(manifest["selection"], body))
-            if entry["kind"] == "erasure":
-                erasures[seq] = json.loads(body)
-    explained = [(seq, name, erasure_of(seq, name, erasures)) for seq, name in gone]
+            if entry["kind"] == "erasure" and name == "list":
+                erasures[seq] = read_erasure(entry, body)
+    explained = [(seq, name, *erasure_of(seq, name, erasures)) for seq, name in gone]
     return count, explained, min(filter(None, created), default=None)
 
 
@@ -406,12 +406,23 @@ def created_of(selection, body):
         return None
 
 
+def read_erasure(entry, body):
+    """(reason, {body: [(first entry, last entry)]}) of an erasure; what it names came before it."""
+    ranges = {}
+    for name, items in json.loads(body).items():
+        ranges[name] = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
+        ends = [end for pair in ranges[name] for end in pair]
+        orderly = all(len(pair) == 2 for pair in ranges[name]) and ends == sorted(ends)
+        check(orderly and all(0 <= end < entry["seq"] for end in ends),
+              f"entry {entry['seq']}: its list of erased bodies cannot be read")
+    return entry["data"]["reason"], ranges
+
+
 def erasure_of(seq, name, erasures):
-    for erasure, erased in sorted(erasures.items()):
-        for item in erased.get(name, []):
-            low, high = item if isinstance(item, list) else (item, item)
-            if low <= seq <= high and erasure > seq:
-                return erasure
+    """(entry, reason) of the erasure that took a body."""
+    for erasure, (reason, ranges) in sorted(erasures.items()):
+        if any(low <= seq <= high for low, high in ranges.get(name, [])):
+            return erasure, reason
     raise Wrong(f"entry {seq}: its body {name} is missing, and no erasure names it")
 
 
@@ -442,8 +453,8 @@ def verify(archive, vkeys):
     complete, what = completeness(manifest["selection"], created, parsed, size)
 
     print(f"{bodies} bodies are what their entries commit to")
-    for seq, name, erasure in redacted:
-        print(f"redacted at entry {seq}: {ascii(name)} (erasure {erasure})")
+    for seq, name, erasure, reason in redacted:
+        print(f"redacted at entry {seq} (erasure {erasure}: {ascii(reason)[1:-1]}): {ascii(name)[1:-1]}")
     print(f"{'complete' if complete else 'not proved'}: {what}")
     print("not proved without a witness or an earlier checkpoint: that the log showed others the same")
     print(f"VERIFIED  {len(selected)} entries of {manifest['from']}..{manifest['to'] - 1}  "

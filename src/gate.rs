@@ -292,7 +292,7 @@ impl Gate {
         let target = self.target(handling, &looked.subject, looked.open, &verdict);
         let mut group: Vec<Draft> = Vec::new();
         for old in older {
-            let subject = old.event.as_deref().map_or(drafts::NOTHING, Event::subject);
+            let subject = old.event.as_deref().map_or(event::Subject::NONE, Event::subject);
             group.push(drafts::superseded(old.seq, subject, item.seq, bundle.digest()));
         }
         let place = group.len();

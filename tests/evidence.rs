@@ -520,6 +520,84 @@ fn shown(out: &Output) -> String {
     out
 }
 
+/// What was really erased is said with the reason, by both verifiers, and all else still holds; what is only
+/// withheld is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_explained_and_what_is_withheld_is_not() {
+    let (s, vkey, pr) = story().await;
+    let done = s.service.gatelog(&["log", "erase", "--login", "bob", "--reason", "GDPR, ticket 7"]).await;
+    assert!(done.status.success(), "{}", said(&done));
+    let view = s.settle().await;
+    signed(&s, view.entries.len() as u64).await;
+    let erasure = view.of_kind(&gatelog::ledger::entry::Kind::Erasure).next().unwrap().seq;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pr.zip");
+    let out = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
+    assert!(out.status.success(), "{}", said(&out));
+    let (manifest, files) = unpack(&file);
+    assert!(!manifest.redacted.is_empty());
+    assert!(!files.values().any(|b| contains(b, "\"bob\"")), "what was erased is in the file");
+    let ours = verify(&file, &vkey);
+    assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
+    for gone in &manifest.redacted {
+        let line =
+            format!("redacted at entry {} (erasure {erasure}: GDPR, ticket 7): {}\n", gone.entry, gone.body);
+        assert!(said(&ours).contains(&line), "no `{line}` in\n{}", said(&ours));
+    }
+    if let Some(theirs) = python(&file, &vkey) {
+        assert_eq!(said(&theirs), said(&ours));
+    }
+    let again =
+        gatelog(&["audit", "evidence", "verify", file.to_str().unwrap(), "--vkey", &vkey, "--replay"]);
+    assert!(
+        again.status.code() == Some(4) && said(&again).contains("cannot be judged again"),
+        "{}",
+        said(&again)
+    );
+
+    let erased: Vec<u64> = manifest.redacted.iter().map(|r| r.entry).collect();
+    let there = files.keys().find(|n| {
+        let seq = n.strip_prefix("bodies/").and_then(|n| n.split('/').next()?.parse().ok());
+        n.ends_with("/payload") && seq.is_some_and(|seq: u64| !erased.contains(&seq))
+    });
+    let there = there.unwrap().clone();
+    let withheld: Change = |m, f| {
+        let name =
+            f.keys().find(|n| m.redacted.iter().any(|r| **n == format!("bodies/{}/{}", r.entry, r.body)));
+        f.remove(&name.unwrap().clone());
+    };
+    let cases: [(&str, Change); 3] = [
+        ("another body is withheld and said to be erased", withheld),
+        ("the list of the erasure is withheld", |_, f| f.retain(|n, _| !n.ends_with("/list"))),
+        ("the erasure is left out", |_, f| {
+            let others = lines(&f["others.jsonl"]);
+            let kept: Vec<String> =
+                others.into_iter().filter(|l| !l.contains("\"kind\":\"erasure\"")).collect();
+            f.insert("others.jsonl".into(), joined(&kept));
+            f.retain(|n, _| !n.ends_with("/list"));
+        }),
+    ];
+    for (what, change) in cases {
+        let (mut manifest, mut files) = (manifest.clone(), files.clone());
+        if what.starts_with("another") {
+            let entry = there.split('/').nth(1).unwrap().parse().unwrap();
+            manifest.redacted.push(gatelog::ledger::evidence::Redacted { entry, body: "payload".into() });
+        }
+        change(&mut manifest, &mut files);
+        let changed = dir.path().join("changed.zip");
+        pack(manifest, &files, &changed);
+        let ours = verify(&changed, &vkey);
+        assert!(ours.status.code() == Some(3) && said(&ours).contains("missing"), "{what}: {}", said(&ours));
+        if let Some(theirs) = python(&changed, &vkey) {
+            assert!(
+                theirs.status.code() == Some(3) && said(&theirs).contains("missing"),
+                "{what}: {}",
+                said(&theirs)
+            );
+        }
+    }
+}
+
 /// Somebody who exports only from a later entry on cannot call it complete.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_time_of_which_a_part_is_left_out_is_not_complete() {

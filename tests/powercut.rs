@@ -44,7 +44,7 @@ use gatelog::{
 };
 use lab::{
     Cut, Player, Run, Task,
-    check::{LARGEST, ORIGIN, acknowledge, drafts, is_erased, key_file, publication},
+    check::{self, LARGEST, ORIGIN, acknowledge, begin_anew, drafts, is_erased, key_file, publication},
     disk::{Folders, Pages},
     trace::{self, Step},
 };
@@ -69,11 +69,17 @@ async fn work(task: &Task, dir: &Path) {
     if task.forget_sled {
         let _ = fs::remove_dir_all(dir.join("sled"));
     }
+    if task.new_generation {
+        begin_anew(dir).unwrap();
+    }
     let (ledger, _) = match Ledger::open_sized(dir, task.sizes(), Time::now) {
         Ok(opened) => opened,
         Err(OpenError::CannotOpen(_)) => std::process::exit(5),
         Err(e) => panic!("{e}"),
     };
+    if task.new_generation {
+        say(&format!("ACK generation {}\n", ledger.head().generation));
+    }
     let publisher = if task.publish { Some(publisher(&ledger, dir).await) } else { None };
     let done = Arc::new(AtomicBool::new(false));
     let beside: Vec<_> = [
@@ -210,6 +216,7 @@ const SMALL: Task = Task {
     compress: false,
     erase: false,
     backup: false,
+    new_generation: false,
 };
 
 /// Plays; returns a task with the sizes that it used.
@@ -408,6 +415,44 @@ fn a_power_cut_while_bodies_are_erased_on_a_disk_that_fails() {
 #[test]
 fn a_power_cut_while_a_backup_is_made() {
     survives("backing up", backing_up, 50);
+}
+
+/// The command that begins a new generation dies at a step, is given again and comes to its end; the power
+/// goes at any step of both.
+#[test]
+fn a_power_cut_while_a_new_generation_begins() {
+    rounds("new generation", |random| {
+        let mut player = Player::new();
+        player.child(&Task { count: 8, publish: true, close: true, ..SMALL }, player.shim());
+        let task = Task { new_generation: true, close: true, ..SMALL };
+        player.child(&task, player.shim().die_at(1 + random.below(30)));
+        player.child(&task, player.shim());
+        let run = player.done(SMALL.sizes());
+        let starts =
+            || run.steps.iter().enumerate().filter(|(_, s)| matches!(s, Step::Start)).map(|(n, _)| n);
+        let (first, told) =
+            (starts().nth(1).unwrap(), |s: &Step| matches!(s, Step::Ack(t) if t.contains("generation 2")));
+        let begun = run.steps.iter().position(told).expect("the second one comes to its end");
+        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(30) };
+        let mut survived = 0;
+        for rule in [Folders::Journaled, Folders::Strict] {
+            let pages = || [Pages::Lost, Pages::Kept, Pages::Mixed(45)];
+            let steps = (first + random.below(every as u64) as usize..=run.steps.len()).step_by(every);
+            let cuts: Vec<Cut> = steps
+                .flat_map(|after| pages().map(|pages| Cut { after, rule, pages, seed: after as u64 }))
+                .collect();
+            run.found(rule, &cuts, |found| {
+                let dir = tempfile::tempdir().unwrap();
+                found.image.write(&dir.path().join("disk"));
+                let ledger = dir.path().join("disk").join(lab::LEDGER);
+                let told = found.cut.after > begun;
+                let checked = check::new_generation(&ledger, SMALL.sizes(), &found.promised, told);
+                checked.unwrap_or_else(|e| panic!("{:?} of {} steps: {e}", found.cut, run.steps.len()));
+                survived += 1;
+            });
+        }
+        survived
+    });
 }
 
 /// A process dies in place of each of its steps in turn, from making the folder to rolling a segment;

@@ -42,7 +42,9 @@ async fn check(config: &Config) -> Found {
     match config.secrets() {
         Ok(secrets) => {
             found.said.push(format!("secrets   private key, {} for webhooks", secrets.webhook.len()));
-            found.wrong.extend(serve::connect(config, &secrets).err());
+            let outbound = serve::outbound(config);
+            let connected = outbound.and_then(|outbound| serve::connect(config, &secrets, &outbound));
+            found.wrong.extend(connected.err());
             warnings.extend(secrets.warnings);
         }
         Err(e) => found.wrong.push(e.into()),

@@ -26,7 +26,7 @@ use super::{
     proof::{TlogProof, verify_consistency, verify_inclusion},
 };
 use crate::{
-    event::{Subject, SubjectKind},
+    event::Subject,
     store::{
         ReadError, files,
         journal::{
@@ -322,17 +322,14 @@ fn late(why: &dyn std::fmt::Display, look: &mut tokio::time::Interval) {
 }
 
 fn draft(key: String, data: serde_json::Value) -> Draft {
-    let subject = Subject {
-        kind: SubjectKind::None,
-        installation: None,
-        organization: None,
-        repository: None,
-        id: None,
-        head: None,
-        base: None,
-        ref_kind: None,
-    };
-    Draft { kind: Kind::Key, subject, key: Key::Plain(key), refs: vec![], bodies: vec![], data }
+    Draft {
+        kind: Kind::Key,
+        subject: Subject::NONE,
+        key: Key::Plain(key),
+        refs: vec![],
+        bodies: vec![],
+        data,
+    }
 }
 
 /// What to do about a ledger that does not hold what was signed. `None`: nothing was signed.

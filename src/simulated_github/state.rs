@@ -30,8 +30,14 @@ pub struct World {
     /// Annotated tags: the tag itself → the commit it names.
     pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
+    /// Commit statuses, oldest first.
+    pub statuses: Vec<Status>,
+    /// Slugs of other apps that make check runs, by id.
+    pub other_apps: BTreeMap<u64, String>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
+    /// Apps being registered: code → manifest.
+    pub manifests: BTreeMap<String, Value>,
     /// What `/app/hook/deliveries` lists, oldest first.
     pub deliveries: Vec<PastDelivery>,
     pub(super) seed: String,
@@ -140,6 +146,8 @@ pub struct Repository {
     pub activity: Vec<Activity>,
     /// Branch → active rules, as `rules/branches` shows them.
     pub rules: BTreeMap<String, Vec<Value>>,
+    /// Rulesets by id, as `rulesets/{id}` shows them.
+    pub rulesets: BTreeMap<u64, Value>,
     /// Branch → classic protection, in GraphQL's names.
     pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
@@ -257,6 +265,19 @@ pub struct Activity {
     pub at: Time,
 }
 
+/// One commit status.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub id: u64,
+    pub repository: u64,
+    pub sha: String,
+    pub context: String,
+    /// `pending`, `success`, `failure` or `error`
+    pub state: String,
+    pub creator: u64,
+    pub at: Time,
+}
+
 #[derive(Clone, Debug)]
 pub struct CheckRun {
     pub id: u64,
@@ -306,7 +327,10 @@ impl World {
             links: BTreeSet::new(),
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
+            statuses: Vec::new(),
+            other_apps: BTreeMap::new(),
             outbox: Vec::new(),
+            manifests: BTreeMap::new(),
             deliveries: Vec::new(),
             seed: seed.to_owned(),
             last_id: 1000,

@@ -32,6 +32,10 @@ pub enum Tool {
     Opa,
     /// The `python3` command.
     PlainPython,
+    /// Go's cache with the modules of `tests/foreign/rego`: see [`module`].
+    Rego,
+    /// The program of `tests/foreign/sigstore`, built by Go.
+    Sigstore,
 }
 
 impl Tool {
@@ -43,6 +47,8 @@ impl Tool {
             Self::Fsck => "fsck",
             Self::Opa => "opa",
             Self::PlainPython => "python3",
+            Self::Rego => "rego",
+            Self::Sigstore => "sigstore",
         }
     }
 
@@ -55,6 +61,8 @@ impl Tool {
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
+            Self::Rego => "policies, tests and conformance cases that others wrote",
+            Self::Sigstore => "Sigstore's reader of checkpoints",
         }
     }
 }
@@ -68,11 +76,13 @@ impl Tool {
 pub fn foreign(tool: Tool) -> Option<PathBuf> {
     let found = match tool {
         Tool::Node => node(),
-        Tool::Go => golog(),
+        Tool::Go => ours("golog"),
+        Tool::Sigstore => ours("sigstore"),
         Tool::Python => python(),
         Tool::Opa => built(OPA),
         Tool::Fsck => built(FSCK),
         Tool::PlainPython => on_path("python3", "--version"),
+        Tool::Rego => rego(),
     };
     match found {
         Ok(path) => Some(path),
@@ -141,18 +151,50 @@ fn built(package: &str) -> Result<PathBuf, String> {
     Ok(binary)
 }
 
-/// The program of `tests/foreign/golog`. Go itself sees whether there is something to build.
-fn golog() -> Result<PathBuf, String> {
+/// A program of `tests/foreign`. Go itself sees whether there is something to build.
+fn ours(name: &str) -> Result<PathBuf, String> {
     on_path("go", "version")?;
-    let binary = root().join("target/tools/golog");
+    let binary = root().join("target/tools").join(name);
     let _lock = lock("tools")?;
-    let source = root().join("tests/foreign/golog");
+    let source = root().join("tests/foreign").join(name);
     run(Command::new("go")
         .args(["build", "-o"])
         .arg(&binary)
         .current_dir(source)
         .env("GOFLAGS", "-mod=readonly"))?;
     Ok(binary)
+}
+
+/// The modules of `tests/foreign/rego`, downloaded once per `go.sum`. Go holds them to its hashes.
+fn rego() -> Result<PathBuf, String> {
+    let (source, dir) = (root().join("tests/foreign/rego"), root().join("target/foreign/rego"));
+    let wanted = fs::read(source.join("go.sum")).map_err(|e| e.to_string())?;
+    let _lock = lock("rego")?;
+    let (mark, cache) = (dir.join("installed.sum"), dir.join("modules"));
+    if fs::read(&mark).is_ok_and(|have| have == wanted) {
+        return Ok(cache);
+    }
+    on_path("go", "version").map_err(|_| "no go to fetch it with".to_owned())?;
+    fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    for file in ["go.mod", "go.sum"] {
+        fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    }
+    // Writable, so that `cargo clean` can remove it.
+    run(Command::new("go")
+        .args(["mod", "download"])
+        .current_dir(&dir)
+        .env("GOMODCACHE", &cache)
+        .env("GOFLAGS", "-modcacherw"))?;
+    fs::write(&mark, wanted).map_err(|e| e.to_string())?;
+    Ok(cache)
+}
+
+/// The folder of a module of `tests/foreign/rego` in the cache, and the module with its version.
+pub fn module(cache: &Path, name: &str) -> (PathBuf, String) {
+    let wanted = fs::read_to_string(root().join("tests/foreign/rego/go.mod")).unwrap();
+    let version = wanted.lines().find_map(|l| l.trim().strip_prefix(name)?.strip_prefix(" v"));
+    let version = version.unwrap_or_else(|| panic!("{name} is not in go.mod"));
+    (cache.join(format!("{name}@v{version}")), format!("{name} {version}"))
 }
 
 /// A Python with the package, made the first time.

@@ -61,6 +61,8 @@ pub struct Task {
     pub erase: bool,
     /// Back up into the folder [`BACKUP`], all the time.
     pub backup: bool,
+    /// Set the ledger aside before opening, as `gatelog log new-generation` does.
+    pub new_generation: bool,
 }
 
 impl Task {
