@@ -257,6 +257,11 @@ fn evidence() {
 }
 
 #[test]
+fn comments_on_a_pull_request() {
+    survives("command", 2000);
+}
+
+#[test]
 fn every_target_has_seeds_and_a_test() {
     let own = include_str!("hostile_parsers.rs");
     for (name, _) in parsers::TARGETS {
