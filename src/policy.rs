@@ -38,7 +38,6 @@ mod rewrite;
 pub mod schema;
 pub mod testing;
 pub mod why;
-mod yaml;
 
 pub use bundle::Bundle;
 pub use engine::{ENGINE, TIME_LIMIT};

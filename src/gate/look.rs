@@ -204,6 +204,9 @@ impl Gate {
             let settings = &self.0.settings;
             rules.required = Some(rules.demands(&settings.check_name, settings.app_id));
         }
+        for pull in facts.deployment.iter_mut().flat_map(|d| &mut d.pull_requests) {
+            pull.allowed = self.was_allowed(at.repository.id, pull);
+        }
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
         Ok((facts, done.landing))
@@ -327,6 +330,8 @@ fn status(repository: Option<crate::event::Repository>) -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
         facts: Status { complete: true, missing: vec![], fetched_at: now },
     }
 }
@@ -414,6 +419,7 @@ fn push_of(event: &Event, payload: &Value) -> Option<Push> {
         pusher_kind: pusher_kind.into(),
         pusher,
         commits: None,
+        on_default_branch: None,
         landed: None,
     })
 }

@@ -171,6 +171,14 @@ impl Played {
                 words.iter().for_each(|m| w.add_org_member(who, m, false).unwrap());
                 vec![]
             }
+            "leaks" => w.secret_alert(who, repo, first().parse().unwrap(), None).unwrap().hooks,
+            "rotates" => w.secret_alert(who, repo, 0, Some("revoked")).unwrap().hooks,
+            "deploys" => {
+                let tip = w.repository(repo).unwrap().refs["refs/heads/main"].clone();
+                let hooks = w.ask_to_deploy(who, repo, "main", &tip, first()).unwrap().hooks;
+                self.ends = Ends::Push(hooks[0].guid.clone(), None);
+                hooks
+            }
             "reports" | "sets" => {
                 let head = self.commits.last().unwrap();
                 let done = Some(words[1].as_str()).filter(|c| *c != "running");
@@ -221,7 +229,8 @@ impl Played {
                 self.gone(hooks)
             }
             "tags" => {
-                let tip = w.repository(repo).unwrap().refs["refs/heads/main"].clone();
+                let branch = words.get(1).map_or("main", String::as_str);
+                let tip = w.repository(repo).unwrap().refs[&format!("refs/heads/{branch}")].clone();
                 let hooks = fine(w.tag(who, repo, first(), &tip));
                 self.pushed(tip, hooks, "push")
             }
@@ -293,6 +302,9 @@ fn spec(w: &World, d: &Described) -> CommitSpec {
     let mut spec = commit(&mail(&d.author), &message);
     for path in &d.written {
         spec = spec.write(path, &format!("{path} by {}", d.author));
+    }
+    if let Some(kind) = &d.workflow {
+        spec = spec.write(story::WORKFLOW, &story::workflow(kind));
     }
     if let Some((from, to)) = &d.renamed {
         spec = spec.rename(from, to);

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::simulated_github::{
-    payload,
-    state::{Status, World},
+use crate::{
+    simulated_github::{
+        payload,
+        state::{Status, World},
+    },
+    time::Time,
 };
 
 use super::{Act, Did, impossible};
@@ -111,6 +114,64 @@ impl World {
         body["sha"] = json!(status.sha);
         self.statuses.push(status);
         Ok(Did { what: id, hooks: self.hook(repository, Some(creator), "status", body) })
+    }
+
+    /// GitHub finds a secret, made public this many days ago, or somebody closes the alert on it
+    /// (`resolution`). Returns its number.
+    ///
+    /// # Errors
+    /// Unknown login or repository; secret scanning is switched off.
+    pub fn secret_alert(&mut self, who: &str, repo: &str, days: u64, resolution: Option<&str>) -> Act<u64> {
+        let now = self.tick();
+        let (who, id) = (self.who(who)?, self.repo_id(repo)?);
+        let Some(alerts) = self.repositories.get_mut(&id).and_then(|r| r.secret_alerts.as_mut()) else {
+            return impossible("secret scanning is switched off");
+        };
+        let age = i64::try_from(days).unwrap_or(0) * 86_400_000_000;
+        let created = Time::from_unix_micros(now.unix_micros() - age).unwrap_or(now);
+        if resolution.is_none() {
+            alerts.push(json!({
+                "number": alerts.len() + 1, "secret_type": "aws_access_key_id", "state": "open", "resolution": null,
+                "created_at": payload::seconds(created), "push_protection_bypassed": false, "secret": "AKIA",
+            }));
+        }
+        let number = alerts.len() as u64;
+        let Some(alert) = alerts.last_mut() else { return impossible("there is no alert") };
+        if let Some(resolution) = resolution {
+            alert["state"] = json!("resolved");
+            alert["resolution"] = json!(resolution);
+        }
+        let action = if resolution.is_some() { "resolved" } else { "created" };
+        let body = json!({"action": action, "alert": alert});
+        Ok(Did { what: number, hooks: self.hook(id, Some(who), "secret_scanning_alert", body) })
+    }
+
+    /// A deployment waits for this app's word. Returns the id of the deployment.
+    ///
+    /// # Errors
+    /// Unknown login or repository.
+    pub fn ask_to_deploy(
+        &mut self,
+        who: &str,
+        repo: &str,
+        branch: &str,
+        sha: &str,
+        environment: &str,
+    ) -> Act<u64> {
+        let now = payload::seconds(self.tick());
+        let (who, id, deployment) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
+        let url = format!(
+            "https://api.github.com/repos/{repo}/actions/runs/{deployment}/deployment_protection_rule"
+        );
+        let body = json!({
+            "action": "requested", "environment": environment, "event": "push", "deployment_callback_url": url,
+            "deployment": {
+                "id": deployment, "sha": sha, "ref": branch, "task": "deploy", "environment": environment,
+                "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
+            },
+            "pull_requests": [],
+        });
+        Ok(Did { what: deployment, hooks: self.hook(id, Some(who), "deployment_protection_rule", body) })
     }
 
     /// Any event of a repository, known or not; `payload` gets the common fields added.
