@@ -17,6 +17,8 @@ const COURIERS: usize = 8;
 
 pub struct Played {
     n: String,
+    /// Address of the API.
+    api: String,
     phases: VecDeque<Vec<Step>>,
     number: u64,
     /// Every commit made on `topic`, in order.
@@ -62,7 +64,14 @@ impl Played {
             w.push(&story::local("frank", n), &repo, "start", &[]).unwrap();
         });
         let phases = story::read(story, n).into();
-        Self { n: n.to_owned(), phases, number: 0, commits: vec![], ends: Ends::Pull }
+        Self {
+            n: n.to_owned(),
+            api: scene.gh.api_url(),
+            phases,
+            number: 0,
+            commits: vec![],
+            ends: Ends::Pull,
+        }
     }
 
     /// Plays the next phase; what GitHub sends for it. `None`: the story is told.
@@ -174,8 +183,7 @@ impl Played {
             "leaks" => w.secret_alert(who, repo, first().parse().unwrap(), None).unwrap().hooks,
             "rotates" => w.secret_alert(who, repo, 0, Some("revoked")).unwrap().hooks,
             "deploys" => {
-                let tip = w.repository(repo).unwrap().refs["refs/heads/main"].clone();
-                let hooks = w.ask_to_deploy(who, repo, "main", &tip, first()).unwrap().hooks;
+                let hooks = w.ask_to_deploy(who, repo, first(), &self.api).unwrap().hooks;
                 self.ends = Ends::Push(hooks[0].guid.clone(), None);
                 hooks
             }

@@ -170,34 +170,6 @@ impl World {
         Ok(Did { what: number, hooks: self.hook(id, Some(who), "secret_scanning_alert", body) })
     }
 
-    /// A deployment waits for this app's word. Returns the id of the deployment.
-    ///
-    /// # Errors
-    /// Unknown login or repository.
-    pub fn ask_to_deploy(
-        &mut self,
-        who: &str,
-        repo: &str,
-        branch: &str,
-        sha: &str,
-        environment: &str,
-    ) -> Act<u64> {
-        let now = payload::seconds(self.tick());
-        let (who, id, deployment) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
-        let url = format!(
-            "https://api.github.com/repos/{repo}/actions/runs/{deployment}/deployment_protection_rule"
-        );
-        let body = json!({
-            "action": "requested", "environment": environment, "event": "push", "deployment_callback_url": url,
-            "deployment": {
-                "id": deployment, "sha": sha, "ref": branch, "task": "deploy", "environment": environment,
-                "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
-            },
-            "pull_requests": [],
-        });
-        Ok(Did { what: deployment, hooks: self.hook(id, Some(who), "deployment_protection_rule", body) })
-    }
-
     /// Any event of a repository, known or not; `payload` gets the common fields added.
     ///
     /// # Errors
