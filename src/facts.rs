@@ -25,6 +25,7 @@ pub mod landed;
 pub mod pushes;
 pub mod rules;
 pub mod update_merge;
+pub mod waivers;
 pub mod workflows;
 pub(crate) mod yaml;
 
@@ -66,6 +67,13 @@ pub struct Facts {
     /// With the fact `deployment`, where GitHub asks whether to deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment: Option<Deployment>,
+    /// Exceptions that the ledger holds for this repository and that have not ended: `data.waivers` has those
+    /// of the policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<waivers::Waiver>,
+    /// Answers to comment commands on this pull request's head, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<waivers::Answered>,
     pub facts: Status,
 }
 

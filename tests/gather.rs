@@ -144,6 +144,8 @@ fn no_facts() -> Facts {
         base_rules: None,
         secret_alerts: None,
         deployment: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }

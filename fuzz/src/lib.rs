@@ -1,5 +1,5 @@
-//! One function per parser of outside bytes, for two runners: `cargo fuzz` (this folder) and, on stable
-//! Rust, `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
+//! One function per parser of outside bytes, for two runners: libFuzzer (`.ci/fuzz`) and, without it,
+//! `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
 //!
 //! Seeds lie in `seeds/<name>/`; they are text where the format allows it.
 
@@ -17,14 +17,17 @@ use gatelog::{
     github::check_run,
     ledger::{
         checkpoint::Checkpoint,
+        cosignature::Cosigner,
         entry::{Entry, Hash, Link, not_canonical},
         follow::State,
         index::Index,
         note::{self, Signer, Verifier},
         proof::TlogProof,
+        quorum::Policy,
         summary::Summary,
         tile::{self, Tile},
         verify::verify,
+        witness::AddCheckpoint,
     },
     policy::{Bundle, EventHeader, Input},
     store::{
@@ -37,8 +40,10 @@ use gatelog::{
 use serde_json::{Value, json};
 
 mod answers;
+mod evidence;
 
 pub use answers::answers;
+pub use evidence::evidence;
 
 pub type Target = fn(&[u8]);
 
@@ -56,6 +61,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("page", page),
     ("tlog", tlog),
+    ("evidence", evidence),
+    ("command", command),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
@@ -66,6 +73,16 @@ fn now() -> Time {
 
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(data)
+}
+
+/// A comment on a pull request.
+pub fn command(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = event::command::parse(&text);
+    let _ = event::command::parse(&format!("/gatelog {text}"));
+    let comment = json!({"user": {"id": 1, "login": "a", "type": "User"}, "body": text, "created_at": text});
+    let payload = json!({"action": "created", "issue": {"pull_request": {}}, "comment": comment, "sender": comment["user"]});
+    let _ = event::command::given("issue_comment", &payload);
 }
 
 /// The first line, and what follows it.
@@ -119,6 +136,8 @@ pub(crate) fn no_facts() -> Facts {
         base_rules: None,
         secret_alerts: None,
         deployment: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }
@@ -278,6 +297,10 @@ pub fn tlog(data: &[u8]) {
         assert_eq!(Checkpoint::parse(&checkpoint.text()), Ok(checkpoint));
     }
     let _ = Checkpoint::open(data, &trusted);
+    let _ = Policy::parse(data);
+    if let Some(request) = AddCheckpoint::parse(data) {
+        assert_eq!(AddCheckpoint::parse(request.text().as_bytes()), Some(request));
+    }
     if let Ok(proof) = TlogProof::parse(data) {
         assert_eq!(TlogProof::parse(proof.text().as_bytes()), Ok(proof.clone()));
         let _ = proof.verify(Hash([1; 32]), &trusted);
@@ -288,6 +311,9 @@ pub fn tlog(data: &[u8]) {
             let _ = tile.is_within(u64::MAX);
         }
         if let Ok(key) = text.parse::<Verifier>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        if let Ok(key) = text.parse::<Cosigner>() {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
         let _ = Signer::parse(text);
@@ -346,11 +372,13 @@ pub fn page(data: &[u8]) {
             evaluate_only: false,
             findings: (0..said.len().min(2000)).map(finding).collect(),
             skip_reason: None,
+            waived_by: vec![],
         }],
         valid_until: None,
         bundle: "sha256:0".into(),
         engine: "x".into(),
         rewriter: 1,
+        answers: vec![],
     };
     let context = check_run::Context {
         check_name: at(5),

@@ -438,6 +438,8 @@ impl Model {
             base_rules: Some(self.base_rules()),
             secret_alerts: Some(self.alerts.clone()),
             deployment: None,
+            waivers: vec![],
+            commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
         };
         for (name, (members, can_write)) in self.teams.clone() {
