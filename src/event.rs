@@ -145,6 +145,11 @@ pub enum About {
         id: u64,
         head: Option<Sha>,
     },
+    /// A leaked secret was found, or its alert closed.
+    SecretAlert {
+        number: u64,
+        open: bool,
+    },
     Organization,
     /// Somebody joined or left a team or an organisation.
     Membership(Membership),
@@ -482,7 +487,7 @@ impl Event {
                 s.head.clone_from(head);
             }
             About::Organization | About::Membership(_) => s.kind = SubjectKind::Organization,
-            About::Nothing => {}
+            About::SecretAlert { .. } | About::Nothing => {}
         }
         s
     }

@@ -17,6 +17,7 @@ use crate::{
     time::Time,
 };
 
+pub mod alerts;
 pub mod checks;
 pub mod codeowners;
 pub mod graph;
@@ -25,9 +26,13 @@ pub mod pushes;
 pub mod rules;
 pub mod update_merge;
 pub mod waivers;
+pub mod workflows;
+pub(crate) mod yaml;
 
+pub use alerts::SecretAlert;
 pub use checks::Check;
 pub use rules::BaseRules;
+pub use workflows::Workflow;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +61,12 @@ pub struct Facts {
     /// With the fact `base_rules`: what GitHub itself demands on the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_rules: Option<BaseRules>,
+    /// With the fact `secret_alerts`: the open ones of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_alerts: Option<Vec<SecretAlert>>,
+    /// With the fact `deployment`, where GitHub asks whether to deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
     /// Exceptions that the ledger holds for this repository and that have not ended: `data.waivers` has those
     /// of the policies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -111,6 +122,10 @@ pub const FACTS: &[(&str, &str)] = &[
     ("commit_messages", "`commits[].full_message` (REST)"),
     ("comparison", "how far the head is ahead of the base branch, and behind it"),
     ("checks", "check runs and commit statuses of the head, with the app that made them"),
+    ("workflows", "changed workflows and actions as they are at the head, parsed"),
+    ("secret_alerts", "open secret scanning alerts of the repository, without the secrets"),
+    ("deployment", "the commit to be deployed, and the pull requests that brought it"),
+    ("on_default_branch", "whether the commit that was pushed or tagged is on the default branch"),
     ("pushes", "who pushed the head, push by push"),
     ("push_commits", "commits of a push: people, parents, signature"),
     ("landed", "which pull requests a push merged, and whether they were allowed"),
@@ -146,6 +161,9 @@ pub struct Change {
     /// With the fact `checks`: of the head, the newest of each name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Vec<Check>>,
+    /// With the fact `workflows`: of the changed files, those that are workflows or actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflows: Option<Vec<Workflow>>,
     /// Other open pull requests with the same head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_head: Vec<u64>,
@@ -372,9 +390,35 @@ pub struct Push {
     /// With the fact `push_commits`: the commits the push brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commits: Option<Vec<Commit>>,
+    /// With the fact `on_default_branch`; of a tag: the commit that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_default_branch: Option<bool>,
     /// With the fact `landed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Landed>,
+}
+
+/// A commit that is to be deployed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Deployment {
+    pub sha: Sha,
+    pub on_default_branch: bool,
+    pub commit: Commit,
+    /// Pull requests of this repository whose merge made the commit.
+    pub pull_requests: Vec<DeployedPull>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeployedPull {
+    pub number: u64,
+    pub head: Sha,
+    pub base_ref: String,
+    pub user: Option<Account>,
+    pub merged_by: Option<Account>,
+    /// Accounts named in its commits: author, committer, co-authors.
+    pub authors: Vec<Account>,
+    /// Our ledger allowed it at this head, for this base, while it was open.
+    pub allowed: bool,
 }
 
 /// What a push is, as far as it can be proved.

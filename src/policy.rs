@@ -39,7 +39,6 @@ pub mod schema;
 pub mod testing;
 mod waived;
 pub mod why;
-mod yaml;
 
 pub use bundle::Bundle;
 pub use engine::{ENGINE, TIME_LIMIT};

@@ -142,6 +142,8 @@ fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
         waivers: vec![],
         commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
@@ -1043,6 +1045,7 @@ fn push_of(hooks: &[Webhook]) -> (Push, Known) {
         pusher_kind: "user".to_owned(),
         pusher: None,
         commits: None,
+        on_default_branch: None,
         landed: None,
     };
     let ids =

@@ -134,6 +134,8 @@ pub(crate) fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
         waivers: vec![],
         commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },

@@ -166,6 +166,7 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
             let job = read::<WorkflowJob>(json)?.workflow_job;
             About::WorkflowRun { id: job.run_id, head: real(job.head_sha) }
         }
+        "secret_scanning_alert" => read::<SecretAlert>(json)?.about(),
         "membership" => read::<people::TeamMembership>(json)?.about(),
         "organization" => read::<people::OrganizationMembership>(json)?.about(),
         "team"
@@ -515,6 +516,27 @@ struct CommitComment {
 #[derive(Deserialize)]
 struct Comment {
     commit_id: Sha,
+}
+
+#[derive(Deserialize)]
+struct SecretAlert {
+    action: Option<String>,
+    alert: Option<Alert>,
+}
+
+#[derive(Deserialize)]
+struct Alert {
+    number: u64,
+    state: Option<String>,
+}
+
+impl SecretAlert {
+    fn about(self) -> About {
+        let Some(alert) = self.alert else { return About::Nothing };
+        // Payloads have no `state` on every kind of GitHub.
+        let closed = self.action.as_deref() == Some("resolved") || alert.state.as_deref() == Some("resolved");
+        About::SecretAlert { number: alert.number, open: !closed }
+    }
 }
 
 #[derive(Deserialize)]

@@ -215,6 +215,9 @@ impl Gate {
             let settings = &self.0.settings;
             rules.required = Some(rules.demands(&settings.check_name, settings.app_id));
         }
+        for pull in facts.deployment.iter_mut().flat_map(|d| &mut d.pull_requests) {
+            pull.allowed = self.was_allowed(at.repository.id, pull);
+        }
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
         Ok((facts, done.landing))
@@ -342,6 +345,8 @@ pub(super) fn status(repository: Option<crate::event::Repository>) -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
         waivers: vec![],
         commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: now },
@@ -431,6 +436,7 @@ fn push_of(event: &Event, payload: &Value) -> Option<Push> {
         pusher_kind: pusher_kind.into(),
         pusher,
         commits: None,
+        on_default_branch: None,
         landed: None,
     })
 }

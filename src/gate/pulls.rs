@@ -29,6 +29,8 @@ pub(super) struct Pulls {
     checks: HashMap<(u64, Sha), Vec<(ToldCheck, Time)>>,
     /// By repository and branch: where a push has told lately that it is.
     branches: HashMap<(u64, String), (Sha, Time)>,
+    /// By repository: secret alerts that events have told of lately, and whether as open.
+    alerts: HashMap<u64, Vec<(u64, bool, Time)>>,
 }
 
 #[derive(Default)]
@@ -96,8 +98,19 @@ impl Pulls {
                     None => {}
                 }
             }
+            About::SecretAlert { number, open } => {
+                let told = self.alerts.entry(repository).or_default();
+                told.retain(|(n, _, at)| n != number && now.since(*at) < FLOOR);
+                told.push((*number, *open, now));
+            }
             _ => {}
         }
+    }
+
+    /// Secret alerts that events have told of lately as open.
+    pub fn open_alerts(&self, repository: u64, now: Time) -> Vec<u64> {
+        let told = self.alerts.get(&repository).into_iter().flatten();
+        told.filter(|(_, open, at)| *open && now.since(*at) < FLOOR).map(|(n, ..)| *n).collect()
     }
 
     /// Checks on a commit that events have told of lately, oldest first.

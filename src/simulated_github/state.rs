@@ -156,6 +156,8 @@ pub struct Repository {
     pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
     pub protection_shown: BTreeMap<String, Value>,
+    /// Secret scanning alerts, as REST shows them; `None`: it is switched off.
+    pub secret_alerts: Option<Vec<Value>>,
     /// Evaluations of rulesets, oldest first, as `rulesets/rule-suites` lists them.
     pub rule_suites: Vec<Value>,
     /// `rulesets/rule-suites` and `activity` answer 403.

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatelog::{
     event::{Account, RefKind, Repository, Sha, Source, SubjectKind},
     facts::{
-        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, Facts, File, Landed, LandedPull,
-        MergeGroup, Missing, Person, PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef,
-        Team, Verification,
+        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, DeployedPull, Deployment, Facts,
+        File, Landed, LandedPull, MergeGroup, Missing, Person, PullRequest, Push, RepositoryId, Retarget,
+        Review, SecretAlert, Status, TargetRef, Team, Verification, Workflow,
         checks::{CheckApp, CheckKind},
         codeowners::{Resolved, Rules, owned},
         graph,
@@ -52,6 +52,11 @@ struct Model {
     /// Commits of the base that are in the branch.
     stands_on: usize,
     checks: Vec<Check>,
+    alerts: Vec<SecretAlert>,
+    /// Kinds of workflows that commits wrote, by their place in `commits`.
+    workflows: BTreeMap<usize, String>,
+    /// Whether what was merged was allowed.
+    merged: Option<bool>,
     ends: Ends,
 }
 
@@ -61,6 +66,8 @@ enum Ends {
     Pull,
     Group,
     Push(Box<Push>),
+    /// Who deploys, and where.
+    Deployment(String, String),
 }
 
 fn sha(n: usize) -> Sha {
@@ -147,6 +154,22 @@ impl Model {
             "closes" => self.open = false,
             "reopens" => self.open = true,
             "readies" => self.draft = false,
+            "leaks" => {
+                let days = first().parse::<i64>().unwrap();
+                let created_at =
+                    Time::from_unix_micros(self.now().unix_micros() - days * 86_400_000_000).unwrap();
+                let (number, state) = (self.alerts.len() as u64 + 1, "open".to_owned());
+                let secret_type = "aws_access_key_id".to_owned();
+                self.alerts.push(SecretAlert {
+                    number,
+                    secret_type,
+                    state,
+                    created_at,
+                    push_protection_bypassed: None,
+                });
+            }
+            "rotates" => _ = self.alerts.pop(),
+            "deploys" => self.ends = Ends::Deployment(who.to_owned(), first().to_owned()),
             "reports" | "sets" => self.check(who, step.verb == "reports", first(), &words[1]),
             "demands" => self.rules.clone_from(words),
             "queues" => self.ends = Ends::Group,
@@ -166,6 +189,7 @@ impl Model {
                 let gone = step.verb == "untags";
                 self.move_ref(who, "user", first(), None, |p| {
                     p.ref_kind = RefKind::Tag;
+                    p.on_default_branch = Some(words.len() == 1);
                     (p.created, p.deleted) = (!gone, gone);
                     if gone { p.after = None } else { p.before = None }
                 });
@@ -220,6 +244,9 @@ impl Model {
         let mut commit = self.made(d, vec![parent]);
         commit.sha = sha(self.commits.len() + 1);
         self.line.push(self.commits.len());
+        if let Some(kind) = &d.workflow {
+            self.workflows.insert(self.commits.len(), kind.clone());
+        }
         self.commits.push((commit, files(d)));
     }
 
@@ -329,6 +356,7 @@ impl Model {
             pusher_kind: if who.ends_with("[bot]") { "app" } else { kind }.to_owned(),
             pusher,
             commits: Some(made.into_iter().collect()),
+            on_default_branch: Some(true),
             landed: Some(Landed { kind: "direct".into(), pull_requests: vec![], reason: None }),
         };
         // Every branch but `main` is made by the push.
@@ -342,6 +370,7 @@ impl Model {
 
     fn merge(&mut self, who: &str, method: &str, bundle: &Bundle) {
         let allowed = self.judge(bundle).decision == Decision::Allow;
+        self.merged = Some(allowed);
         let head = self.head().unwrap();
         let signed_line: Vec<Commit> = self.line.iter().map(|i| self.commits[*i].0.clone()).collect();
         let d = Described { author: who.to_owned(), ..Described::default() };
@@ -361,16 +390,27 @@ impl Model {
 
     fn judge(&mut self, bundle: &Bundle) -> Verdict {
         let (about, mut facts) = self.facts();
+        let (mut name, mut action, mut payload) = ("pull_request", None, json!({}));
+        if about == SubjectKind::Ref {
+            name = "push";
+        }
+        if let Ends::Deployment(who, environment) = &self.ends {
+            let (who, environment) = (who.clone(), environment.clone());
+            let who = json!(self.account(&who));
+            (name, action) = ("deployment_protection_rule", Some("requested".to_owned()));
+            let deployment = json!({"sha": sha(BASE + 0x100), "ref": "main", "creator": who});
+            payload = json!({"environment": environment, "deployment": deployment, "sender": who});
+        }
         let input = |facts: &Facts| {
             let header = EventHeader {
-                name: if about == SubjectKind::Ref { "push" } else { "pull_request" }.into(),
-                action: None,
+                name: name.into(),
+                action: action.clone(),
                 delivery: None,
                 received_at: facts.time,
                 source: Source::Github,
                 cause: None,
             };
-            Input::new(about, header, json!({}), facts).unwrap()
+            Input::new(about, header, payload.clone(), facts).unwrap()
         };
         for need in bundle.needs(&input(&facts)) {
             if need.fact == "team_members" && need.id.as_ref().is_some_and(|id| !facts.teams.contains_key(id))
@@ -396,6 +436,8 @@ impl Model {
             teams: BTreeMap::new(),
             organizations: BTreeMap::new(),
             base_rules: Some(self.base_rules()),
+            secret_alerts: Some(self.alerts.clone()),
+            deployment: None,
             waivers: vec![],
             commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
@@ -411,12 +453,19 @@ impl Model {
         let about = match &self.ends {
             Ends::Pull => SubjectKind::PullRequest,
             Ends::Group => SubjectKind::MergeGroup,
+            Ends::Deployment(..) => {
+                facts.target = None;
+                SubjectKind::None
+            }
             Ends::Push(push) => {
                 facts.target = Some(TargetRef { ref_kind: push.ref_kind, name: push.ref_name.clone() });
                 facts.push = Some((**push).clone());
                 SubjectKind::Ref
             }
         };
+        if about == SubjectKind::None {
+            facts.deployment = Some(self.deployment());
+        }
         match about {
             SubjectKind::PullRequest => facts.change = Some(self.change()),
             SubjectKind::MergeGroup => {
@@ -428,6 +477,29 @@ impl Model {
             _ => {}
         }
         (about, facts)
+    }
+
+    /// The merge of the pull request, as it lies on `main`.
+    fn deployment(&mut self) -> Deployment {
+        let d = Described { author: self.author.clone(), ..Described::default() };
+        let mut commit = self.made(&d, vec![sha(BASE)]);
+        commit.sha = sha(BASE + 0x100);
+        let author = self.shown(&d.author);
+        let pull = self.merged.map(|allowed| DeployedPull {
+            number: 1,
+            head: self.head().unwrap(),
+            base_ref: self.base.clone(),
+            user: author.clone(),
+            merged_by: None,
+            authors: author.clone().into_iter().collect(),
+            allowed,
+        });
+        Deployment {
+            sha: commit.sha.clone(),
+            on_default_branch: true,
+            commit,
+            pull_requests: pull.into_iter().collect(),
+        }
     }
 
     /// A check run of an app, or a status set by somebody; the newest of its name counts.
@@ -500,6 +572,10 @@ impl Model {
             behind_by: (self.base_commits - self.stands_on) as u64,
         });
         let checks = Some(self.checks.clone());
+        let workflows = self.line.iter().rev().find_map(|i| self.workflows.get(i));
+        let workflows = Some(
+            workflows.into_iter().map(|kind| Workflow::of(story::WORKFLOW, &story::workflow(kind))).collect(),
+        );
         let author = self.author.clone();
         let pull_request = self.pull_request(commits.len(), files.len(), &author, head);
         Change {
@@ -511,6 +587,7 @@ impl Model {
             pushes,
             comparison,
             checks,
+            workflows,
             shared_head: vec![],
         }
     }
@@ -550,6 +627,7 @@ fn files(d: &Described) -> Vec<File> {
         owners: None,
     };
     let mut files: Vec<File> = d.written.iter().map(|p| file(p, None, "added")).collect();
+    files.extend(d.workflow.iter().map(|_| file(&story::WORKFLOW.to_owned(), None, "added")));
     files.extend(d.renamed.iter().map(|(from, to)| file(to, Some(from), "renamed")));
     files.extend(d.removed.iter().map(|p| file(p, None, "removed")));
     files

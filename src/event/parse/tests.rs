@@ -157,6 +157,16 @@ fn checks() {
 
 #[test]
 fn the_rest_has_a_subject_where_there_is_one() {
+    let alert = json!({"action": "created", "alert": {"number": 4, "secret": "s"}});
+    assert!(matches!(
+        event("secret_scanning_alert", alert).about,
+        About::SecretAlert { number: 4, open: true }
+    ));
+    let alert = json!({"action": "resolved", "alert": {"number": 4}});
+    assert!(matches!(
+        event("secret_scanning_alert", alert).about,
+        About::SecretAlert { number: 4, open: false }
+    ));
     assert!(matches!(event("status", json!({"sha": HEAD})).about, About::Commit { .. }));
     let told = event("status", json!({"sha": HEAD, "id": 9, "context": "ci", "state": "success"})).about;
     let About::Check(c) = told else { panic!() };

@@ -267,6 +267,7 @@ impl Reading {
             pushes: None,
             comparison: None,
             checks: None,
+            workflows: None,
         };
         Pulled { change, missing: gone }
     }

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::simulated_github::{
-    payload,
-    state::{Status, World},
+use crate::{
+    simulated_github::{
+        payload,
+        state::{Status, World},
+    },
+    time::Time,
 };
 
 use super::{Act, Did, impossible};
@@ -135,6 +138,36 @@ impl World {
         body["sha"] = json!(status.sha);
         self.statuses.push(status);
         Ok(Did { what: id, hooks: self.hook(repository, Some(creator), "status", body) })
+    }
+
+    /// GitHub finds a secret, made public this many days ago, or somebody closes the alert on it
+    /// (`resolution`). Returns its number.
+    ///
+    /// # Errors
+    /// Unknown login or repository; secret scanning is switched off.
+    pub fn secret_alert(&mut self, who: &str, repo: &str, days: u64, resolution: Option<&str>) -> Act<u64> {
+        let now = self.tick();
+        let (who, id) = (self.who(who)?, self.repo_id(repo)?);
+        let Some(alerts) = self.repositories.get_mut(&id).and_then(|r| r.secret_alerts.as_mut()) else {
+            return impossible("secret scanning is switched off");
+        };
+        let age = i64::try_from(days).unwrap_or(0) * 86_400_000_000;
+        let created = Time::from_unix_micros(now.unix_micros() - age).unwrap_or(now);
+        if resolution.is_none() {
+            alerts.push(json!({
+                "number": alerts.len() + 1, "secret_type": "aws_access_key_id", "state": "open", "resolution": null,
+                "created_at": payload::seconds(created), "push_protection_bypassed": false, "secret": "AKIA",
+            }));
+        }
+        let number = alerts.len() as u64;
+        let Some(alert) = alerts.last_mut() else { return impossible("there is no alert") };
+        if let Some(resolution) = resolution {
+            alert["state"] = json!("resolved");
+            alert["resolution"] = json!(resolution);
+        }
+        let action = if resolution.is_some() { "resolved" } else { "created" };
+        let body = json!({"action": action, "alert": alert});
+        Ok(Did { what: number, hooks: self.hook(id, Some(who), "secret_scanning_alert", body) })
     }
 
     /// Any event of a repository, known or not; `payload` gets the common fields added.
