@@ -17,6 +17,7 @@ mod reconcile;
 mod schema;
 mod serve;
 mod witness;
+mod witnesses;
 
 /// A merge gate that can prove itself.
 #[derive(Parser)]

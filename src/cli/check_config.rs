@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 
-use super::{CommandResult, ConfigArg, Exit, Failure, serve};
-use crate::config::{Config, Line};
+use super::{CommandResult, ConfigArg, Exit, Failure, serve, witnesses};
+use crate::{
+    config::{Config, Line},
+    escape::terminal,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,6 +53,14 @@ async fn check(config: &Config) -> Found {
     match serve::load_policies(config).await {
         Ok(bundle) => {
             found.said.push(format!("policies  {} controls, {}", bundle.controls().len(), bundle.digest()));
+        }
+        Err(e) => found.wrong.push(e),
+    }
+    match witnesses::of(config) {
+        Ok(None) => {}
+        Ok(Some(w)) => {
+            let names: Vec<String> = w.policy().keys().iter().map(|k| terminal(k.name())).collect();
+            found.said.push(format!("witnesses {}", names.join(", ")));
         }
         Err(e) => found.wrong.push(e),
     }

@@ -158,9 +158,9 @@ type Marks = Vec<(&'static str, Mark)>;
 
 /// Read before the journal, which only grows: so a mark made meanwhile cannot be ahead of it.
 fn marks(journal: &Path) -> Result<Marks, JournalError> {
-    let signed = journal.parent().map(mark::signed).transpose()?.flatten();
-    let all = [("the last clean stop", mark::stopped(journal)?), ("the last signed checkpoint", signed)];
-    Ok(all.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect())
+    let outside = journal.parent().map(mark::seen_outside).transpose()?.unwrap_or_default();
+    let stopped = mark::stopped(journal)?.map(|mark| ("the last clean stop", mark));
+    Ok(stopped.into_iter().chain(outside).collect())
 }
 
 fn check_marks_reached(marks: &Marks, size: u64) -> Result<(), VerifyError> {

@@ -87,7 +87,7 @@ pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
     )?;
     let aside = dir.join(format!("generation-{old}"));
     files::create_dir(&aside)?;
-    for name in ["journal", "attempts", mark::RESTORED, "signed"] {
+    for name in ["journal", "attempts", mark::RESTORED, mark::WITNESSED, "signed"] {
         match fs::rename(dir.join(name), aside.join(name)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}

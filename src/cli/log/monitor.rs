@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandResult, Exit, Failure, remote::Remote, safe, verify_proof::verifiers};
+use super::{CommandResult, Exit, Failure, demand, remote::Remote, safe, verify_proof::verifiers};
 use crate::{
     ledger::follow::{FollowError, Misbehaviour, News, State},
     store::files,
@@ -21,6 +21,8 @@ pub struct Args {
     /// What is kept between two looks. Guard it: it is what a rewritten log is found out by.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
+    #[command(flatten)]
+    demand: demand::Args,
 }
 
 pub fn run(args: &Args) -> CommandResult {
@@ -31,9 +33,10 @@ pub fn run(args: &Args) -> CommandResult {
             "the first look needs --vkey: the operator's `gatelog log key show` prints it",
         ));
     }
+    let demand = args.demand.read()?;
     let remote = Remote::new(&args.url)?;
     let mut out = anstream::stdout().lock();
-    match state.follow(&mut |name| remote.get(name)) {
+    match state.follow_witnessed(&demand, &mut |name| remote.get(name)) {
         Ok(news) => {
             save(&args.state, &state)?;
             write!(out, "{}", text(&news))?;
@@ -53,6 +56,7 @@ fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
     let exit = match e {
         FollowError::Unreachable(_) => return Err(Failure::could_not_run(safe(&e.to_string()))),
         FollowError::State(_) => Exit::Usage,
+        FollowError::Unwitnessed(e) => demand::exit(e),
         FollowError::Missing(_) | FollowError::Stale { .. } => Exit::Incomplete,
         FollowError::Checkpoint(_)
         | FollowError::Broken { .. }
@@ -87,7 +91,10 @@ fn text(news: &News) -> String {
     for (seq, what) in news.lints.iter().take(3) {
         out += &format!("lint: entry {seq}: {}\n", safe(what));
     }
-    out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
+    out += &demand::text(&news.cosigned);
+    if news.cosigned.is_empty() {
+        out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
+    }
     out + &format!("VERIFIED  {} entries  root {}  {}\n", now, checkpoint.root, safe(&checkpoint.origin))
 }
 
@@ -155,6 +162,7 @@ mod tests {
                 Gap { from, to, unclean: true, entry: 30 },
                 Gap { from, to, unclean: false, entry: 40 },
             ],
+            cosigned: vec![],
             keys: vec!["a key signs no more: x".into()],
             lints: vec![(20, "not in the form of RFC 8785".into())],
         };

@@ -67,13 +67,13 @@ fn missing(seq: u64) -> Failure {
     Failure::usage(format!("entry {seq} does not exist: the ledger ends before it"))
 }
 
-/// Without the service: reads the whole journal, and proves under the checkpoint that was signed last.
+/// Without the service: reads the whole journal, and proves under the checkpoint that was published last.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
-    let signed = mark::last_signed(dir)?.ok_or_else(|| {
+    let signed = mark::last_published(dir)?.ok_or_else(|| {
         Failure::new(Exit::Incomplete, "nothing was signed yet: set [ledger] origin and key_file")
     })?;
     if seq >= signed.size {
-        let what = format!("the last signed checkpoint holds {} entries, so not entry {seq}", signed.size);
+        let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);
         return Err(Failure::new(Exit::Incomplete, what));
     }
     let mut leaves = vec![];
