@@ -26,7 +26,7 @@ use gatelog::{
         key::Keys,
         note::{self, Signer, Verifier},
         publish::{Place, PublishError, Publisher},
-        quorum::{Policy, Witness},
+        quorum::Policy,
         witness::{AddCheckpoint, Witnesses, origin_hash},
     },
     store::journal::mark,
@@ -705,4 +705,61 @@ async fn a_lying_log_is_refused_by_litewitness() {
         assert!(trouble.contains(why), "{size}: {trouble}");
         log.ledger.close().await.unwrap();
     }
+}
+
+/// Adds entries to a log of Tessera, which asks its witness; the checkpoint that it then publishes.
+fn tessera(program: &Path, dir: &Path, log: &str, entries: &[&str], more: &[&str]) -> String {
+    let folder = dir.join(format!("entries-{}", entries[0]));
+    fs::create_dir_all(&folder).unwrap();
+    for entry in entries {
+        fs::write(folder.join(entry), entry).unwrap();
+    }
+    let out = Command::new(program)
+        .arg(format!("--storage_dir={log}"))
+        .arg(format!("--entries={}/*", folder.display()))
+        .args(["--private_key=tessera.key", "--witness_policy_file=policy"])
+        .args(more)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    fs::read_to_string(dir.join(log).join("checkpoint")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_witness_cosigns_tesseras_log_and_go_accepts_it() {
+    let Some(program) = foreign(Tool::Tessera) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::new("example.com/tessera", &[3; 32]).unwrap();
+    let vkey = signer.verifier().to_string();
+    let mut witness = Process::started("witness.example/w1", &[&vkey]);
+    fs::write(dir.path().join("tessera.key"), &**signer.to_skey()).unwrap();
+    let policy = format!("witness w1 {} {}\ngroup g all w1\nquorum g\n", witness.vkey, witness.url());
+    fs::write(dir.path().join("policy"), policy).unwrap();
+    let by_us = |note: &str| {
+        let found = cosigned(&note::parse(note.as_bytes()).unwrap(), &[witness.vkey.parse().unwrap()]);
+        (Checkpoint::parse(note::parse(note.as_bytes()).unwrap().text).unwrap().size, found.unwrap().len())
+    };
+    let first = tessera(&program, dir.path(), "log", &["a", "b", "c"], &[]);
+    assert_eq!(by_us(&first), (3, 1));
+    go_accepts(dir.path(), &first, &vkey, &[witness.vkey.clone()]);
+    copy(&dir.path().join("log"), &dir.path().join("old"));
+    // A process each time: it has to be told by us, with 409, what we saw.
+    let second = tessera(&program, dir.path(), "log", &["d", "e"], &[]);
+    assert_eq!(by_us(&second), (5, 1));
+    go_accepts(dir.path(), &second, &vkey, &[witness.vkey.clone()]);
+    witness.kill9();
+    witness.start(&[]);
+    // The log is put back to an older copy, and goes on in another way.
+    let open = ["--witness_fail_open", "--witness_timeout=2s"];
+    for (entries, size) in [(&["x"][..], 4), (&["y", "z"], 6)] {
+        let forked = tessera(&program, dir.path(), "old", entries, &open);
+        let key: Cosigner = witness.vkey.parse().unwrap();
+        let parsed = note::parse(forked.as_bytes()).unwrap();
+        assert_eq!(Checkpoint::parse(parsed.text).unwrap().size, size);
+        assert_eq!(cosigned(&parsed, &[key]).unwrap(), [], "it is not what we saw");
+    }
+    let third = tessera(&program, dir.path(), "log", &["f"], &[]);
+    let key: Cosigner = witness.vkey.parse().unwrap();
+    assert_eq!(cosigned(&note::parse(third.as_bytes()).unwrap(), &[key]).unwrap().len(), 1);
 }

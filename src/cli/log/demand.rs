@@ -9,7 +9,7 @@ use crate::ledger::{
 };
 
 #[derive(clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct DemandArgs {
     /// Key of a witness that must have cosigned the checkpoint; of several, each.
     #[arg(long = "witness", value_name = "VKEY")]
     witnesses: Vec<String>,
@@ -18,7 +18,7 @@ pub(in crate::cli) struct Args {
     quorum: Option<PathBuf>,
 }
 
-impl Args {
+impl DemandArgs {
     /// # Errors
     /// Exit 2: what is no key or no policy.
     pub(in crate::cli) fn read(&self) -> Result<Demand, Failure> {

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
     #[command(flatten)]
-    demand: demand::Args,
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {

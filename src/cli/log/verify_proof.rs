@@ -25,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     entry: PathBuf,
     #[command(flatten)]
-    demand: demand::Args,
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {

@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long)]
     replay: bool,
     #[command(flatten)]
-    demand: demand::Args,
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {
