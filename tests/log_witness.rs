@@ -207,57 +207,6 @@ fn the_key_of_a_witness_is_its_owners_alone() {
     );
 }
 
-/// A ledger that signs, in this process.
-struct Log {
-    ledger: Ledger,
-    publisher: Arc<Publisher>,
-}
-
-fn place(dir: &Path) -> Place {
-    Place { dir: dir.join("data"), origin: ORIGIN.into(), key_file: dir.join("log.key") }
-}
-
-/// Opens or makes it; its key lies in `dir`.
-fn open(dir: &Path, witnesses: Option<Witnesses>) -> Result<Log, String> {
-    let place = place(dir);
-    if !place.key_file.exists() {
-        Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    }
-    let (ledger, _) = Ledger::open(&place.dir, Time::now).map_err(|e| e.to_string())?;
-    let publisher = Publisher::open(ledger.clone(), place, witnesses).map_err(|e| e.to_string())?;
-    Ok(Log { ledger, publisher })
-}
-
-impl Log {
-    async fn grow(&self, name: &str, to: u64) {
-        while self.ledger.head().size < to {
-            let n = self.ledger.head().size;
-            self.ledger.append(vec![ledger_util::delivery(&format!("{name}-{n}"), "{}")]).await.unwrap();
-        }
-    }
-
-    fn trouble(&self, of: &str) -> Option<String> {
-        self.publisher.witnesses().into_iter().find(|w| w.name == of).unwrap().trouble
-    }
-}
-
-fn vkey(dir: &Path) -> String {
-    Keys::read(&dir.join("log.key"), ORIGIN).unwrap().verifiers().next().unwrap().to_string()
-}
-
-/// `need` (`all`, `any`, a number) of these.
-fn policy(who: &[(&Cosigner, &str)], need: &str) -> String {
-    let line = |(n, (key, url)): (usize, &(&Cosigner, &str))| format!("witness w{n} {key} {url}\n");
-    let lines: String = who.iter().enumerate().map(line).collect();
-    let names: String = (0..who.len()).map(|n| format!(" w{n}")).collect();
-    format!("{lines}group both {need}{names}\nquorum both\n")
-}
-
-fn asking(who: &[(&Cosigner, &str)], need: &str, only_with_quorum: bool) -> Option<Witnesses> {
-    let policy = Policy::parse(policy(who, need).as_bytes()).unwrap();
-    Some(Witnesses::new(policy, only_with_quorum).unwrap())
-}
-
 /// The text of the checkpoint in a request.
 fn text_in(request: &str) -> String {
     let body = request.split_once("\r\n\r\n").unwrap().1;
@@ -395,17 +344,6 @@ async fn without_the_quorum_nothing_is_published_if_so_wanted() {
     }
     stopping.send_replace(true);
     running.await.unwrap().unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap().map(|i| i.unwrap()) {
-        let to = to.join(item.file_name());
-        match item.file_type().unwrap().is_dir() {
-            true => copy(&item.path(), &to),
-            false => _ = fs::copy(item.path(), to).unwrap(),
-        }
-    }
 }
 
 /// Journal, `signed`, `witnessed`: all from an older copy. Only the witness remembers.
@@ -598,7 +536,7 @@ async fn cosignatures_are_demanded_by_every_verifier() {
             (&["--witness", &absent.cosigner().to_string()], 4, "not by witness.example/absent"),
             (&["--quorum", "all"], 4, "the quorum (both, 2 of 2) is missed"),
             (&["--quorum", "any", "--witness", &absent.cosigner().to_string()], 4, "is missed"),
-            (&["--quorum", "other"], 3, "the signature of"),
+            (&["--quorum", "other"], 3, "no key that you trust has signed it"),
             (&["--quorum", "bad"], 2, "line 1: nobody is not defined"),
             (&["--witness", &vkey], 2, "of a log, not of a witness"),
         ] {
@@ -631,135 +569,71 @@ fn w1_line(witness: &Process, line: &str) -> String {
     format!("— {} {}\n", witness.key().name(), BASE64_STANDARD.encode(bytes))
 }
 
-/// Building it takes minutes: with `GATELOG_EFFORT=long`, or where it is required.
-fn litewitness() -> Option<std::path::PathBuf> {
-    let required =
-        std::env::var("GATELOG_REQUIRE").is_ok_and(|r| r.split(',').any(|t| t.trim() == "litewitness"));
-    (common::long() || required).then(|| foreign(Tool::Litewitness)).flatten()
-}
-
-/// Go accepts the checkpoint, with the cosignatures of all of these.
-fn go_accepts(dir: &Path, note: &str, log: &str, witnesses: &[String]) {
-    let Some(golog) = foreign(Tool::Go) else { return };
-    fs::write(dir.join("checkpoint"), note).unwrap();
-    let go = |witnesses: &[String]| {
-        let out = Command::new(&golog)
-            .args(["cosigned", "checkpoint", log])
-            .args(witnesses)
-            .current_dir(dir)
-            .output();
-        let out = out.unwrap();
-        (out.status.success(), said(&out))
-    };
-    let (fine, text) = go(witnesses);
-    assert!(fine && text.starts_with("ACCEPTED "), "{text}");
-    let other = CosigningKey::new("witness.example/other", &[5; 32]).unwrap().cosigner().to_string();
-    assert!(!go(&[witnesses, &[other]].concat()).0);
-}
-
+/// The power goes while what was cosigned is written: nothing is signed twice, and the witness goes on.
 #[tokio::test(flavor = "multi_thread")]
-async fn our_log_is_witnessed_by_litewitness() {
-    let Some(program) = litewitness() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path(), None).unwrap());
-    let vkey = vkey(dir.path());
-    let lite = Litewitness::start(&program, &vkey).await;
-    let ours = Process::started("witness.example/w1", &[&vkey]);
-    let (key, url) = (ours.key(), ours.url());
-    for size in [1, 2, 257] {
-        let asks = asking(&[(&lite.key, &lite.url), (&key, &url)], "all", true);
-        let log = open(dir.path(), asks).unwrap();
-        log.grow("a", size).await;
-        let published = log.publisher.publish().await.unwrap();
-        assert_eq!(published.cosigned.len(), 2);
-        go_accepts(dir.path(), &published.note, &vkey, &[lite.key.to_string(), key.to_string()]);
-        log.ledger.close().await.unwrap();
-        if size == 2 {
-            // It answers 409 with the size that it saw.
-            fs::remove_file(dir.path().join("data/witnessed")).unwrap();
-        }
+async fn a_power_cut_between_witnesses_and_publication() {
+    let mut s = Scene::set().await;
+    let vkey = s.service.with_log(false).await;
+    let (w1, w2) =
+        (Process::started("witness.example/w1", &[&vkey]), Process::started("witness.example/w2", &[&vkey]));
+    configure(&s, &[(&w1.key(), &w1.url()), (&w2.key(), &w2.url())], "all");
+    for step in ["ledger.witnessed.before", "ledger.witnessed.after"] {
+        let died = s.service.start_with_failpoints(&format!("{step}=return(die)")).await;
+        let status = match died {
+            Err(status) => status,
+            // It was ready just before.
+            Ok(()) => s.service.wait_until_ended(Duration::from_secs(20)).await.expect("it dies"),
+        };
+        assert!(!status.success(), "{step}");
+        s.service.start().await;
+        let note = covered(&s, &vkey).await;
+        let both = [w1.key(), w2.key()];
+        assert_eq!(cosigned(&note::parse(&note).unwrap(), &both).unwrap().len(), 2, "{step}");
+        s.service.stop().await;
+        s.service.verify().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lying_log_is_refused_by_litewitness() {
-    let Some(program) = litewitness() else { return };
-    let dir = tempfile::tempdir().unwrap();
-    drop(open(dir.path(), None).unwrap());
-    let lite = Litewitness::start(&program, &vkey(dir.path())).await;
-    let asks = || asking(&[(&lite.key, &lite.url)], "all", false);
-    let log = open(dir.path(), asks()).unwrap();
-    log.grow("a", 8).await;
-    assert_eq!(log.publisher.publish().await.unwrap().cosigned.len(), 1);
-    log.ledger.close().await.unwrap();
-    drop(log);
-    // Another ledger with the real key: as long, longer, and shorter.
-    for (size, why) in
-        [(8, "it saw another log"), (12, "it saw another log"), (5, "it saw 8 entries, and there are 5")]
-    {
-        fs::remove_dir_all(dir.path().join("data")).unwrap();
-        let log = open(dir.path(), asks()).unwrap();
-        log.grow("b", size).await;
-        assert!(log.publisher.publish().await.unwrap().cosigned.is_empty());
-        let trouble = log.trouble("witness.example/lite").unwrap();
-        assert!(trouble.contains(why), "{size}: {trouble}");
-        log.ledger.close().await.unwrap();
+async fn what_is_wrong_with_witnesses_is_said_before_anything_runs() {
+    let s = Scene::set().await;
+    let vkey = s.service.with_log(false).await;
+    let key = CosigningKey::new("witness.example/w1", &[1; 32]).unwrap().cosigner().to_string();
+    let file = s.service.dir.join("gatelog.toml");
+    let plain = fs::read_to_string(&file).unwrap();
+    let other = Signer::new("other.example.com/log/1", &[1; 32]).unwrap().verifier().to_string();
+    for (name, text) in [
+        ("good", format!("log {vkey}\nwitness w {key} https://w.example/w1\nquorum w\n")),
+        ("no-url", format!("witness w {key}\nquorum w\n")),
+        ("other-log", format!("log {other}\nquorum none\n")),
+        ("bad", "quorum x\n".to_owned()),
+    ] {
+        fs::write(s.service.dir.join(name), text).unwrap();
     }
-}
-
-/// Adds entries to a log of Tessera, which asks its witness; the checkpoint that it then publishes.
-fn tessera(program: &Path, dir: &Path, log: &str, entries: &[&str], more: &[&str]) -> String {
-    let folder = dir.join(format!("entries-{}", entries[0]));
-    fs::create_dir_all(&folder).unwrap();
-    for entry in entries {
-        fs::write(folder.join(entry), entry).unwrap();
+    let quorum = |name: &str| format!("quorum_file = \"{name}\"\n");
+    let table = |vkey: &str, url: &str| format!("[[ledger.witness]]\nvkey = \"{vkey}\"\nurl = \"{url}\"\n");
+    for (keys, tables, said_of_it) in [
+        (quorum("good"), String::new(), "witnesses witness.example/w1"),
+        (quorum("no-url"), table(&key, "http://127.0.0.1:1"), "witnesses witness.example/w1"),
+        (
+            "publish_only_with_quorum = true\n".into(),
+            String::new(),
+            "needs [[ledger.witness]] or quorum_file",
+        ),
+        (quorum("no-url"), String::new(), "the witness witness.example/w1 has no URL"),
+        (quorum("other-log"), String::new(), "it is for other logs than gate.example.com/log/1"),
+        (quorum("bad"), String::new(), "line 1: x is not defined on a line before"),
+        (quorum("absent"), String::new(), "reading "),
+        (String::new(), table(&key, "https://w.example/?a=b"), "is not one of the form https://HOST/PATH"),
+        (String::new(), table(&key, "https://me:pw@w.example"), "is not one of the form"),
+        (String::new(), table(&vkey, "https://w.example"), "of a log, not of a witness"),
+        (String::new(), table(&key, "https://a") + &table(&key, "https://b"), "stands there twice"),
+    ] {
+        let text = plain.replacen("[ledger]\n", &format!("[ledger]\n{keys}"), 1);
+        fs::write(&file, text.replacen("[reconcile]\n", &format!("{tables}[reconcile]\n"), 1)).unwrap();
+        let out = s.service.gatelog(&["check-config", "--config", "gatelog.toml"]).await;
+        assert!(said(&out).contains(said_of_it), "{keys}{tables}{}", said(&out));
+        assert_eq!(out.status.success(), said_of_it.starts_with("witnesses "), "{}", said(&out));
+        assert!(!said(&out).contains("pw@"), "{}", said(&out));
     }
-    let out = Command::new(program)
-        .arg(format!("--storage_dir={log}"))
-        .arg(format!("--entries={}/*", folder.display()))
-        .args(["--private_key=tessera.key", "--witness_policy_file=policy"])
-        .args(more)
-        .current_dir(dir)
-        .output()
-        .unwrap();
-    assert!(out.status.success(), "{}", said(&out));
-    fs::read_to_string(dir.join(log).join("checkpoint")).unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn our_witness_cosigns_tesseras_log_and_go_accepts_it() {
-    let Some(program) = foreign(Tool::Tessera) else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let signer = Signer::new("example.com/tessera", &[3; 32]).unwrap();
-    let vkey = signer.verifier().to_string();
-    let mut witness = Process::started("witness.example/w1", &[&vkey]);
-    fs::write(dir.path().join("tessera.key"), &**signer.to_skey()).unwrap();
-    let policy = format!("witness w1 {} {}\ngroup g all w1\nquorum g\n", witness.vkey, witness.url());
-    fs::write(dir.path().join("policy"), policy).unwrap();
-    let by_us = |note: &str| {
-        let found = cosigned(&note::parse(note.as_bytes()).unwrap(), &[witness.vkey.parse().unwrap()]);
-        (Checkpoint::parse(note::parse(note.as_bytes()).unwrap().text).unwrap().size, found.unwrap().len())
-    };
-    let first = tessera(&program, dir.path(), "log", &["a", "b", "c"], &[]);
-    assert_eq!(by_us(&first), (3, 1));
-    go_accepts(dir.path(), &first, &vkey, &[witness.vkey.clone()]);
-    copy(&dir.path().join("log"), &dir.path().join("old"));
-    // A process each time: it has to be told by us, with 409, what we saw.
-    let second = tessera(&program, dir.path(), "log", &["d", "e"], &[]);
-    assert_eq!(by_us(&second), (5, 1));
-    go_accepts(dir.path(), &second, &vkey, &[witness.vkey.clone()]);
-    witness.kill9();
-    witness.start(&[]);
-    // The log is put back to an older copy, and goes on in another way.
-    let open = ["--witness_fail_open", "--witness_timeout=2s"];
-    for (entries, size) in [(&["x"][..], 4), (&["y", "z"], 6)] {
-        let forked = tessera(&program, dir.path(), "old", entries, &open);
-        let key: Cosigner = witness.vkey.parse().unwrap();
-        let parsed = note::parse(forked.as_bytes()).unwrap();
-        assert_eq!(Checkpoint::parse(parsed.text).unwrap().size, size);
-        assert_eq!(cosigned(&parsed, &[key]).unwrap(), [], "it is not what we saw");
-    }
-    let third = tessera(&program, dir.path(), "log", &["f"], &[]);
-    let key: Cosigner = witness.vkey.parse().unwrap();
-    assert_eq!(cosigned(&note::parse(third.as_bytes()).unwrap(), &[key]).unwrap().len(), 1);
 }

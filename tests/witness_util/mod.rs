@@ -1,4 +1,7 @@
-//! Witnesses as processes, and some that lie.
+//! Witnesses as processes, and some that lie; logs that ask them.
+#![allow(dead_code, reason = "each test uses some of it")]
+
+pub mod log;
 
 use std::{
     fs::{self, File},
