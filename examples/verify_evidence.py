@@ -27,9 +27,17 @@ import zipfile
 
 FORMAT = "gatelog-evidence/1"
 
+# A zip file of a few megabytes can say that it holds terabytes, and hold them.
+MAX_FILE = 1 << 30
+MAX_TOTAL = 8 << 30
+
 
 class Wrong(Exception):
     """Something does not hold."""
+
+
+class Unreadable(Exception):
+    """It is no evidence, or a part of it is not there."""
 
 
 def check(holds, what):
@@ -296,8 +304,40 @@ def completeness(selection, created, entries, size):
 # ---- The file
 
 
+def check_sizes(archive):
+    """What the directory at its end says is looked at first; `read` holds every file to it."""
+    total = sum(info.file_size for info in archive.infolist())
+    if total > MAX_TOTAL:
+        raise Unreadable(f"it unpacks to more than {MAX_TOTAL} bytes")
+
+
+def read(archive, name):
+    if name not in archive.NameToInfo:
+        raise Unreadable(f"the file {name} is missing: this is no evidence of gatelog")
+    info = archive.getinfo(name)
+    if info.file_size > MAX_FILE:
+        raise Unreadable(f"{name} has more than {MAX_FILE} bytes")
+    # In pieces: asked for all at once, zipfile unpacks far more than the size before it cuts.
+    pieces, left = [], info.file_size
+    with archive.open(info) as file:
+        while left > 0 and (piece := file.read(min(left, 1 << 20))):
+            pieces.append(piece)
+            left -= len(piece)
+        # Its end: only there the checksum is compared.
+        if left > 0 or file.read(1):
+            raise Unreadable(f"{name} does not have the {info.file_size} bytes that it is said to have")
+    return b"".join(pieces)
+
+
+def read_json(archive, name):
+    try:
+        return json.loads(read(archive, name))
+    except ValueError as e:
+        raise Unreadable(f"the file {name} cannot be read: {e}") from e
+
+
 def lines(archive, name):
-    raw = [line for line in archive.read(name).split(b"\n") if line]
+    raw = [line for line in read(archive, name).split(b"\n") if line]
     return [(line, json.loads(line)) for line in raw]
 
 
@@ -306,7 +346,7 @@ def check_files(archive, manifest):
     for name in sorted(names.symmetric_difference(manifest["files"])):
         raise Wrong(f"the file {name} is missing, or is not in the manifest")
     for name, digest in manifest["files"].items():
-        check(hashlib.sha256(archive.read(name)).hexdigest() == digest, f"the file {name} was changed")
+        check(hashlib.sha256(read(archive, name)).hexdigest() == digest, f"the file {name} was changed")
 
 
 def check_range(manifest, tree, entries, size, root):
@@ -333,8 +373,8 @@ def check_others(tree, others, size, root):
 
 
 def check_bodies(archive, manifest, with_bodies):
-    """How many; (entry, body, erasure) of those that were erased; when the pull request was made."""
-    salts = json.loads(archive.read("salts.json"))
+    """How many; (entry, body, erasure, reason) of those that were erased; when the pull request was made."""
+    salts = read_json(archive, "salts.json")
     there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
     count, gone, erasures, created = 0, [], {}, []
     for _, entry in with_bodies:
@@ -345,16 +385,17 @@ def check_bodies(archive, manifest, with_bodies):
                 check((seq, name) in said, f"entry {seq}: its body {name} is missing")
                 gone.append((seq, name))
                 continue
-            body = archive.read(path)
+            body = read(archive, path)
+            check(f"{seq}/{name}" in salts, f"entry {seq}: its body {name} has no salt")
             salt = bytes.fromhex(salts[f"{seq}/{name}"])
             holds = len(salt) == 32 and sha256(b"\x02", salt, body).hex() == promised["commit"]
             check(holds, f"entry {seq}: its body {name} is not what it commits to")
             count += 1
             if entry["kind"] == "event" and manifest["selection"]["by"] == "pull_request":
                 created.append(created_of(manifest["selection"], body))
-            if entry["kind"] == "erasure":
-                erasures[seq] = json.loads(body)
-    explained = [(seq, name, erasure_of(seq, name, erasures)) for seq, name in gone]
+            if entry["kind"] == "erasure" and name == "list":
+                erasures[seq] = read_erasure(entry, body)
+    explained = [(seq, name, *erasure_of(seq, name, erasures)) for seq, name in gone]
     return count, explained, min(filter(None, created), default=None)
 
 
@@ -365,12 +406,23 @@ def created_of(selection, body):
         return None
 
 
+def read_erasure(entry, body):
+    """(reason, {body: [(first entry, last entry)]}) of an erasure; what it names came before it."""
+    ranges = {}
+    for name, items in json.loads(body).items():
+        ranges[name] = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
+        ends = [end for pair in ranges[name] for end in pair]
+        orderly = all(len(pair) == 2 for pair in ranges[name]) and ends == sorted(ends)
+        check(orderly and all(0 <= end < entry["seq"] for end in ends),
+              f"entry {entry['seq']}: its list of erased bodies cannot be read")
+    return entry["data"]["reason"], ranges
+
+
 def erasure_of(seq, name, erasures):
-    for erasure, erased in sorted(erasures.items()):
-        for item in erased.get(name, []):
-            low, high = item if isinstance(item, list) else (item, item)
-            if low <= seq <= high and erasure > seq:
-                return erasure
+    """(entry, reason) of the erasure that took a body."""
+    for erasure, (reason, ranges) in sorted(erasures.items()):
+        if any(low <= seq <= high for low, high in ranges.get(name, [])):
+            return erasure, reason
     raise Wrong(f"entry {seq}: its body {name} is missing, and no erasure names it")
 
 
@@ -383,11 +435,12 @@ def check_policies(selected, entries, others):
 
 
 def verify(archive, vkeys):
-    manifest = json.loads(archive.read("manifest.json"))
+    check_sizes(archive)
+    manifest = read_json(archive, "manifest.json")
     check(manifest["format"] == FORMAT, f"its format is not {FORMAT}")
     check_files(archive, manifest)
-    origin, size, root = open_checkpoint(archive.read("checkpoint"), vkeys)
-    tree = json.loads(archive.read("tree.json"))
+    origin, size, root = open_checkpoint(read(archive, "checkpoint"), vkeys)
+    tree = read_json(archive, "tree.json")
     entries, others = lines(archive, "entries.jsonl"), lines(archive, "others.jsonl")
     check_range(manifest, tree, entries, size, root)
     check_others(tree, others, size, root)
@@ -400,8 +453,8 @@ def verify(archive, vkeys):
     complete, what = completeness(manifest["selection"], created, parsed, size)
 
     print(f"{bodies} bodies are what their entries commit to")
-    for seq, name, erasure in redacted:
-        print(f"redacted at entry {seq}: {ascii(name)} (erasure {erasure})")
+    for seq, name, erasure, reason in redacted:
+        print(f"redacted at entry {seq} (erasure {erasure}: {ascii(reason)[1:-1]}): {ascii(name)[1:-1]}")
     print(f"{'complete' if complete else 'not proved'}: {what}")
     print("not proved without a witness or an earlier checkpoint: that the log showed others the same")
     print(f"VERIFIED  {len(selected)} entries of {manifest['from']}..{manifest['to'] - 1}  "
@@ -420,7 +473,13 @@ def main():
     except Wrong as wrong:
         print(f"FAILED: {ascii(str(wrong))[1:-1]}")
         return 3
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as e:
+    except Unreadable as why:
+        print(f"verify_evidence: {args.file}: {ascii(str(why))[1:-1]}", file=sys.stderr)
+        return 5
+    except KeyError as e:
+        print(f"verify_evidence: {args.file}: {ascii(e.args[0])} is missing in one of its files", file=sys.stderr)
+        return 5
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as e:
         print(f"verify_evidence: {args.file} cannot be read: {type(e).__name__}: {ascii(str(e))}", file=sys.stderr)
         return 5
     return 0

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config, ConfigError};
 
+mod app;
 mod audit;
 mod check_config;
 mod demo;
@@ -35,6 +36,9 @@ enum Command {
     Serve(serve::Args),
     /// Write a commented starter configuration and the policies.
     Init(init::Args),
+    /// The GitHub App: register it.
+    #[command(subcommand)]
+    App(app::Command),
     /// Read the configuration and say what it means, or what is wrong.
     CheckConfig(check_config::Args),
     /// Check a set-up: clock, key, App, permissions, policies, ledger.
@@ -160,6 +164,7 @@ pub fn main() -> ExitCode {
         Command::Demo(a) => demo::run(a),
         Command::Serve(a) => serve::run(a),
         Command::Init(a) => init::run(a),
+        Command::App(c) => app::run(c),
         Command::CheckConfig(a) => check_config::run(a),
         Command::Doctor(a) => doctor::run(a),
         Command::Reconcile(a) => reconcile::run(&a),

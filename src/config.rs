@@ -61,6 +61,7 @@ pub struct Config {
     pub policies: Policies,
     pub ledger: Ledger,
     pub reconcile: Reconcile,
+    pub outbound: Outbound,
     pub alerts: Alerts,
     pub log: Log,
     settings: Settings,
@@ -157,6 +158,13 @@ pub struct Reconcile {
     pub branches: Vec<String>,
 }
 
+/// `[outbound]`: connections that gatelog makes, to GitHub and to where alerts go.
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// `ca_file`: certificate authorities (PEM) that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
 /// `[alerts]`: what somebody must look at, beside log and metrics.
 #[derive(Clone, Debug)]
 pub struct Alerts {
@@ -231,6 +239,7 @@ impl Config {
             policies: r.policies()?,
             ledger: r.ledger()?,
             reconcile: r.reconcile()?,
+            outbound: r.outbound()?,
             alerts: r.alerts()?,
             log: r.log()?,
             settings: r.settings,
@@ -407,6 +416,11 @@ impl Reader<'_> {
             text.trim().strip_suffix('d').and_then(|n| n.parse().ok()).filter(|n| (1..=36_500).contains(n));
         let why = "is not a number of days from 1d to 36500d";
         days.map(Some).ok_or_else(|| self.settings.wrong("ledger.retention", "bodies", why))
+    }
+
+    fn outbound(&self) -> Result<Outbound, ConfigError> {
+        let given = self.settings.get("outbound", "ca_file").is_some();
+        Ok(Outbound { ca_file: given.then(|| self.path("outbound", "ca_file")).transpose()? })
     }
 
     fn alerts(&self) -> Result<Alerts, ConfigError> {

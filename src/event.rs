@@ -401,6 +401,20 @@ pub struct Subject {
     pub ref_kind: Option<RefKind>,
 }
 
+impl Subject {
+    /// Of what is about nothing on GitHub: the service itself, a key, an erasure.
+    pub const NONE: Self = Self {
+        kind: SubjectKind::None,
+        installation: None,
+        organization: None,
+        repository: None,
+        id: None,
+        head: None,
+        base: None,
+        ref_kind: None,
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SubjectKind {
@@ -419,14 +433,10 @@ impl Event {
     #[must_use]
     pub fn subject(&self) -> Subject {
         let mut s = Subject {
-            kind: SubjectKind::None,
             installation: self.installation,
             organization: self.organization,
             repository: self.repository.as_ref().map(|r| r.id),
-            id: None,
-            head: None,
-            base: None,
-            ref_kind: None,
+            ..Subject::NONE
         };
         match &self.about {
             About::PullRequest(p) => {

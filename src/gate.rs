@@ -292,7 +292,7 @@ impl Gate {
         let target = self.target(handling, &looked.subject, looked.open, &verdict);
         let mut group: Vec<Draft> = Vec::new();
         for old in older {
-            let subject = old.event.as_deref().map_or(drafts::NOTHING, Event::subject);
+            let subject = old.event.as_deref().map_or(event::Subject::NONE, Event::subject);
             group.push(drafts::superseded(old.seq, subject, item.seq, bundle.digest()));
         }
         let place = group.len();
@@ -399,6 +399,9 @@ impl Gate {
                     (before.filter(|old| self.head_of(event).as_ref() != Some(old)), &looked.at)
                 {
                     self.left(at, &old);
+                }
+                if let (false, false, Some(at)) = (open, later, &looked.at) {
+                    self.closed(at, number);
                 }
             }
             self.schedule(event, verdict);

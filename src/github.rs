@@ -13,14 +13,17 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
-use crate::event;
+use crate::{event, outbound::Outbound};
 
 mod auth;
 mod call;
 pub mod check_run;
 pub mod gather;
 pub mod graphql;
+pub mod inspect;
 mod limits;
+pub mod manifest;
+pub mod needed;
 pub mod reconcile;
 pub mod report;
 pub mod rest;
@@ -41,6 +44,8 @@ pub struct Settings {
     pub private_key_pem: Zeroizing<Vec<u8>>,
     /// Longest one call may take, body included.
     pub timeout: Duration,
+    /// How connections are made.
+    pub outbound: Outbound,
 }
 
 /// Where GitHub is asked when nothing else is configured.
@@ -63,7 +68,7 @@ struct Inner {
 
 impl Github {
     /// # Errors
-    /// An address that is not one, a key that is not an RSA key, no TLS roots on this machine.
+    /// An address that is not one, a key that is not an RSA key.
     ///
     /// # Panics
     /// Outside a tokio runtime: the transport runs as a task of it.

@@ -394,6 +394,18 @@ impl Ledger {
         self.index(Index::unreported)
     }
 
+    /// The verdict of a pull request, by ids of GitHub, that waits to be shown.
+    #[must_use]
+    pub fn unreported_of(&self, repository: u64, number: u64) -> Option<u64> {
+        self.index(|i| i.unreported_of(repository, number))
+    }
+
+    /// Numbers of the pull requests of a repository of which a verdict waits to be shown.
+    #[must_use]
+    pub fn pulls_unreported(&self, repository: u64) -> Vec<u64> {
+        self.index(|i| i.pulls_unreported(repository))
+    }
+
     /// The first entry with an idempotency key such as `delivery:<GUID>`; not for verdicts, which
     /// [`Ledger::verdict_of`] finds.
     #[must_use]

@@ -32,6 +32,7 @@
 //! | | [`cli`] | the commands |
 //! | | [`simulated_github`] | a GitHub over HTTP for the demo and the tests |
 //! | beside | [`config`], [`telemetry`], [`escape`] | configuration; logs and metrics; showing what people wrote harmlessly |
+//! | | [`outbound`] | connections that gatelog makes: certificates, proxies |
 #![forbid(unsafe_code)]
 
 pub mod cli;
@@ -42,6 +43,7 @@ pub mod facts;
 pub mod gate;
 pub mod github;
 pub mod ledger;
+pub mod outbound;
 pub mod policy;
 pub mod server;
 pub mod simulated_github;

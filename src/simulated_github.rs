@@ -27,7 +27,7 @@
 //! | `actions`, `payload` | what people do, and the webhooks GitHub would send for it |
 //! | `graphql`, `rest` | the two interfaces |
 //! | `http`, `faults` | the door: log, faults, authentication |
-//! | `deliver`, `keys` | signed deliveries; the App's key |
+//! | `deliver`, `keys`, `manifest` | signed deliveries; the App's key; registering the App |
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,6 +40,7 @@ pub mod git;
 mod graphql;
 mod http;
 mod keys;
+mod manifest;
 mod payload;
 mod people;
 mod rest;

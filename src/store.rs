@@ -130,7 +130,7 @@ pub trait Store: Send + Sync {
     /// The view cannot be used.
     fn forget_fingerprints(&self, of: &[u64]) -> Result<Vec<(u64, Short)>, ReadError>;
 
-    /// Makes what will not be written to again smaller. `pause` is called often; `false`: stop there. How
+    /// Makes what will not be written to again smaller, and keeps a catalog of it beside it. `pause` is called often; `false`: stop there. How
     /// many segments were made smaller. Appends and reads go on meanwhile.
     ///
     /// # Errors

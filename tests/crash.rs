@@ -93,17 +93,40 @@ fn something(s: &Scene, random: &mut Random, pulls: &mut Vec<u64>) -> Vec<Webhoo
     })
 }
 
+/// Kills of the running service: `GATELOG_ROUNDS`, or 15, or 1,000 for long.
+fn kills() -> u64 {
+    match std::env::var("GATELOG_ROUNDS") {
+        Ok(given) => given.parse().expect("GATELOG_ROUNDS is a number"),
+        Err(_) if long() => 1000,
+        Err(_) => 15,
+    }
+}
+
+/// After so many kills another ledger is begun: every round reads the whole of it several times.
+const KILLS_OF_A_LEDGER: u64 = 100;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_at_random_times_under_load() {
-    let rounds = if long() { 200 } else { 15 };
     let mut random = Random::seeded("kill_9_at_random_times_under_load");
+    let (kills, mut done, mut deliveries) = (kills(), 0, 0);
+    while done < kills {
+        let rounds = KILLS_OF_A_LEDGER.min(kills - done);
+        deliveries += killed_again_and_again(rounds, &mut random).await;
+        done += rounds;
+        println!("{done} kills, {deliveries} deliveries");
+    }
+    measured("kill -9 under load", &format!("{kills} rounds, {deliveries} deliveries, nothing lost"));
+}
+
+/// One service, killed so many times; how many deliveries it acknowledged.
+async fn killed_again_and_again(rounds: u64, random: &mut Random) -> usize {
     let mut s = Scene::started().await;
     let (mut sent, mut pulls) = (Sent::default(), Vec::new());
     for round in 0..rounds {
         let load = tokio::time::Duration::from_millis(random.below(700));
         let until = tokio::time::Instant::now() + load;
         while tokio::time::Instant::now() < until {
-            let hooks = something(&s, &mut random, &mut pulls);
+            let hooks = something(&s, random, &mut pulls);
             // A delivery may be in flight when the process dies: then GitHub does not know.
             let delivery = tokio::time::timeout_at(until, s.gh.deliver_all(&hooks));
             match delivery.await {
@@ -121,10 +144,7 @@ async fn kill_9_at_random_times_under_load() {
         all_is_well(&mut s, &mut sent, &pulls).await;
         println!("round {round}: killed after {load:?}, {} deliveries", sent.acked.len());
     }
-    measured(
-        "kill -9 under load",
-        &format!("{rounds} rounds, {} deliveries, nothing lost", sent.acked.len()),
-    );
+    sent.acked.len()
 }
 
 /// Where the process can be made to die, and what the failure looks like to it.
@@ -146,23 +166,31 @@ const PLACES: &[(&str, &[&str])] = &[
 const QUICK: &[u32] = &[1, 4];
 const LONG: &[u32] = &[1, 2, 3, 4, 5, 6, 8, 10];
 
+/// Deaths at once, each of a service of its own.
+const AT_ONCE: usize = 3;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn death_at_each_durable_step() {
     let counts = if long() { LONG } else { QUICK };
+    let deaths = PLACES.iter().flat_map(|(place, hows)| {
+        hows.iter().flat_map(move |how| counts.iter().map(move |n| (*place, *how, *n)))
+    });
+    // Most of each is waiting, for the process to die or to settle.
     let mut died = 0;
-    for (place, hows) in PLACES {
-        for how in *hows {
-            for n in counts {
-                died += u32::from(dies_at(place, how, *n).await);
-            }
+    let mut under_way = tokio::task::JoinSet::new();
+    for (place, how, n) in deaths {
+        if under_way.len() == AT_ONCE {
+            died += u32::from(under_way.join_next().await.unwrap().unwrap());
         }
+        under_way.spawn(dies_at(place, how, n));
     }
+    died += under_way.join_all().await.into_iter().map(u32::from).sum::<u32>();
     assert!(died > 10, "the failpoints do nothing: is the feature on?");
     measured("deaths at durable steps", &format!("{died} deaths, nothing lost"));
 }
 
 /// Plays a little story with the failpoint armed; true if the process died of it.
-async fn dies_at(place: &str, how: &str, n: u32) -> bool {
+async fn dies_at(place: &'static str, how: &'static str, n: u32) -> bool {
     let armed = format!("{place}={}*off->1*return({how})", n - 1);
     println!("{armed}");
     let mut s = Scene::set().await;

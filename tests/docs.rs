@@ -68,6 +68,14 @@ fn every_claim_of_the_threat_model_names_a_test() {
     for line in text.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| what is done")) {
         assert!(named.iter().any(|name| line.contains(name)), "no test stands for: {line}");
     }
+    // What stands outside of tables, after the verifiers were introduced: each item of a list, each paragraph.
+    let (_, claims) = text.split_once("\n## ").unwrap();
+    let listed = claims.split("\n- ").skip(1).map(|item| item.split("\n\n").next().unwrap_or_default());
+    let is_text = |p: &&str| !p.starts_with(['#', '|', '-']) && p.contains(' ');
+    let paragraphs = claims.split("\n\n").skip(1).filter(is_text);
+    for claim in listed.chain(paragraphs) {
+        assert!(named.iter().any(|name| claim.contains(name)), "no test stands for: {claim}");
+    }
 }
 
 /// The first two commands of the README, which `.ci/run` runs as they are written.

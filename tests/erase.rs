@@ -1,11 +1,13 @@
 //! Erasing through the real binary, while the service runs, over its death, and when it does not run.
 
 mod common;
+mod shim;
 
 use std::{fs, path::Path};
 
 use common::scene::{REPO, Scene};
-use gatelog::ledger::verify::verify;
+use gatelog::{event::SubjectKind, ledger::verify::verify};
+use shim::Shim;
 
 const REASON: &str = "ticket 7";
 
@@ -193,4 +195,58 @@ async fn without_the_service_the_ledger_is_opened_and_holds_stand_in_the_configu
     fs::write(&file, hold.replace("12", "13")).unwrap();
     let held = erase(&s, &["--login", "alice"]).await;
     assert!(held.code == Some(0) && held.text.contains("case 13"), "{}", held.text);
+}
+
+/// Through the service, whose clock is moved on: by age, but never what a hold keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_go_when_their_time_has_come_and_those_under_a_hold_stay() {
+    let mut s = Scene::set().await;
+    let clock = s.service.dir.join("clock");
+    fs::write(&clock, "0").unwrap();
+    fs::create_dir_all(&s.service.ledger).unwrap();
+    let Some(shim) = Shim::over(&s.service.ledger).map(|shim| shim.clock(&clock)) else { return };
+    let file = s.service.dir.join("gatelog.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let hold = format!("[[ledger.hold]]\nrepository = \"{REPO}\"\npull_request = 1\nreason = \"case 12\"\n");
+    fs::write(&file, format!("{config}\n[ledger.retention]\nbodies = \"30d\"\n\n{hold}")).unwrap();
+    s.service.start_with(shim.env()).await.unwrap();
+    let (held, other) = (s.pull("held", "A door").await, s.pull("other", "A window").await);
+    assert_eq!((held, other), (1, 2));
+    let old = s.settle().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+
+    // A day before its time, and a day after it.
+    fs::write(&clock, (29 * 24 * 3600).to_string()).unwrap();
+    s.service.start_with(shim.env()).await.unwrap();
+    s.settle().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    assert_eq!(verify(&s.service.ledger.join("journal")).unwrap().redactions, []);
+    fs::write(&clock, (31 * 24 * 3600).to_string()).unwrap();
+    s.service.start_with(shim.env()).await.unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let redaction = loop {
+        let found = verify(&s.service.ledger.join("journal")).unwrap();
+        if let Some(redaction) = found.redactions.into_iter().next().filter(|r| r.left == 0) {
+            break redaction;
+        }
+        assert!(std::time::Instant::now() < until, "nothing was erased\n{}", s.service.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(redaction.reason, "retention: older than 30 days");
+    let about = |number: u64| {
+        let of = move |e: &&gatelog::ledger::entry::Entry| {
+            e.subject.kind == SubjectKind::PullRequest && e.subject.id == Some(number) && !e.bodies.is_empty()
+        };
+        old.entries.iter().filter(of).map(|e| e.seq).collect::<Vec<_>>()
+    };
+    assert!(!about(held).is_empty() && !about(other).is_empty());
+    for seq in about(held) {
+        assert!(!redaction.entries.contains(&seq), "entry {seq} is under a hold");
+    }
+    for seq in about(other) {
+        assert!(redaction.entries.contains(&seq), "entry {seq} is older than the retention");
+    }
+    s.settle().await;
+    assert_eq!(s.service.stop().await.code(), Some(0), "{}", s.service.log());
+    s.service.verify().await;
 }

@@ -357,6 +357,148 @@ async fn what_is_tampered_with_is_noticed_by_both_verifiers() {
     }
 }
 
+/// One file of a zip, written as somebody would who wants to harm the reader.
+struct Raw {
+    name: String,
+    deflated: Vec<u8>,
+    crc: u32,
+    /// Bytes that it is said to unpack to.
+    said: u32,
+}
+
+/// `size` zeros, honestly said.
+fn zeros(name: &str, size: usize) -> Raw {
+    let mut zip = Builder::new(Cursor::new(vec![]));
+    zip.add("x", &vec![0; size]).unwrap();
+    let manifest = Manifest {
+        format: String::new(),
+        made_by: String::new(),
+        selection: Selection::Entry { entry: 0 },
+        from: 0,
+        to: 0,
+        selected: vec![],
+        redacted: vec![],
+        files: BTreeMap::new(),
+    };
+    let bytes = zip.finish(manifest).unwrap().into_inner();
+    // Local file header, APPNOTE 4.3.7: CRC at 14, sizes at 18 and 22, 30 bytes and the name before the data.
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let deflated = bytes[31..31 + number(18) as usize].to_vec();
+    assert_eq!(number(22) as usize, size);
+    Raw { name: name.into(), deflated, crc: number(14), said: number(22) }
+}
+
+/// Local headers with their data, then the directory (APPNOTE 4.3.12), then its end (4.3.16). `shared`: all files
+/// are the bytes of the first.
+fn raw_zip(files: &[Raw], shared: bool) -> Vec<u8> {
+    let head = |f: &Raw| {
+        let mut out = [20u16, 0, 8, 0, 0x21].map(u16::to_le_bytes).concat();
+        out.extend([f.crc, f.deflated.len() as u32, f.said].map(u32::to_le_bytes).concat());
+        out.extend([f.name.len() as u16, 0].map(u16::to_le_bytes).concat());
+        out
+    };
+    let (mut out, mut directory) = (vec![], vec![]);
+    for (n, file) in files.iter().enumerate() {
+        let at = if shared { 0 } else { out.len() as u32 };
+        if !(shared && n > 0) {
+            out.extend([b"PK\x03\x04", &head(file)[..], file.name.as_bytes(), &file.deflated].concat());
+        }
+        directory.extend([b"PK\x01\x02\x14\0", &head(file)[..], &[0; 10], &at.to_le_bytes()].concat());
+        directory.extend(file.name.as_bytes());
+    }
+    let (count, at, length) = (files.len() as u16, out.len() as u32, directory.len() as u32);
+    out.extend(directory);
+    out.extend([b"PK\x05\x06", &[0; 4][..], &count.to_le_bytes(), &count.to_le_bytes()].concat());
+    out.extend([&length.to_le_bytes()[..], &at.to_le_bytes(), &[0; 2]].concat());
+    out
+}
+
+/// Runs it where it may have 1.5 GB of memory.
+fn bounded(command: &Command) -> Output {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v 1500000; exec \"$@\"", "sh"]).arg(command.get_program());
+    limited.args(command.get_args()).output().unwrap()
+}
+
+/// A few megabytes that say they are many, or are: refused before they fill memory, and by name.
+#[test]
+fn a_zip_bomb_is_refused_by_both_verifiers() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = |said| {
+        let mut file = zeros("manifest.json", 256 << 20);
+        file.said = said;
+        file
+    };
+    let many = |n: usize, said: u32, shared: bool| {
+        let files = (0..n).map(|i| Raw { name: format!("f{i}"), said, ..zeros("x", 1 << 20) });
+        raw_zip(&files.collect::<Vec<_>>(), shared)
+    };
+    let total = "it unpacks to more than 8589934592 bytes";
+    for (what, bytes, expected) in [
+        (
+            "a file that says 4 GB",
+            raw_zip(&[manifest(u32::MAX - 1)], false),
+            "manifest.json has more than 1073741824 bytes",
+        ),
+        ("a file that says 1 byte and is 256 MB", raw_zip(&[manifest(1)], false), "manifest.json"),
+        ("files that say 40 GB together", many(40, 1 << 30, false), total),
+        ("files that share their bytes and say 40 GB", many(40, 1 << 30, true), total),
+    ] {
+        assert!(bytes.len() < 1 << 20, "{what} has {} bytes", bytes.len());
+        let file = dir.path().join("bomb.zip");
+        fs::write(&file, bytes).unwrap();
+        let vkey = Signer::new(ORIGIN, &[7; 32]).unwrap().verifier().to_string();
+        let mut ours = Command::new(env!("CARGO_BIN_EXE_gatelog"));
+        ours.args(["audit", "evidence", "verify"]).arg(&file).args(["--vkey", &vkey]);
+        let mut both = vec![ours];
+        if let Some(python) = foreign(Tool::PlainPython) {
+            let mut theirs = Command::new(python);
+            theirs
+                .arg("-B")
+                .arg(root().join("examples/verify_evidence.py"))
+                .arg(&file)
+                .args(["--vkey", &vkey]);
+            both.push(theirs);
+        }
+        for command in both {
+            let began = std::time::Instant::now();
+            let out = bounded(&command);
+            assert_eq!(out.status.code(), Some(5), "{what}: {}", said(&out));
+            assert!(said(&out).contains(expected), "{what}: {}", said(&out));
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", began.elapsed());
+        }
+    }
+}
+
+/// What is missing is named, by both in the same words.
+#[tokio::test]
+async fn a_file_that_is_missing_is_named_by_both_verifiers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("pr.zip"));
+    let vkey = hours(&data).await;
+    export_of(&data, &["--pr", "acme/pay#12"], &file);
+    for name in ["checkpoint", "tree.json", "entries.jsonl", "others.jsonl", "salts.json"] {
+        let (manifest, mut files) = unpack(&file);
+        files.remove(name).unwrap();
+        let without = dir.path().join("without.zip");
+        pack(manifest, &files, &without);
+        let expected = format!("the file {name} is missing");
+        let ours = verify(&without, &vkey);
+        assert_eq!(ours.status.code(), Some(5), "{}", said(&ours));
+        assert!(said(&ours).contains(&expected), "{}", said(&ours));
+        if let Some(theirs) = python(&without, &vkey) {
+            assert_eq!(theirs.status.code(), Some(5), "{}", said(&theirs));
+            assert!(said(&theirs).contains(&expected), "{}", said(&theirs));
+        }
+    }
+    // No evidence at all.
+    fs::write(&file, raw_zip(&[zeros("x", 1)], false)).unwrap();
+    for out in [Some(verify(&file, &vkey)), python(&file, &vkey)].into_iter().flatten() {
+        assert_eq!(out.status.code(), Some(5), "{}", said(&out));
+        assert!(said(&out).contains("the file manifest.json is missing"), "{}", said(&out));
+    }
+}
+
 fn unpacked(file: &Path, name: &str) -> Option<Vec<u8>> {
     Archive::open(File::open(file).unwrap()).unwrap().read(name).unwrap()
 }
@@ -376,6 +518,84 @@ fn shown(out: &Output) -> String {
         }
     }
     out
+}
+
+/// What was really erased is said with the reason, by both verifiers, and all else still holds; what is only
+/// withheld is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_explained_and_what_is_withheld_is_not() {
+    let (s, vkey, pr) = story().await;
+    let done = s.service.gatelog(&["log", "erase", "--login", "bob", "--reason", "GDPR, ticket 7"]).await;
+    assert!(done.status.success(), "{}", said(&done));
+    let view = s.settle().await;
+    signed(&s, view.entries.len() as u64).await;
+    let erasure = view.of_kind(&gatelog::ledger::entry::Kind::Erasure).next().unwrap().seq;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pr.zip");
+    let out = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
+    assert!(out.status.success(), "{}", said(&out));
+    let (manifest, files) = unpack(&file);
+    assert!(!manifest.redacted.is_empty());
+    assert!(!files.values().any(|b| contains(b, "\"bob\"")), "what was erased is in the file");
+    let ours = verify(&file, &vkey);
+    assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
+    for gone in &manifest.redacted {
+        let line =
+            format!("redacted at entry {} (erasure {erasure}: GDPR, ticket 7): {}\n", gone.entry, gone.body);
+        assert!(said(&ours).contains(&line), "no `{line}` in\n{}", said(&ours));
+    }
+    if let Some(theirs) = python(&file, &vkey) {
+        assert_eq!(said(&theirs), said(&ours));
+    }
+    let again =
+        gatelog(&["audit", "evidence", "verify", file.to_str().unwrap(), "--vkey", &vkey, "--replay"]);
+    assert!(
+        again.status.code() == Some(4) && said(&again).contains("cannot be judged again"),
+        "{}",
+        said(&again)
+    );
+
+    let erased: Vec<u64> = manifest.redacted.iter().map(|r| r.entry).collect();
+    let there = files.keys().find(|n| {
+        let seq = n.strip_prefix("bodies/").and_then(|n| n.split('/').next()?.parse().ok());
+        n.ends_with("/payload") && seq.is_some_and(|seq: u64| !erased.contains(&seq))
+    });
+    let there = there.unwrap().clone();
+    let withheld: Change = |m, f| {
+        let name =
+            f.keys().find(|n| m.redacted.iter().any(|r| **n == format!("bodies/{}/{}", r.entry, r.body)));
+        f.remove(&name.unwrap().clone());
+    };
+    let cases: [(&str, Change); 3] = [
+        ("another body is withheld and said to be erased", withheld),
+        ("the list of the erasure is withheld", |_, f| f.retain(|n, _| !n.ends_with("/list"))),
+        ("the erasure is left out", |_, f| {
+            let others = lines(&f["others.jsonl"]);
+            let kept: Vec<String> =
+                others.into_iter().filter(|l| !l.contains("\"kind\":\"erasure\"")).collect();
+            f.insert("others.jsonl".into(), joined(&kept));
+            f.retain(|n, _| !n.ends_with("/list"));
+        }),
+    ];
+    for (what, change) in cases {
+        let (mut manifest, mut files) = (manifest.clone(), files.clone());
+        if what.starts_with("another") {
+            let entry = there.split('/').nth(1).unwrap().parse().unwrap();
+            manifest.redacted.push(gatelog::ledger::evidence::Redacted { entry, body: "payload".into() });
+        }
+        change(&mut manifest, &mut files);
+        let changed = dir.path().join("changed.zip");
+        pack(manifest, &files, &changed);
+        let ours = verify(&changed, &vkey);
+        assert!(ours.status.code() == Some(3) && said(&ours).contains("missing"), "{what}: {}", said(&ours));
+        if let Some(theirs) = python(&changed, &vkey) {
+            assert!(
+                theirs.status.code() == Some(3) && said(&theirs).contains("missing"),
+                "{what}: {}",
+                said(&theirs)
+            );
+        }
+    }
 }
 
 /// Somebody who exports only from a later entry on cannot call it complete.

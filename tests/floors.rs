@@ -17,12 +17,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("facts", &["event", "time"]),
     ("verdict", &["event", "time"]),
     ("policy", &["escape", "event", "facts", "time", "verdict"]),
-    ("ledger", &["escape", "event", "store", "time", "verdict"]),
+    ("ledger", &["escape", "event", "outbound", "store", "time", "verdict"]),
     ("store", &["event", "ledger", "time"]),
-    ("github", &["escape", "event", "facts", "time", "verdict"]),
+    ("outbound", &[]),
+    ("github", &["escape", "event", "facts", "outbound", "time", "verdict"]),
     ("simulated_github", &["escape", "time"]),
     ("config", &["escape"]),
-    ("telemetry", &["config", "escape", "event", "time", "verdict"]),
+    ("telemetry", &["config", "escape", "event", "outbound", "time", "verdict"]),
     ("gate", &STORY),
     ("worker", &STORY),
     ("server", &DOORS),
@@ -44,7 +45,7 @@ const STORY: [&str; 12] = [
     "worker",
 ];
 
-const DOORS: [&str; 15] = [
+const DOORS: [&str; 16] = [
     "config",
     "escape",
     "event",
@@ -52,6 +53,7 @@ const DOORS: [&str; 15] = [
     "gate",
     "github",
     "ledger",
+    "outbound",
     "policy",
     "server",
     "simulated_github",

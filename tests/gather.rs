@@ -71,6 +71,7 @@ fn client(sim: &SimulatedGithub, timeout: Duration) -> Github {
         app_id: sim.app_id(),
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout,
+        outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default()).unwrap(),
     };
     Github::new(&settings).unwrap()
 }
@@ -663,6 +664,34 @@ async fn a_codeowners_file_that_cannot_be_read_is_missing() {
     // What GitHub thinks of the file is only shown.
     hide("codeowners");
     assert!(s.complete(&[("codeowners", "")]).await.facts.facts.complete);
+}
+
+/// What GitHub hands out as the text of a link is where it leads: read as rules, nobody would own anything.
+#[tokio::test]
+async fn a_codeowners_file_that_is_a_link_is_missing() {
+    for (path, to) in [("CODEOWNERS", "tools/OWNERS"), (".github/CODEOWNERS", "../tools/OWNERS")] {
+        let s = setup_with(Options::default(), |w| {
+            let base = commit("alice", "base").write("tools/OWNERS", "* @bob\n").link(path, to);
+            w.push("alice", REPO, "main", &[base]).unwrap();
+        })
+        .await;
+        let completed = s.complete(&[("codeowners", "")]).await;
+        let missing = &completed.facts.facts.missing;
+        assert_eq!(gone(missing), [("codeowners", None)], "{path}");
+        assert!(missing[0].reason.contains(&format!("{path} is a symbolic link")), "{missing:?}");
+        assert!(change(&completed).codeowners.is_none());
+    }
+    // And where GitHub does not say what it is.
+    let s = setup_with(Options::default(), |w| {
+        let base = commit("alice", "base").write("CODEOWNERS", "* @bob\n");
+        w.push("alice", REPO, "main", &[base]).unwrap();
+    })
+    .await;
+    let path = ["repository", "modes", "root"].map(str::to_owned).to_vec();
+    let partial = Fault::GraphqlPartial { path, kind: "FORBIDDEN", message: "no" };
+    s.sim.fault(Route::GraphqlWith("query Codeowners".to_owned()), 1, partial);
+    let completed = s.complete(&[("codeowners", "")]).await;
+    assert_eq!(gone(&completed.facts.facts.missing), [("codeowners", None)]);
 }
 
 #[tokio::test]

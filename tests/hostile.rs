@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use common::{
     scene::{REPO, Scene, push_and_open},
     service::{SECRET, Service},
@@ -581,6 +582,7 @@ fn a_folder_of_policies_leads_nowhere_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_said_nowhere() {
     let mut s = Scene::set().await;
+    s.service.with_log(true).await;
     let toml = s.service.dir.join("gatelog.toml");
     let config = fs::read_to_string(&toml).unwrap();
     // Not only gatelog speaks: every library does, and says all it has to say.
@@ -604,6 +606,7 @@ async fn secrets_are_said_nowhere() {
     let mut said = vec![
         ("metrics", s.service.get(s.service.internal, "/metrics").await.unwrap().1),
         ("ready", s.service.get(s.service.internal, "/readyz").await.unwrap().1),
+        ("the checkpoint", s.service.get(s.service.port, "/log/checkpoint").await.unwrap().1),
     ];
     for args in [
         &["check-config", "--config", "gatelog.toml"][..],
@@ -611,6 +614,10 @@ async fn secrets_are_said_nowhere() {
         &["log", "list", "--ledger", "data", "--format", "jsonl"],
         &["check-config", "--config", "webhook.secret"],
         &["check-config", "--config", "app.pem"],
+        &["check-config", "--config", "log.key"],
+        // A second key is made while everybody speaks, and both sign.
+        &["log", "key", "rotate"],
+        &["log", "key", "show"],
     ] {
         let out = s.service.gatelog(args).await;
         let both = [out.stdout, out.stderr].concat();
@@ -632,10 +639,20 @@ async fn secrets_are_said_nowhere() {
     for entry in walk(&s.service.dir.join("data")) {
         said.push(("the ledger", String::from_utf8_lossy(&fs::read(entry).unwrap()).into_owned()));
     }
+    let log_keys = log_keys(&s.service.dir.join("log.key"));
+    assert_eq!(log_keys.len(), 2, "the key was changed");
+    for entry in walk(&s.service.dir.join("data")) {
+        let bytes = fs::read(&entry).unwrap();
+        for (_, seed) in &log_keys {
+            assert!(!bytes.windows(32).any(|w| w == seed), "a log key is in {}", entry.display());
+        }
+    }
     let pem = s.gh.app_key_pem();
     let mut secrets: Vec<String> = pem.lines().filter(|l| l.len() > 40).map(str::to_owned).collect();
     secrets.push(SECRET.to_owned());
     secrets.push("ghs_simulated".to_owned());
+    secrets.push("PRIVATE+KEY".to_owned());
+    secrets.extend(log_keys.iter().flat_map(|(text, seed)| [text.clone(), hex::encode(seed)]));
     // The beginning of every JWT, and of what goes into an Authorization header.
     secrets.extend([
         "eyJ0eXAi".to_owned(),
@@ -648,6 +665,20 @@ async fn secrets_are_said_nowhere() {
             assert!(!text.contains(secret.as_str()), "{secret:?} stands in {what}: {}", around(text, secret));
         }
     }
+}
+
+/// Of each key in the file: its secret part as it stands there, and the seed in it.
+fn log_keys(file: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text.lines().filter(|l| l.starts_with("PRIVATE+KEY+"));
+    // PRIVATE+KEY+<name>+<id>+<base64 of 0x01 and the seed>
+    let key = |line: &str| {
+        let secret = line.splitn(5, '+').last().unwrap().to_owned();
+        let seed = BASE64_STANDARD.decode(&secret).unwrap()[1..].to_vec();
+        assert_eq!(seed.len(), 32);
+        (secret, seed)
+    };
+    lines.map(key).collect()
 }
 
 fn around<'a>(text: &'a str, what: &str) -> &'a str {

@@ -7,6 +7,7 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use fail::FailScenario;
@@ -351,6 +352,64 @@ async fn a_backup_that_ends_at_any_step_restores_and_is_taken_up() {
         assert_eq!(aside.filter(|f| f.extension().is_some_and(|e| e == "new")).count(), 0, "{step} {after}");
     }
     scenario.teardown();
+}
+
+/// While a backup copies its n-th segment, somebody is erased, and the erasure is recorded in a segment that
+/// was begun meanwhile. What is copied after that has lost bodies, so the backup must hold that segment too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_holds_the_erasure_of_what_was_lost_while_it_copied() {
+    let scenario = FailScenario::setup();
+    let mut at = 0;
+    loop {
+        let dir = Dir::new();
+        let (journal, to) = (dir.path().join("journal"), dir.0.path().join("backup"));
+        let ledger = filled_with_pairs(&dir.path(), 12).await;
+        let segments = list_segments(&journal);
+        if at == segments.len() {
+            break;
+        }
+        let (working, here) = (ledger.clone(), tokio::runtime::Handle::current());
+        let copied = AtomicUsize::new(0);
+        fail::cfg_callback("backup.segment.before", move || {
+            if copied.fetch_add(1, Ordering::Relaxed) == at {
+                here.block_on(async {
+                    for i in 12..24 {
+                        working.append(pair_of_someone(i)).await.unwrap();
+                    }
+                    working.erase(ada(), vec![]).await.unwrap();
+                });
+            }
+        })
+        .unwrap();
+        let (from, into) = (journal.clone(), to.clone());
+        let done = tokio::task::spawn_blocking(move || backup::backup(&from, &into, Time::now()));
+        let done = done.await.unwrap().unwrap();
+        fail::remove("backup.segment.before");
+        let erasure = ledger.head().size - 1;
+        assert!(*list_segments(&journal).last().unwrap() > *segments.last().unwrap(), "no segment was begun");
+        // A body that is gone without its erasure does not verify.
+        let found = verify(&to.join("journal")).unwrap_or_else(|e| panic!("segment {at}: {e}"));
+        assert_eq!((done.manifest.size, found.entries), (erasure + 1, erasure + 1), "segment {at}");
+        let [redaction] = &found.redactions[..] else { panic!("segment {at}: {:?}", found.redactions) };
+        assert_eq!(redaction.erasure, erasure);
+        // What was copied before has her bodies still; what was copied after has not. (The last segment had
+        // grown, so it was copied again.)
+        let before = segments.get(at + 1).copied().unwrap_or(segments[at]);
+        let hers = (0..12).filter(|i| i % 3 == 0 && 2 * i + 1 < before).count() as u64;
+        assert_eq!(redaction.left, hers, "segment {at} of {segments:?}");
+        at += 1;
+    }
+    assert!(at > 2, "{at} segments");
+    scenario.teardown();
+}
+
+/// First entries, in order.
+fn list_segments(journal: &Path) -> Vec<u64> {
+    let names = fs::read_dir(journal).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+    let mut firsts: Vec<u64> =
+        names.filter_map(|n| n.strip_suffix(".seg").map(|n| n.parse().unwrap())).collect();
+    firsts.sort_unstable();
+    firsts
 }
 
 #[test]

@@ -7,32 +7,26 @@ mod witness_util;
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::Command,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use common::{
-    foreign::{Tool, foreign},
-    measured,
-    scene::Scene,
-};
+use common::{measured, scene::Scene};
 use gatelog::{
     ledger::{
-        Ledger,
         checkpoint::Checkpoint,
         cosignature::{Cosigned, Cosigner, CosigningKey, cosigned},
-        key::Keys,
         note::{self, Signer, Verifier},
-        publish::{Place, PublishError, Publisher},
-        quorum::Policy,
-        witness::{AddCheckpoint, Witnesses, origin_hash},
+        publish::PublishError,
+        witness::{AddCheckpoint, origin_hash},
     },
     store::journal::mark,
     time::Time,
 };
-use witness_util::{Answer, Fake, Litewitness, ORIGIN, Process, Say, gatelog, said, send};
+use witness_util::{
+    Answer, Fake, ORIGIN, Process, Say, gatelog,
+    log::{asking, copy, open, policy, vkey},
+    said, send,
+};
 
 /// The cosignature in an answer to a request.
 fn cosignature(request: &AddCheckpoint, answer: &Answer, key: &Cosigner) -> Cosigned {

@@ -7,6 +7,8 @@ mod common;
 #[path = "powercut/mod.rs"]
 mod lab;
 mod ledger_util;
+#[path = "powercut/names.rs"]
+mod names;
 mod shim;
 
 use std::{
@@ -42,7 +44,7 @@ use gatelog::{
 };
 use lab::{
     Cut, Player, Run, Task,
-    check::{LARGEST, ORIGIN, acknowledge, drafts, is_erased, key_file, publication},
+    check::{self, LARGEST, ORIGIN, acknowledge, begin_anew, drafts, is_erased, key_file, publication},
     disk::{Folders, Pages},
     trace::{self, Step},
 };
@@ -67,11 +69,17 @@ async fn work(task: &Task, dir: &Path) {
     if task.forget_sled {
         let _ = fs::remove_dir_all(dir.join("sled"));
     }
+    if task.new_generation {
+        begin_anew(dir).unwrap();
+    }
     let (ledger, _) = match Ledger::open_sized(dir, task.sizes(), Time::now) {
         Ok(opened) => opened,
         Err(OpenError::CannotOpen(_)) => std::process::exit(5),
         Err(e) => panic!("{e}"),
     };
+    if task.new_generation {
+        say(&format!("ACK generation {}\n", ledger.head().generation));
+    }
     let publisher = if task.publish { Some(publisher(&ledger, dir).await) } else { None };
     let done = Arc::new(AtomicBool::new(false));
     let beside: Vec<_> = [
@@ -208,6 +216,7 @@ const SMALL: Task = Task {
     compress: false,
     erase: false,
     backup: false,
+    new_generation: false,
 };
 
 /// Plays; returns a task with the sizes that it used.
@@ -408,12 +417,50 @@ fn a_power_cut_while_a_backup_is_made() {
     survives("backing up", backing_up, 50);
 }
 
+/// The command that begins a new generation dies at a step, is given again and comes to its end; the power
+/// goes at any step of both.
+#[test]
+fn a_power_cut_while_a_new_generation_begins() {
+    rounds("new generation", |random| {
+        let mut player = Player::new();
+        player.child(&Task { count: 8, publish: true, close: true, ..SMALL }, player.shim());
+        let task = Task { new_generation: true, close: true, ..SMALL };
+        player.child(&task, player.shim().die_at(1 + random.below(30)));
+        player.child(&task, player.shim());
+        let run = player.done(SMALL.sizes());
+        let starts =
+            || run.steps.iter().enumerate().filter(|(_, s)| matches!(s, Step::Start)).map(|(n, _)| n);
+        let (first, told) =
+            (starts().nth(1).unwrap(), |s: &Step| matches!(s, Step::Ack(t) if t.contains("generation 2")));
+        let begun = run.steps.iter().position(told).expect("the second one comes to its end");
+        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(30) };
+        let mut survived = 0;
+        for rule in [Folders::Journaled, Folders::Strict] {
+            let pages = || [Pages::Lost, Pages::Kept, Pages::Mixed(45)];
+            let steps = (first + random.below(every as u64) as usize..=run.steps.len()).step_by(every);
+            let cuts: Vec<Cut> = steps
+                .flat_map(|after| pages().map(|pages| Cut { after, rule, pages, seed: after as u64 }))
+                .collect();
+            run.found(rule, &cuts, |found| {
+                let dir = tempfile::tempdir().unwrap();
+                found.image.write(&dir.path().join("disk"));
+                let ledger = dir.path().join("disk").join(lab::LEDGER);
+                let told = found.cut.after > begun;
+                let checked = check::new_generation(&ledger, SMALL.sizes(), &found.promised, told);
+                checked.unwrap_or_else(|e| panic!("{:?} of {} steps: {e}", found.cut, run.steps.len()));
+                survived += 1;
+            });
+        }
+        survived
+    });
+}
+
 /// A process dies in place of each of its steps in turn, from making the folder to rolling a segment;
 /// another goes on where it was and acknowledges; then the power goes, and what was not synced with it.
 #[test]
 fn a_power_cut_after_a_death_at_every_step() {
     rounds("a death at every step", |random| {
-        let (mut survived, mut named) = (0, 0);
+        let mut survived = 0;
         let tiny = Task { segment: 3_000, ahead: 1_000, ..SMALL };
         for n in 1.. {
             let mut player = Player::new();
@@ -422,27 +469,23 @@ fn a_power_cut_after_a_death_at_every_step() {
             player.child(&Task { first: player.acked, count: 1, ..tiny }, player.shim());
             let run = player.done(tiny.sizes());
             let mut cuts = run.random_cuts(if long() { 8 } else { 1 }, random);
-            // A name that is there but not durable: what the second process makes may outlive it.
-            let second = run.steps.iter().rposition(|s| matches!(s, Step::Start)).unwrap();
-            if matches!(&run.steps[second - 1], Step::Rename(_, name) if name.ends_with(".seg")) {
-                named += 1;
-                let steps = (second..run.steps.len().min(second + 20)).flat_map(|n| [n; 12]);
-                let (rule, pages) = (Folders::Strict, Pages::Mixed(45));
-                cuts.extend(steps.map(|after| Cut { after, rule, pages, seed: random.next() }));
-            }
             // Right after each promise, and at the end.
-            let promises = (0..run.steps.len()).filter(|n| matches!(run.steps[*n], Step::Ack(_)));
-            let after = promises.map(|n| n + 1).chain([run.steps.len()]);
-            let (rule, pages) = (Folders::Strict, Pages::Lost);
-            cuts.extend(after.map(|after| Cut { after, rule, pages, seed: random.next() }));
+            cuts.extend(after_promises(&run, random));
             survived += run.all_survive("a death at every step", &cuts);
             if begun == 3 {
                 break;
             }
         }
-        assert!(named > 0, "no process died between a segment's name and its sync");
         survived
     });
+}
+
+/// The disk as it was synced, right after each promise and at the end.
+fn after_promises(run: &Run, random: &mut Random) -> Vec<Cut> {
+    let promises = (0..run.steps.len()).filter(|n| matches!(run.steps[*n], Step::Ack(_)));
+    let after = promises.map(|n| n + 1).chain([run.steps.len()]);
+    let (rule, pages) = (Folders::Strict, Pages::Lost);
+    after.map(|after| Cut { after, rule, pages, seed: random.next() }).collect()
 }
 
 /// The power goes, comes back, and goes again while the ledger is mended and goes on.
@@ -527,13 +570,27 @@ fn a_ledger_that_does_not_sync_is_found_out() {
         return;
     }
     let mut random = Random::new(1);
-    for (lie, publish) in
-        [("sync:.seg:1:0:lie", false), ("sync:journal:1:0:lie", false), ("sync:signed:1:0:lie", true)]
-    {
+    let plain = Task { count: 20, ..SMALL };
+    let publish = Task { publish: true, ..plain };
+    let backup = Task { backup: true, ..plain };
+    for (lie, task) in [
+        // Files.
+        (".seg", plain),
+        ("journal", plain),
+        ("signed", publish),
+        // Folders: what is in the file is durable, and its name is not.
+        ("=", plain),
+        ("=data", publish),
+        ("=data/journal", plain),
+        ("=backup", backup),
+        ("=backup/journal", backup),
+    ] {
         let mut player = Player::new();
-        player.child(&Task { count: 20, publish, ..SMALL }, player.shim().fault(lie));
+        player.child(&task, player.shim().fault(&format!("sync:{lie}:1:0:lie")));
         let run = player.done(SMALL.sizes());
-        let (_, lost) = run.survivors("no sync", &run.random_cuts(20, &mut random));
+        let mut cuts = run.random_cuts(20, &mut random);
+        cuts.extend(after_promises(&run, &mut random));
+        let (_, lost) = run.survivors("no sync", &cuts);
         assert!(!lost.is_empty(), "{lie} was not noticed");
     }
 }

@@ -423,7 +423,7 @@ async fn codeowners_are_read_at_a_commit() {
     });
     let at = |path: &str| format!("{sha}:{path}");
     let (github, root, docs) = (at(".github/CODEOWNERS"), at("CODEOWNERS"), at("docs/CODEOWNERS"));
-    let variables = json!({"owner": "octo-org", "repo": "payments", "baseRef": "main",
+    let variables = json!({"owner": "octo-org", "repo": "payments", "baseRef": "main", "commit": sha,
                            "dotGithub": github, "root": root, "docs": docs});
     let answer = a.graphql(CODEOWNERS, variables).await;
     let repo = &answer["data"]["repository"];
@@ -431,6 +431,9 @@ async fn codeowners_are_read_at_a_commit() {
     assert_eq!(repo["dotGithub"]["text"], "* @octo-org/payments\n/docs/ @bob\n");
     assert_eq!((&repo["root"], &repo["docs"]), (&Value::Null, &Value::Null));
     assert_eq!(repo["codeowners"]["errors"][0]["line"], 2);
+    assert_eq!(repo["modes"], json!({"dotGithub": {"mode": 0o100_644}, "root": null, "docs": null}));
+    assert_eq!(answer["errors"][0]["type"], "NOT_FOUND");
+    assert_eq!(answer["errors"][0]["path"], json!(["repository", "modes", "root"]));
 }
 
 #[tokio::test]

@@ -104,6 +104,8 @@ fn client(address: SocketAddr) -> Github {
         app_id: 1,
         private_key_pem: key.private_pem.clone().into_bytes().into(),
         timeout: Duration::from_secs(5),
+        outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default())
+            .expect("roots"),
     };
     Github::new(&settings).expect("a client")
 }

@@ -45,7 +45,9 @@ async fn check(config: &Config) -> Found {
     match config.secrets() {
         Ok(secrets) => {
             found.said.push(format!("secrets   private key, {} for webhooks", secrets.webhook.len()));
-            found.wrong.extend(serve::connect(config, &secrets).err());
+            let outbound = serve::outbound(config);
+            let connected = outbound.and_then(|outbound| serve::connect(config, &secrets, &outbound));
+            found.wrong.extend(connected.err());
             warnings.extend(secrets.warnings);
         }
         Err(e) => found.wrong.push(e.into()),
@@ -56,13 +58,14 @@ async fn check(config: &Config) -> Found {
         }
         Err(e) => found.wrong.push(e),
     }
-    match witnesses::of(config) {
-        Ok(None) => {}
-        Ok(Some(w)) => {
+    // That there is no way out is said above.
+    match serve::outbound(config).map(|outbound| witnesses::of(config, &outbound)) {
+        Err(_) | Ok(Ok(None)) => {}
+        Ok(Ok(Some(w))) => {
             let names: Vec<String> = w.policy().keys().iter().map(|k| terminal(k.name())).collect();
             found.said.push(format!("witnesses {}", names.join(", ")));
         }
-        Err(e) => found.wrong.push(e),
+        Ok(Err(e)) => found.wrong.push(e),
     }
     found.said.extend(warnings.into_iter().map(|w| format!("warning   {w}")));
     found

@@ -1,63 +1,27 @@
 //! `gatelog doctor`: checks a set-up and says what to change.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     io::{self, Write as _},
     net::SocketAddr,
     path::Path,
-    time::Duration,
 };
 
 use http::{Method, StatusCode};
-use serde::Deserialize;
+
+mod app;
+mod hook;
+mod repositories;
 
 use super::{CommandResult, ConfigArg, Exit, serve};
 use crate::{
     config::Config,
-    github::{Trouble, rest::Response},
+    event::RepoName,
+    github::{Github, Trouble},
     ledger::verify::{self, VerifyError},
     server::{self, admin},
     time::Time,
 };
-
-/// Permissions of the GitHub App, as the API names them.
-pub const PERMISSIONS: &[(&str, &str)] = &[
-    ("checks", "write"),
-    ("pull_requests", "read"),
-    ("contents", "read"),
-    ("metadata", "read"),
-    ("administration", "read"),
-    ("merge_queues", "read"),
-    ("actions", "read"),
-    ("deployments", "read"),
-    ("members", "read"),
-];
-
-/// Without these gatelog works; only events of workflows and deployments never come.
-const OPTIONAL: &[&str] = &["actions", "deployments"];
-
-/// Events the App must subscribe to. `check_run` and `check_suite` come by themselves to whoever may
-/// write checks.
-pub const EVENTS: &[&str] = &[
-    "pull_request",
-    "pull_request_review",
-    "push",
-    "create",
-    "delete",
-    "merge_group",
-    "member",
-    "membership",
-    "team",
-    "team_add",
-    "organization",
-    "repository",
-    "branch_protection_rule",
-    "repository_ruleset",
-];
-
-/// GitHub refuses a token of an App whose clock is a minute ahead.
-const MAX_SKEW: Duration = Duration::from_secs(30);
 
 /// Shorter ones can be guessed from one recorded delivery.
 const SHORT_SECRET: usize = 16;
@@ -69,11 +33,14 @@ const QUICK: u64 = 256 << 20;
 pub struct Args {
     #[command(flatten)]
     config: ConfigArg,
+    /// Look at this repository alone, of all that the App covers
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<RepoName>,
 }
 
 pub fn run(args: Args) -> CommandResult {
     let config = args.config.load()?;
-    let report = super::runtime()?.block_on(examine(&config));
+    let report = super::runtime()?.block_on(examine(&config, args.repo.as_ref()));
     anstream::stdout().write_all(report.text().as_bytes())?;
     Ok(report.exit())
 }
@@ -103,6 +70,12 @@ struct Report(Vec<Line>);
 impl Report {
     fn say(&mut self, part: &'static str, state: State, text: impl Into<String>) {
         self.0.push(Line { part, state, text: text.into() });
+    }
+
+    /// GitHub did not answer what was asked: a matter of the set-up, or of now.
+    fn trouble(&mut self, part: &'static str, trouble: Trouble) {
+        let state = if trouble.passes() { State::Unknown } else { State::Wrong };
+        self.say(part, state, trouble.reason);
     }
 
     /// What must be changed outranks what could not be found out.
@@ -138,13 +111,13 @@ impl Report {
     }
 }
 
-async fn examine(config: &Config) -> Report {
+async fn examine(config: &Config, only: Option<&RepoName>) -> Report {
     let mut report = Report::default();
     report.say("config", State::Good, config.file.display().to_string());
     for warning in config.warnings() {
         report.say("config", State::Note, warning);
     }
-    secrets_and_app(config, &mut report).await;
+    secrets_and_github(config, only, &mut report).await;
     policies(config, &mut report).await;
     let running = ledger(config, &mut report).await;
     for (key, address) in
@@ -155,7 +128,7 @@ async fn examine(config: &Config) -> Report {
     report
 }
 
-async fn secrets_and_app(config: &Config, report: &mut Report) {
+async fn secrets_and_github(config: &Config, only: Option<&RepoName>, report: &mut Report) {
     let secrets = match config.secrets() {
         Ok(secrets) => secrets,
         Err(e) => return report.say("secrets", State::Wrong, e.to_string()),
@@ -171,91 +144,19 @@ async fn secrets_and_app(config: &Config, report: &mut Report) {
         }
         _ => report.say("secrets", State::Good, "private key and webhook secrets can be read"),
     }
-    match serve::connect(config, &secrets) {
+    let github = serve::outbound(config).and_then(|outbound| serve::connect(config, &secrets, &outbound));
+    match github {
         Err(failure) => report.say("key", State::Wrong, failure.message),
-        Ok(github) => {
-            let asked = github.get_app("/app").await.and_then(|r| r.expect(&[200]));
-            app(config, asked, Time::now(), report);
-        }
+        Ok(github) => at_github(config, &github, only, report).await,
     }
 }
 
-/// What `GET /app` says of the App.
-#[derive(Deserialize)]
-struct App {
-    name: String,
-    #[serde(default)]
-    permissions: BTreeMap<String, String>,
-    #[serde(default)]
-    events: Vec<String>,
-}
-
-fn app(config: &Config, asked: Result<Response, Trouble>, now: Time, report: &mut Report) {
-    let asked = asked.and_then(|r| r.json::<App>().map(|app| (r, app)));
-    let (response, app) = match asked {
-        Ok(answer) => answer,
-        Err(trouble) if trouble.passes() => return report.say("github", State::Unknown, trouble.reason),
-        Err(trouble) => {
-            let hint = "app_id and private_key_file must belong to the same App, and the clock must be right";
-            return report.say("github", State::Wrong, format!("{}\n{hint}", trouble.reason));
-        }
-    };
-    let text =
-        format!("{} accepts the key of App {} ({})", config.github.api_url, config.github.app_id, app.name);
-    report.say("github", State::Good, text);
-    clock(response.header("date"), now, report);
-    permissions(&app.permissions, report);
-    events(&app.events, report);
-}
-
-fn clock(date: Option<&str>, now: Time, report: &mut Report) {
-    let theirs = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
-    let Some(theirs) = theirs.and_then(|z| Time::from_unix_micros(z.timestamp().as_microsecond())) else {
-        return report.say("clock", State::Unknown, "GitHub did not say what time it is");
-    };
-    let skew = now.since(theirs).max(theirs.since(now));
-    if skew > MAX_SKEW {
-        let text = format!("{} s away from GitHub's clock; set it (NTP)", skew.as_secs());
-        report.say("clock", State::Wrong, text);
-    } else {
-        report.say("clock", State::Good, "agrees with GitHub's");
-    }
-}
-
-fn permissions(granted: &BTreeMap<String, String>, report: &mut Report) {
-    let enough = |name: &str, level: &str| {
-        granted.get(name).is_some_and(|has| has == level || has == "write" || has == "admin")
-    };
-    let missing = PERMISSIONS.iter().filter(|(name, level)| !enough(name, level));
-    let (optional, needed): (Vec<_>, Vec<_>) = missing.partition(|(name, _)| OPTIONAL.contains(name));
-    let list =
-        |p: &[&(&str, &str)]| p.iter().map(|(n, l)| format!("{n}: {l}")).collect::<Vec<_>>().join(", ");
-    if needed.is_empty() {
-        report.say("app", State::Good, "has the permissions it needs");
-    } else {
-        report.say("app", State::Wrong, format!("permissions to add: {}", list(&needed)));
-    }
-    if !optional.is_empty() {
-        let text = format!("without {} there are no events of workflows and deployments", list(&optional));
-        report.say("app", State::Note, text);
-    }
-    let allowed = |name: &str, has: &str| {
-        PERMISSIONS.iter().any(|(n, level)| *n == name && (*level == has || *level == "write"))
-    };
-    let more: Vec<_> =
-        granted.iter().filter(|(n, l)| !allowed(n, l)).map(|(n, l)| format!("{n}: {l}")).collect();
-    if !more.is_empty() {
-        report.say("app", State::Note, format!("permissions that gatelog does not use: {}", more.join(", ")));
-    }
-}
-
-fn events(subscribed: &[String], report: &mut Report) {
-    let missing: Vec<_> = EVENTS.iter().filter(|e| !subscribed.iter().any(|s| s == *e)).copied().collect();
-    if missing.is_empty() {
-        report.say("app", State::Good, "subscribes to the events it needs");
-    } else {
-        report.say("app", State::Wrong, format!("events to subscribe to: {}", missing.join(", ")));
-    }
+/// Everything that GitHub knows of the set-up.
+async fn at_github(config: &Config, github: &Github, only: Option<&RepoName>, report: &mut Report) {
+    let Some(app) = app::examine(config, github, report).await else { return };
+    hook::examine(github, &app, Time::now(), report).await;
+    let installed = app::installations(github, &app, report).await;
+    repositories::examine(config, github, &installed, only, report).await;
 }
 
 async fn policies(config: &Config, report: &mut Report) {
@@ -320,7 +221,9 @@ async fn verify_journal(dir: &Path, report: &mut Report) {
         Ok(Err(VerifyError::Failed { at, what })) => {
             (State::Wrong, format!("{shown} is damaged at entry {at}: {what}"))
         }
-        Ok(Err(VerifyError::CannotRead(why))) => (State::Unknown, format!("{shown}: {why}")),
+        Ok(Err(VerifyError::Unsigned(why) | VerifyError::CannotRead(why))) => {
+            (State::Unknown, format!("{shown}: {why}"))
+        }
         Err(e) => (State::Unknown, format!("{shown}: {e}")),
     };
     report.say("ledger", state, text);
@@ -331,40 +234,4 @@ fn size(dir: &Path) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn granted(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(n, l)| ((*n).to_owned(), (*l).to_owned())).collect()
-    }
-
-    #[test]
-    fn what_the_app_has_and_what_it_needs() {
-        let mut report = Report::default();
-        permissions(&granted(PERMISSIONS), &mut report);
-        events(&EVENTS.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>(), &mut report);
-        assert_eq!(report.exit(), Exit::Ok);
-        permissions(
-            &granted(&[("checks", "read"), ("contents", "write"), ("metadata", "read")]),
-            &mut report,
-        );
-        events(&["push".to_owned()], &mut report);
-        assert_eq!(report.exit(), Exit::Failed);
-        insta::assert_snapshot!(anstream::adapter::strip_str(&report.text()).to_string());
-    }
-
-    #[test]
-    fn the_clock() {
-        let says = |now: &str| {
-            let mut report = Report::default();
-            clock(Some("Tue, 24 Nov 2026 15:00:00 GMT"), now.parse().unwrap(), &mut report);
-            report.0[0].state
-        };
-        assert_eq!(says("2026-11-24T15:00:20Z"), State::Good);
-        assert_eq!(says("2026-11-24T15:00:31Z"), State::Wrong);
-        assert_eq!(says("2026-11-24T14:59:00Z"), State::Wrong);
-        let mut report = Report::default();
-        clock(None, Time::now(), &mut report);
-        assert_eq!(report.exit(), Exit::CouldNotRun);
-    }
-}
+mod tests;

@@ -8,12 +8,13 @@ use std::{
 
 use include_dir::{Dir, include_dir};
 
-use super::{CommandResult, Exit, Failure, doctor};
+use super::{CommandResult, Exit, Failure};
+use crate::github::needed;
 
 /// The policies of this version.
 static POLICIES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/policies");
 
-const CONFIG: &str = include_str!("../../examples/gatelog.toml");
+pub(in crate::cli) const CONFIG: &str = include_str!("../../examples/gatelog.toml");
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -73,12 +74,12 @@ fn next_steps(dir: &Path, policies: usize) -> String {
     let at = |name: &str| dir.join(name).display().to_string();
     let (config, key, secret) = (at("gatelog.toml"), at("app.pem"), at("webhook.secret"));
     let permissions: String =
-        doctor::PERMISSIONS.iter().map(|(name, level)| format!("         {name}: {level}\n")).collect();
-    let events = wrap(&doctor::EVENTS.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>(), 80, "         ");
+        needed::PERMISSIONS.iter().map(|(name, level)| format!("         {name}: {level}\n")).collect();
+    let events = wrap(&needed::all_events().map(str::to_owned).collect::<Vec<_>>(), 80, "         ");
     format!(
         "Wrote {config} and {} ({policies} files).
 
-Next:
+Next (in a folder without gatelog.toml, `gatelog app create --org NAME --url https://YOUR-HOST` does 1 to 3):
   1. A webhook secret:  (umask 077; openssl rand -hex 32 > {secret})
   2. Register a GitHub App (Settings > Developer settings > GitHub Apps > New) with the webhook URL
      https://YOUR-HOST/webhook, content type application/json, that secret, and

@@ -9,13 +9,14 @@ use crate::{
     escape::{is_invisible, terminal as safe},
     ledger::{
         body::{Salt, commitment},
-        entry::{BodyRef, Entry, Hash, Kind, Link},
+        entry::{BodyRef, Entry, Hash, Link},
         erasure::{Erasure, LIST},
     },
     store::{
         embedded::OpenError,
         journal::{
             JournalError,
+            catalog::Directory,
             frame::FrameEntry,
             locate,
             reader::{Group, Groups},
@@ -60,7 +61,7 @@ pub enum Command {
     /// The key that signs checkpoints: make it, show what to hand to auditors, change it.
     #[command(subcommand)]
     Key(key::Command),
-    /// Write a proof that an entry is in the ledger, to be checked offline.
+    /// Write a proof that an entry is in the ledger, or in a log that is published, to be checked offline.
     Prove(prove::Args),
     /// Check such a proof, with nothing but the log's vkey.
     VerifyProof(verify_proof::Args),
@@ -190,7 +191,7 @@ pub(super) fn entries(
     journal: &Path,
     from: u64,
 ) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
-    let mut groups = Groups::open_at(journal, from)?
+    let mut groups = Groups::open_near(journal, from)?
         .ok_or_else(|| Failure::could_not_run(format!("there are no segments in {}", journal.display())))?;
     let mut failed = false;
     let next = move || -> Option<Result<Vec<Item>, Failure>> {
@@ -208,28 +209,46 @@ pub(super) fn entries(
     Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
 }
 
-/// `redacted at entry N (erasure M: reason)`: looked for in what was recorded after it.
+/// Entry `seq`: of its segment headers of frames are read, and its own frame. `None`: it does not exist.
+pub(super) fn entry(journal: &Path, seq: u64) -> Result<Option<Item>, Failure> {
+    entries(journal, seq)?.next().transpose().map(|item| item.filter(|i| i.seq == seq))
+}
+
+/// The erasure that took body `name` of entry `seq`, among those that the directory knows.
+///
+/// # Errors
+/// An erasure cannot be read.
+pub(super) fn erasure_of(
+    journal: &Path,
+    directory: &Directory,
+    seq: u64,
+    name: &str,
+) -> Result<Option<Erasure>, Failure> {
+    let all = directory.parts().iter().flat_map(|p| &p.contents.erasures);
+    for named in all.filter(|e| (e.first..=e.last).contains(&seq) && e.erasure < directory.size()) {
+        let Some(item) = entry(journal, named.erasure)? else { continue };
+        let (Some(entry), Some(Found::Bytes(list))) = (&item.entry, item.body(LIST)?) else { continue };
+        if let Some(erasure) = Erasure::read(entry, &list).filter(|e| e.bodies.contains(seq, name)) {
+            return Ok(Some(erasure));
+        }
+    }
+    Ok(None)
+}
+
+/// `redacted at entry N (erasure M: reason)`
 ///
 /// # Errors
 /// Exit 3: no erasure names the body.
 fn redaction(journal: &Path, seq: u64, name: &str) -> Result<String, Failure> {
-    for item in entries(journal, seq + 1)? {
-        let item = item?;
-        let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Erasure) else { continue };
-        let Some(Found::Bytes(list)) = item.body(LIST)? else { continue };
-        if let Some(erasure) = Erasure::read(entry, &list).filter(|e| e.bodies.contains(seq, name)) {
-            return Ok(format!(
-                "redacted at entry {seq} (erasure {}: {})",
-                erasure.seq,
-                safe(&erasure.reason)
-            ));
+    for trust in [true, false] {
+        let directory = Directory::open(journal, u64::MAX, trust)?;
+        if let Some(erasure) = erasure_of(journal, &directory, seq, name)? {
+            let reason = safe(&erasure.reason);
+            return Ok(format!("redacted at entry {seq} (erasure {}: {reason})", erasure.seq));
         }
     }
-    let name = safe(name);
-    Err(Failure::new(
-        Exit::Integrity,
-        format!("body {name} of entry {seq} was removed, and no erasure explains it"),
-    ))
+    let what = format!("body {} of entry {seq} was removed, and no erasure explains it", safe(name));
+    Err(Failure::new(Exit::Integrity, what))
 }
 
 fn items_of(group: Group) -> Result<Vec<Item>, Failure> {

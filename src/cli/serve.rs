@@ -18,6 +18,7 @@ use crate::{
         Ledger, OpenReport,
         publish::{self, PublishError, Publisher},
     },
+    outbound::{Outbound, Proxies},
     policy::Bundle,
     server::{self, App, Doors, admin},
     store::embedded::OpenError,
@@ -172,11 +173,12 @@ async fn start(config: &Config) -> Result<Started, Failure> {
     for warning in config.warnings().iter().chain(&secrets.warnings) {
         tracing::warn!("{warning}");
     }
-    let github = connect(config, &secrets)?;
-    let settings = gate::Settings { alerts: poster(&secrets)?, ..settings(config) };
+    let outbound = outbound(config)?;
+    let github = connect(config, &secrets, &outbound)?;
+    let settings = gate::Settings { alerts: poster(&secrets, &outbound)?, ..settings(config) };
     let bundle = load_policies(config).await?;
     let (ledger, opened) = open_ledger(config).await?;
-    let publisher = publisher(config, &ledger)?;
+    let publisher = publisher(config, &ledger, &outbound)?;
     let admin = admin_socket(config);
     let metrics = Arc::new(Metrics::new());
     let running = Gate::start(settings, ledger, &opened, github.clone(), bundle, metrics.clone())
@@ -191,8 +193,12 @@ async fn start(config: &Config) -> Result<Started, Failure> {
 }
 
 /// Who signs, if the configuration names a key.
-fn publisher(config: &Config, ledger: &Ledger) -> Result<Option<Arc<Publisher>>, Failure> {
-    let witnesses = super::witnesses::of(config)?;
+fn publisher(
+    config: &Config,
+    ledger: &Ledger,
+    outbound: &Outbound,
+) -> Result<Option<Arc<Publisher>>, Failure> {
+    let witnesses = super::witnesses::of(config, outbound)?;
     let config::Ledger { path, origin: Some(origin), key_file: Some(key_file), .. } = &config.ledger else {
         return Ok(None);
     };
@@ -226,15 +232,26 @@ async fn bind(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, F
 ///
 /// # Errors
 /// Exit 2: the key is not one.
-pub fn connect(config: &Config, secrets: &Secrets) -> Result<Github, Failure> {
+pub fn connect(config: &Config, secrets: &Secrets, outbound: &Outbound) -> Result<Github, Failure> {
     let settings = github::Settings {
         api_url: config.github.api_url.clone(),
         graphql_url: config.github.graphql_url.clone(),
         app_id: config.github.app_id,
         private_key_pem: secrets.private_key.expose().to_vec().into(),
         timeout: GITHUB_TIMEOUT,
+        outbound: outbound.clone(),
     };
     Github::new(&settings).map_err(|e| Failure::usage(format!("[github]: {e}")))
+}
+
+/// How connections are made, by configuration and environment.
+///
+/// # Errors
+/// Exit 2: a file of certificates or a proxy is none.
+pub fn outbound(config: &Config) -> Result<Outbound, Failure> {
+    Proxies::of_environment()
+        .and_then(|proxies| Outbound::new(config.outbound.ca_file.as_deref(), &proxies))
+        .map_err(|e| Failure::usage(e.to_string()))
 }
 
 /// Loads the bundle, on a thread that may take its time.
@@ -283,11 +300,11 @@ fn admin_socket(config: &Config) -> Option<admin::Socket> {
     }
 }
 
-fn poster(secrets: &Secrets) -> Result<Option<Poster>, Failure> {
+fn poster(secrets: &Secrets, outbound: &Outbound) -> Result<Option<Poster>, Failure> {
     let Some(url) = &secrets.alerts else { return Ok(None) };
     let wrong = |e: String| Failure::usage(format!("[alerts] url_file: {e}"));
     let url = std::str::from_utf8(url.expose()).map_err(|_| wrong("it is not text".to_owned()))?;
-    Poster::new(url).map(Some).map_err(wrong)
+    Poster::new(url, outbound).map(Some).map_err(wrong)
 }
 
 fn settings(config: &Config) -> gate::Settings {

@@ -8,13 +8,14 @@ use crate::{
         quorum::{Policy, Witness},
         witness::Witnesses,
     },
+    outbound::Outbound,
 };
 
 /// `None`: none are named.
 ///
 /// # Errors
 /// Exit 2: what is wrong with a key, a URL or the policy.
-pub fn of(config: &Config) -> Result<Option<Witnesses>, Failure> {
+pub fn of(config: &Config, outbound: &Outbound) -> Result<Option<Witnesses>, Failure> {
     let wrong = |what: String| Failure::usage(format!("{}: [ledger] {what}", config.file.display()));
     let config::Ledger { origin, key_file, witnesses, quorum_file, publish_only_with_quorum, .. } =
         &config.ledger;
@@ -48,7 +49,7 @@ pub fn of(config: &Config) -> Result<Option<Witnesses>, Failure> {
             policy
         }
     };
-    Witnesses::new(policy, *publish_only_with_quorum).map(Some).map_err(wrong)
+    Witnesses::new(policy, *publish_only_with_quorum, outbound).map(Some).map_err(wrong)
 }
 
 /// Without a policy the word of each is needed.

@@ -67,6 +67,7 @@ pub const KEYS: &[Key] = &[
     key("ledger.retention", "bodies", Kind::Text, "400d", None),
     key("reconcile", "minutes", Kind::Number, "10", Some("10")),
     key("reconcile", "branches", Kind::List, "release/*,lts/**", None),
+    key("outbound", "ca_file", Kind::Text, "ca.pem", None),
     key("alerts", "url_file", Kind::Text, "alerts.url", None),
     key("log", "format", Kind::Text, "text", Some("text")),
     key("log", "level", Kind::Text, "info", Some("info")),

@@ -10,17 +10,6 @@ use crate::{
     verdict::{Decision, Target, Verdict},
 };
 
-pub(super) const NOTHING: Subject = Subject {
-    kind: SubjectKind::None,
-    installation: None,
-    organization: None,
-    repository: None,
-    id: None,
-    head: None,
-    base: None,
-    ref_kind: None,
-};
-
 /// A pull request that gatelog can be asked to look at again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PullAddress {
@@ -42,7 +31,7 @@ pub(super) fn delivery(delivery: &Delivery, event: Option<&Event>, flags: Vec<Fl
     let media = delivery.content.media();
     Draft {
         kind: Kind::Event,
-        subject: event.map_or(NOTHING, Event::subject),
+        subject: event.map_or(Subject::NONE, Event::subject),
         key: Key::Delivery { guid: delivery.guid.clone() },
         refs: vec![],
         bodies: vec![("payload".into(), Body { bytes: delivery.body.clone(), media })],
@@ -72,7 +61,7 @@ pub(super) fn look_again(at: &PullAddress, cause: Cause, refs: Vec<Ref>, key: St
         organization: at.organization,
         repository: Some(at.repository.id),
         id: Some(at.number),
-        ..NOTHING
+        ..Subject::NONE
     };
     let data = EventData {
         name: "gatelog".into(),
@@ -174,7 +163,7 @@ pub(super) fn report(subject: Subject, data: &ReportData, request: Option<Vec<u8
 pub(super) fn service(data: serde_json::Value) -> Draft {
     Draft {
         kind: Kind::Service,
-        subject: NOTHING,
+        subject: Subject::NONE,
         key: Key::Own("service"),
         refs: vec![],
         bodies: vec![],
@@ -187,7 +176,7 @@ pub(super) fn policy(digest: &str, archive: Vec<u8>) -> Draft {
     let body = Body { bytes: Bytes::from(archive), media: "application/vnd.gatelog.bundle" };
     Draft {
         kind: Kind::Policy,
-        subject: NOTHING,
+        subject: Subject::NONE,
         key: Key::Own("policy"),
         refs: vec![],
         bodies: vec![("bundle".into(), body)],

@@ -8,11 +8,7 @@ use std::{collections::HashMap, time::Duration};
 
 use serde_json::json;
 
-use super::{
-    Gate, Item, Later,
-    drafts::{self, NOTHING},
-    lock,
-};
+use super::{Gate, Item, Later, drafts, lock};
 use crate::{
     event::{About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
     ledger::entry::{Draft, EventData, Key, Kind, Receipt, Ref},
@@ -152,7 +148,7 @@ impl GroupAddress {
             repository: Some(self.repository.id),
             head: Some(self.head.clone()),
             base: self.base.clone(),
-            ..NOTHING
+            ..Subject::NONE
         };
         let data = EventData {
             name: "gatelog".into(),

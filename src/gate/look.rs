@@ -246,7 +246,7 @@ impl Gate {
         }
         let header = event.map_or_else(|| unreadable_header(item), |e| header(item, e));
         let payload = event.and_then(|_| self.payload_of(item.seq).ok()).unwrap_or(Value::Null);
-        let subject = event.map_or(super::drafts::NOTHING, |e| subject_of(e, about, &facts));
+        let subject = event.map_or(Subject::NONE, |e| subject_of(e, about, &facts));
         let at = event.and_then(repo_at);
         let (known_head, open) = self.known_place(at.as_ref(), &subject);
         Looked {

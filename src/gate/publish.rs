@@ -6,7 +6,11 @@
 //! newest verdict of its subject, with no later event of that subject unjudged, on facts younger than
 //! [`FRESH`], by the process that judged: otherwise it gathers again.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Mutex,
+    time::Duration,
+};
 
 use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
@@ -21,6 +25,7 @@ use crate::{
     verdict::{Decision, Target},
 };
 
+mod closed;
 mod page;
 mod shown;
 
@@ -52,6 +57,15 @@ pub(super) struct Doing {
     force: bool,
     /// An event that has no verdict yet, and why.
     progress: Option<Waiting>,
+    /// Verdicts that wait to be shown, of pull requests that GitHub says are closed.
+    closed: BTreeSet<u64>,
+}
+
+/// What a task does next.
+struct Turn {
+    force: bool,
+    progress: Option<Waiting>,
+    closed: BTreeSet<u64>,
 }
 
 /// A verdict as the ledger holds it.
@@ -171,8 +185,8 @@ impl Gate {
         let begun = Time::now();
         let mut ambiguous = false;
         loop {
-            let Some((force, progress)) = self.take_turn(&target) else { return };
-            match self.publish_once(&target, &at, force, progress.clone(), ambiguous).await {
+            let Some(turn) = self.take_turn(&target) else { return };
+            match self.publish_once(&target, &at, &turn, ambiguous).await {
                 Ok(()) => ambiguous = false,
                 Err(trouble) if self.is_hopeless(&trouble, begun) => {
                     tracing::warn!(repo.name = at.repository.name.as_str(), "not shown: {}", trouble.reason);
@@ -180,7 +194,7 @@ impl Gate {
                 }
                 Err(trouble) => {
                     ambiguous = true;
-                    self.again_later(&target, force, progress);
+                    self.again_later(&target, turn);
                     let wait = trouble.retry_after.unwrap_or_else(|| backoff(Time::now().since(begun)));
                     let wait = wait.min(Duration::from_secs(300));
                     tracing::warn!(
@@ -214,7 +228,7 @@ impl Gate {
     }
 
     /// The next thing to do, or `None` when the target is as it should be.
-    fn take_turn(&self, target: &Target) -> Option<(bool, Option<Waiting>)> {
+    fn take_turn(&self, target: &Target) -> Option<Turn> {
         let mut targets = lock(&self.0.publisher.targets);
         let doing = targets.get_mut(target)?;
         if !doing.dirty {
@@ -222,15 +236,17 @@ impl Gate {
             return None;
         }
         doing.dirty = false;
-        Some((std::mem::take(&mut doing.force), doing.progress.take()))
+        let (force, closed) = (std::mem::take(&mut doing.force), std::mem::take(&mut doing.closed));
+        Some(Turn { force, progress: doing.progress.take(), closed })
     }
 
-    fn again_later(&self, target: &Target, force: bool, progress: Option<Waiting>) {
+    fn again_later(&self, target: &Target, turn: Turn) {
         if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
             doing.dirty = true;
-            doing.force |= force;
+            doing.force |= turn.force;
+            doing.closed.extend(turn.closed);
             if doing.progress.is_none() {
-                doing.progress = progress;
+                doing.progress = turn.progress;
             }
         }
     }
@@ -239,25 +255,26 @@ impl Gate {
         &self,
         target: &Target,
         at: &RepoAt,
-        force: bool,
-        progress: Option<Waiting>,
+        turn: &Turn,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
-        let shown = self.shown(target);
         let ambiguous = ambiguous || self.unsure(target);
-        let progress = progress.filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
+        let shown = self.shown(target);
+        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
         let step = match progress {
             Some((seq, reason)) => {
                 self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)?
             }
-            None => self.verdict_step(target, at, shown.as_ref(), force, ambiguous)?,
+            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous)?,
         };
         match step {
-            Step::Nothing => Ok(()),
-            Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await,
-            Step::Write(write) => self.write(target, at, *write).await,
-            Step::Again(stale) => self.judge_again(target, at, stale).await,
+            Step::Nothing => {}
+            Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await?,
+            Step::Write(write) => self.write(target, at, *write).await?,
+            Step::Again(stale) => self.judge_again(target, at, stale).await?,
         }
+        // Last: what was in progress there is completed, or shows that verdict after all.
+        self.withhold_closed(target, at, &turn.closed, ambiguous).await
     }
 
     /// An event without verdict: in progress, unless the target blocks anyway.

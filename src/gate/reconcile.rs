@@ -19,9 +19,9 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Gate, drafts, lock, pulls::Known};
+use super::{Gate, lock, pulls::Known};
 use crate::{
-    event::Repository,
+    event::{Repository, Subject},
     github::{RepoAt, Trouble, reconcile::Covered},
     ledger::entry::{Body, Draft, Key, Kind, Ref},
     time::Time,
@@ -230,7 +230,7 @@ impl Gate {
         let bytes = body.to_string().into_bytes().into();
         let draft = Draft {
             kind: Kind::Reconcile,
-            subject: drafts::NOTHING,
+            subject: Subject::NONE,
             key: Key::Own("reconcile"),
             refs: last.map(Ref::Seq).into_iter().collect(),
             bodies: vec![("sweep".to_owned(), Body { bytes, media: "application/json" })],

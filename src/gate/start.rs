@@ -255,6 +255,7 @@ impl Gate {
             match self.open_pulls(&at).await {
                 Ok(pulls) => {
                     self.close_all_but(at.repository.id, &known_before, &pulls);
+                    self.closed_all_but(&at, &pulls.iter().map(|p| p.number).collect::<Vec<_>>());
                     for pull in pulls {
                         let id = at.repository.id;
                         lock(&self.0.pulls).open(

@@ -228,6 +228,7 @@ fn request(call: &Call<'_>, auth: &Authorization) -> Result<Request<octocrab::Oc
         .method(call.method.clone())
         .uri(call.path)
         .header(header::ACCEPT, call.accept)
+        .header(header::USER_AGENT, concat!("gatelog/", env!("CARGO_PKG_VERSION")))
         .header("X-GitHub-Api-Version", API_VERSION);
     if let Authorization::Token(token) = auth {
         builder = builder.header(header::AUTHORIZATION, token.clone());

@@ -1,7 +1,13 @@
 //! From settings to a transport: addresses and the app's key.
 
+use std::convert::Infallible;
+
 use http::Uri;
-use octocrab::{Octocrab, OctocrabBuilder, models::AppId};
+use octocrab::{
+    AuthState, OctoBody, Octocrab, OctocrabBuilder, auth::AppAuth, models::AppId,
+    service::middleware::base_uri::BaseUriLayer,
+};
+use tower_http::follow_redirect::FollowRedirectLayer;
 
 use super::{Settings, call::Transport};
 
@@ -12,8 +18,6 @@ pub enum SetupError {
     Url { value: String, why: &'static str },
     #[error("the app's private key is not an RSA key in PEM form: {0}")]
     Key(String),
-    #[error("the HTTP client cannot be made (are CA certificates installed?): {0}")]
-    Client(String),
 }
 
 pub(super) fn transport(settings: &Settings) -> Result<Transport, SetupError> {
@@ -24,11 +28,11 @@ pub(super) fn transport(settings: &Settings) -> Result<Transport, SetupError> {
     };
     let pem = &settings.private_key_pem;
     let key = octocrab::auth::EncodingKey::from_rsa_pem(pem);
-    let app = OctocrabBuilder::new().app(AppId(settings.app_id), key_or_sentence(key)?);
-    let rest = build(app, &api.whole())?;
+    let app = AppAuth { app_id: AppId(settings.app_id), key: key_or_sentence(key)? };
+    let rest = build(settings, AuthState::App(app), &api.whole())?;
     // GraphQL lives outside `/api/v3` on Enterprise Server, and octocrab puts the base before every
     // path: a client of its own, with the bare host as its base.
-    let graph = build(OctocrabBuilder::new(), &graphql.origin)?;
+    let graph = build(settings, AuthState::None, &graphql.origin)?;
     let signs = api.signs();
     let (graphql_path, api_path) = (graphql.path, api.path);
     Ok(Transport { rest, graph, graphql_path, api_path, signs, timeout: settings.timeout })
@@ -38,18 +42,17 @@ fn key_or_sentence<K, E: std::fmt::Display>(key: Result<K, E>) -> Result<K, Setu
     key.map_err(|e| SetupError::Key(e.to_string()))
 }
 
-type Builder = OctocrabBuilder<
-    octocrab::NoSvc,
-    octocrab::DefaultOctocrabBuilderConfig,
-    octocrab::NoAuth,
-    octocrab::NotLayerReady,
->;
-
-fn build(builder: Builder, base: &str) -> Result<Octocrab, SetupError> {
-    let client = |e: octocrab::Error| SetupError::Client(describe(&e));
-    let agent = concat!("gatelog/", env!("CARGO_PKG_VERSION")).to_owned();
-    let builder = builder.base_uri(base).map_err(client)?.add_header(http::header::USER_AGENT, agent);
-    builder.build().map_err(client)
+/// The layers of octocrab that we use, over a connection that is ours: neither its retries nor its cache.
+fn build(settings: &Settings, auth: AuthState, base: &str) -> Result<Octocrab, SetupError> {
+    let bad = || SetupError::Url { value: base.chars().take(200).collect(), why: "not a URL" };
+    let base: Uri = base.parse().map_err(|_| bad())?;
+    let built: Result<Octocrab, Infallible> = OctocrabBuilder::new_empty()
+        .with_service(settings.outbound.client::<OctoBody>())
+        .with_layer(&FollowRedirectLayer::new())
+        .with_layer(&BaseUriLayer::new(base))
+        .with_auth(auth)
+        .build();
+    built.map_err(|never| match never {})
 }
 
 /// octocrab's outer error says only its kind: the sentence is further in.

@@ -157,7 +157,8 @@ pub enum ReportResult {
     Updated,
     /// GitHub showed it already.
     Unchanged,
-    /// Not sent, for good: the repository is gone, or `publish = "observe"`.
+    /// Not sent, for good: the repository is gone, or the pull request was closed first. Run and conclusion
+    /// are what GitHub goes on to show.
     Withheld,
 }
 
@@ -356,7 +357,6 @@ impl<'de> Deserialize<'de> for Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::SubjectKind;
 
     fn entry(data: serde_json::Value) -> Entry {
         Entry {
@@ -365,16 +365,7 @@ mod tests {
             time: "2026-11-24T15:04:05Z".parse().unwrap(),
             kind: Kind::Event,
             prev: Hash([0xab; 32]),
-            subject: Subject {
-                kind: SubjectKind::None,
-                installation: None,
-                organization: None,
-                repository: Some(5),
-                id: None,
-                head: None,
-                base: None,
-                ref_kind: None,
-            },
+            subject: Subject { repository: Some(5), ..Subject::NONE },
             key: "delivery:1".into(),
             refs: vec![],
             bodies: BTreeMap::new(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::entry::{Body, Draft, Entry, Key, Kind, Ref};
-use crate::event::{Subject, SubjectKind};
+use crate::event::Subject;
 
 pub mod people;
 pub mod plan;
@@ -220,16 +220,7 @@ pub fn draft(data: &ErasureData, bodies: &Bodies, about: Option<u64>) -> Draft {
     let list = Body { bytes: bodies.to_list().into(), media: "application/json" };
     Draft {
         kind: Kind::Erasure,
-        subject: Subject {
-            kind: SubjectKind::None,
-            installation: None,
-            organization: None,
-            repository: None,
-            id: None,
-            head: None,
-            base: None,
-            ref_kind: None,
-        },
+        subject: Subject::NONE,
         key: Key::Own("erasure"),
         refs: about.into_iter().map(Ref::Seq).collect(),
         bodies: vec![(LIST.to_owned(), list)],

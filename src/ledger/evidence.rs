@@ -221,14 +221,3 @@ pub fn completeness(
         }
     }
 }
-
-/// The entries whose body of this name an erasure names: its body `list`, `{"facts": [7, [10, 12]]}`.
-#[must_use]
-pub fn is_erased_by(list: &serde_json::Value, seq: u64, name: &str) -> bool {
-    let Some(items) = list.get(name).and_then(|l| l.as_array()) else { return false };
-    items.iter().any(|item| match item.as_array().map(Vec::as_slice) {
-        Some([a, b]) => a.as_u64().is_some_and(|a| a <= seq) && b.as_u64().is_some_and(|b| seq <= b),
-        Some(_) => false,
-        None => item.as_u64() == Some(seq),
-    })
-}

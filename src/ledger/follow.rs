@@ -22,8 +22,10 @@ use super::{
 use crate::time::Time;
 
 mod news;
+mod prove;
 
 pub use news::{Gap, News};
+pub use prove::prove;
 
 /// Gives the bytes of a file of the log, by its name behind the log's URL. `None`: it does not exist.
 pub type Fetch<'a> = dyn FnMut(&str) -> Result<Option<Bytes>, String> + 'a;
@@ -56,6 +58,9 @@ pub enum FollowError {
     /// Something that the checkpoint covers is not served.
     #[error("{0} is not served, though the checkpoint covers it")]
     Missing(String),
+    /// It may be, later.
+    #[error("entry {seq} is not covered by the checkpoint, which has {size} entries")]
+    NotCovered { seq: u64, size: u64 },
     /// An older checkpoint than before is served, one that fits: a stale copy.
     #[error("an older checkpoint is served: {served} entries, {kept} were seen")]
     Stale { served: u64, kept: u64 },
@@ -239,24 +244,29 @@ fn not_older(
 /// The root over the first `size` entries of the tree of `whole`, from the tiles that are served, proved to
 /// belong to it.
 fn shown(size: u64, whole: &Checkpoint, fetch: &mut Fetch<'_>) -> Result<Prefix, FollowError> {
-    let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
-    let mut nodes = |node: Node| {
-        let (level, index, ..) = tile::place(node);
-        let known = match tiles.entry((level, index)) {
-            Slot::Occupied(known) => known.into_mut(),
-            Slot::Vacant(slot) => {
-                let tile = Tile::of(Kind::Hashes(level), index, whole.size);
-                let tile = tile.ok_or_else(|| FollowError::Tile("there is no such tile".into()))?;
-                slot.insert(hashes(tile, fetch)?)
-            }
-        };
-        tile::node_of(node, known).ok_or_else(|| FollowError::Tile("a tile is too narrow".into()))
-    };
+    let mut nodes = nodes(whole.size, fetch);
     let root = proof::root(size, &mut nodes)?;
     let proof = proof::consistency(size, whole.size, &mut nodes)?;
     verify_consistency(size, root, whole.size, whole.root, &proof)
         .map_err(|e| FollowError::Tile(format!("the tiles that are served: {e}")))?;
     Ok(Prefix { size, root, proof })
+}
+
+/// Roots of perfect subtrees of a log of `size` entries, from its tiles: each is fetched once.
+fn nodes(size: u64, fetch: &mut Fetch<'_>) -> impl FnMut(Node) -> Result<Hash, FollowError> {
+    let mut tiles: HashMap<(u8, u64), Vec<Hash>> = HashMap::new();
+    move |node| {
+        let (level, index, ..) = tile::place(node);
+        let known = match tiles.entry((level, index)) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(slot) => {
+                let tile = Tile::of(Kind::Hashes(level), index, size);
+                let tile = tile.ok_or_else(|| FollowError::Tile("there is no such tile".into()))?;
+                slot.insert(hashes(tile, fetch)?)
+            }
+        };
+        tile::node_of(node, known).ok_or_else(|| FollowError::Tile("a tile is too narrow".into()))
+    }
 }
 
 fn hashes(tile: Tile, fetch: &mut Fetch<'_>) -> Result<Vec<Hash>, FollowError> {

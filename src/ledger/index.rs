@@ -173,6 +173,17 @@ impl Index {
     pub fn unreported(&self) -> Vec<u64> {
         self.unreported.keys().copied().collect()
     }
+
+    #[must_use]
+    pub fn unreported_of(&self, repository: u64, number: u64) -> Option<u64> {
+        self.unreported_pull.get(&(repository, number)).copied()
+    }
+
+    #[must_use]
+    pub fn pulls_unreported(&self, repository: u64) -> Vec<u64> {
+        let of = (repository, 0)..=(repository, u64::MAX);
+        self.unreported_pull.range(of).map(|((_, number), _)| *number).collect()
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     store::{
-        ReadError,
+        ReadError, files,
         journal::{
             JournalError,
             mark::{self, Signed},
@@ -154,6 +154,11 @@ impl Publisher {
         witnesses: Option<Witnesses>,
     ) -> Result<Arc<Self>, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        // Whoever wrote the file may have died before its name was durable. With the name the power would take
+        // keys that had signed.
+        files::sync_name(&place.key_file).map_err(|e| {
+            PublishError::Failed(format!("making the key file {} durable: {e}", place.key_file.display()))
+        })?;
         if mark::is_restored(&place.dir) {
             return Err(PublishError::Contradiction(RESTORED.to_owned()));
         }

@@ -25,7 +25,7 @@ use super::{
     write,
 };
 use crate::{
-    event::{Subject, SubjectKind},
+    event::Subject,
     store::{Record, SaltedBody, StoreError, Tip, generation::Beginning},
     time::Time,
 };
@@ -143,22 +143,13 @@ impl Sequencer {
         if read(&self.shared.head).size > 0 {
             return Ok(());
         }
-        let nothing = Subject {
-            kind: SubjectKind::None,
-            installation: None,
-            organization: None,
-            repository: None,
-            id: None,
-            head: None,
-            base: None,
-            ref_kind: None,
-        };
         let data = serde_json::json!({
             "format": FORMAT, "ledger_id": hex::encode(id), "generation": beginning.generation,
             "predecessor": beginning.predecessor,
         });
         let key = Key::Own("service");
-        let draft = Draft { kind: Kind::Service, subject: nothing, key, refs: vec![], bodies: vec![], data };
+        let draft =
+            Draft { kind: Kind::Service, subject: Subject::NONE, key, refs: vec![], bodies: vec![], data };
         let mut batch = self.batch();
         self.build(&mut batch, vec![Prepared::new(draft, secret)?])?;
         self.store(batch)

@@ -2,16 +2,19 @@
 //!
 //! Proved: every frame is whole; entries count from 0 and each names the hash of the one before;
 //! times never go back; every body that is there is the one its entry commits to, and every one that is
-//! not is named by an erasure; the root. Not proved, without something outside that remembers an earlier root: that nobody wrote the whole
-//! ledger anew, or cut off its end.
+//! not is named by an erasure; the root; with the log's key, that it signed this root or one from which
+//! the ledger goes on. Not proved, without something outside that remembers an earlier root: that nobody
+//! who has the key wrote the whole ledger anew, or cut off its end.
 
 use std::path::Path;
 
 use super::{
     body::commitment,
+    checkpoint::Checkpoint,
     entry::{Entry, Hash, Kind, Link, not_canonical},
     erasure::{Bodies, Erasure, LIST},
     merkle::CompactRange,
+    note::Verifier,
 };
 use crate::{
     store::journal::{
@@ -45,6 +48,17 @@ pub struct Verified {
     pub sealed: bool,
     /// Bytes after the last whole frame.
     pub torn: Option<Torn>,
+    /// What the checkpoint beside the journal covers; it is this ledger's. `None`: there is none.
+    pub covered: Option<Covered>,
+}
+
+/// The last checkpoint that was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Entries.
+    pub size: u64,
+    /// The log that a trusted key signed it for. `None`: no key was given, so nobody vouches for it.
+    pub signed_by: Option<String>,
 }
 
 /// Bodies that are gone, and the erasure that says why.
@@ -65,6 +79,9 @@ pub enum VerifyError {
     /// The first entry that is wrong or missing.
     #[error("entry {at}: {what}")]
     Failed { at: u64, what: String },
+    /// No trusted key vouches for the ledger.
+    #[error("{0}")]
+    Unsigned(String),
     /// There is nothing to verify, or it cannot be read.
     #[error("{0}")]
     CannotRead(String),
@@ -85,15 +102,24 @@ impl From<JournalError> for VerifyError {
 /// # Errors
 /// The first thing that is wrong, or that it cannot be read.
 pub fn verify(journal: &Path) -> Result<Verified, VerifyError> {
+    verify_signed(journal, &[])
+}
+
+/// As [`verify`]; where keys are given, also that one of them signed the checkpoint beside the journal: a
+/// checkpoint without that vouches for nothing, because whoever changes the journal changes it too.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_signed(journal: &Path, trusted: &[Verifier]) -> Result<Verified, VerifyError> {
     for _ in 0..2 {
-        match verify_once(journal) {
+        match verify_once(journal, trusted) {
             // An erasure at work: it was recorded after the segments were listed, and what it names was
             // gone before it was read. In a ledger that stands still this only costs time.
             Err(Once::Unexplained { .. }) => {}
             done => return done.map_err(Once::into_error),
         }
     }
-    verify_once(journal).map_err(Once::into_error)
+    verify_once(journal, trusted).map_err(Once::into_error)
 }
 
 /// Why one reading failed.
@@ -117,14 +143,14 @@ impl<E: Into<VerifyError>> From<E> for Once {
     }
 }
 
-fn verify_once(journal: &Path) -> Result<Verified, Once> {
-    let marks = marks(journal)?;
+fn verify_once(journal: &Path, trusted: &[Verifier]) -> Result<Verified, Once> {
+    let (marks, covered) = marks(journal, trusted)?;
     let Some(mut groups) = Groups::open(journal)? else {
         check_marks_reached(&marks, 0)?;
         let what = format!("there are no segments in {}", journal.display());
         return Err(VerifyError::CannotRead(what).into());
     };
-    let found = Verified { ledger_id: groups.ledger_id, ..Verified::default() };
+    let found = Verified { ledger_id: groups.ledger_id, covered, ..Verified::default() };
     let mut check = Check {
         found,
         tree: CompactRange::default(),
@@ -157,10 +183,32 @@ fn verify_once(journal: &Path) -> Result<Verified, Once> {
 type Marks = Vec<(&'static str, Mark)>;
 
 /// Read before the journal, which only grows: so a mark made meanwhile cannot be ahead of it.
-fn marks(journal: &Path) -> Result<Marks, JournalError> {
-    let outside = journal.parent().map(mark::seen_outside).transpose()?.unwrap_or_default();
-    let stopped = mark::stopped(journal)?.map(|mark| ("the last clean stop", mark));
-    Ok(stopped.into_iter().chain(outside).collect())
+fn marks(journal: &Path, trusted: &[Verifier]) -> Result<(Marks, Option<Covered>), VerifyError> {
+    let dir = journal.parent().unwrap_or(journal);
+    // The smaller one first: what comes meanwhile only makes the other larger.
+    let witnessed = mark::witnessed_mark(dir)?;
+    let (signed, signed_by) = match trusted {
+        [] => (mark::signed(dir)?, None),
+        keys => signed_mark(dir, keys).map(|(mark, by)| (Some(mark), Some(by)))?,
+    };
+    let covered = signed.map(|mark| Covered { size: mark.size, signed_by });
+    let all = [
+        ("the last clean stop", mark::stopped(journal)?),
+        ("the last signed checkpoint", signed),
+        ("the last cosigned checkpoint", witnessed),
+    ];
+    Ok((all.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect(), covered))
+}
+
+/// What a trusted key signed, and for which log. Nothing but the note itself is believed.
+fn signed_mark(dir: &Path, trusted: &[Verifier]) -> Result<(Mark, String), VerifyError> {
+    let path = dir.join("signed");
+    let signed = mark::last_signed(dir)?.ok_or_else(|| {
+        VerifyError::Unsigned(format!("nothing is signed: there is no checkpoint in {}", path.display()))
+    })?;
+    let Checkpoint { origin, size, root } = Checkpoint::open(signed.checkpoint.as_bytes(), trusted)
+        .map_err(|e| VerifyError::Unsigned(format!("the checkpoint in {}: {e}", path.display())))?;
+    Ok((Mark { size, leaf: None, root: Some(root), sealed: false }, origin))
 }
 
 fn check_marks_reached(marks: &Marks, size: u64) -> Result<(), VerifyError> {

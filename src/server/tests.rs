@@ -233,6 +233,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         app_id: 1,
         private_key_pem: key.private_pem.into_bytes().into(),
         timeout: Duration::from_secs(1),
+        outbound: crate::outbound::Outbound::new(None, &crate::outbound::Proxies::default()).unwrap(),
     })
     .unwrap();
     let bundle = gate::load(&policies).unwrap();

@@ -21,6 +21,7 @@ use super::{
     faults::{self, Fault, Rule},
     graphql,
     keys::AppKey,
+    manifest,
     payload::seconds,
     rest,
     state::World,
@@ -190,7 +191,8 @@ pub(super) async fn handle(State(shared): State<Arc<Shared>>, request: Request) 
 fn take_apart(parts: &http::request::Parts, body: Bytes, enterprise: bool) -> Option<Call> {
     let path = parts.uri.path();
     let graphql = path == if enterprise { "/api/graphql" } else { "/graphql" };
-    let below = if enterprise && !graphql { path.strip_prefix("/api/v3")? } else { path };
+    let website = path.starts_with("/organizations/");
+    let below = if enterprise && !graphql && !website { path.strip_prefix("/api/v3")? } else { path };
     let decode = |s: &str| percent_encoding::percent_decode_str(s).decode_utf8_lossy().into_owned();
     Some(Call {
         method: parts.method.to_string(),
@@ -229,6 +231,14 @@ async fn meet_faults(shared: &Arc<Shared>, call: Call) -> Option<Reply> {
 
 fn answer(shared: &Shared, call: &Call) -> Reply {
     let mut inner = shared.lock();
+    // A person's browser, or the App before it has a key.
+    match call.path.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["organizations", ..] if call.method == "POST" => return manifest::form(&mut inner.world, call),
+        ["app-manifests", code, "conversions"] if call.method == "POST" => {
+            return manifest::convert(shared, &mut inner.world, code);
+        }
+        _ => {}
+    }
     let caller = match authenticate(shared, &inner, call) {
         Ok(caller) => caller,
         Err(reply) => return reply,

@@ -24,11 +24,16 @@ pub struct World {
     pub repositories: BTreeMap<u64, Repository>,
     pub commits: BTreeMap<String, Commit>,
     pub blobs: BTreeMap<String, Bytes>,
+    /// Those that are symbolic links: to what is in them, from the folder of the path. (In git the mode is
+    /// the tree's, and a file with the same bytes has the same hash; here it has another one.)
+    pub links: BTreeSet<String>,
     /// Annotated tags: the tag itself → the commit it names.
     pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
+    /// Apps being registered: code → manifest.
+    pub manifests: BTreeMap<String, Value>,
     /// What `/app/hook/deliveries` lists, oldest first.
     pub deliveries: Vec<PastDelivery>,
     pub(super) seed: String,
@@ -137,6 +142,8 @@ pub struct Repository {
     pub activity: Vec<Activity>,
     /// Branch → active rules, as `rules/branches` shows them.
     pub rules: BTreeMap<String, Vec<Value>>,
+    /// Rulesets by id, as `rulesets/{id}` shows them.
+    pub rulesets: BTreeMap<u64, Value>,
     /// Branch → classic protection, in GraphQL's names.
     pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
@@ -300,9 +307,11 @@ impl World {
             repositories: BTreeMap::new(),
             commits: BTreeMap::new(),
             blobs: BTreeMap::new(),
+            links: BTreeSet::new(),
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
             outbox: Vec::new(),
+            manifests: BTreeMap::new(),
             deliveries: Vec::new(),
             seed: seed.to_owned(),
             last_id: 1000,

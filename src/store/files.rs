@@ -19,6 +19,19 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Makes the name of a file durable that somebody else may have left unsynced. Not everybody may sync a folder
+/// that an administrator made: its names are taken for durable.
+///
+/// # Errors
+/// I/O.
+pub fn sync_name(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match sync_dir(parent.unwrap_or(Path::new("."))) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Creates `dir` and its missing parents, durably. Only the owner may enter what is new.
 ///
 /// # Errors
@@ -26,20 +39,15 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     let parent = dir.parent().filter(|p| !p.as_os_str().is_empty());
-    let sync_parent = || sync_dir(parent.unwrap_or(Path::new(".")));
     if dir.is_dir() {
-        // Whoever made it may have died before its name was durable. Not everybody may sync a folder
-        // that an administrator made.
-        return match sync_parent() {
-            Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied) => Ok(()),
-            synced => synced,
-        };
+        // Whoever made it may have died before its name was durable.
+        return sync_name(dir);
     }
     if let Some(parent) = parent {
         create_dir(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(dir)?;
-    sync_parent()
+    sync_dir(parent.unwrap_or(Path::new(".")))
 }
 
 /// Replaces `dir/name` whole: write aside, sync, rename, sync the folder. A crash leaves the old

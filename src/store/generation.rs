@@ -88,7 +88,11 @@ pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
     let aside = dir.join(format!("generation-{old}"));
     files::create_dir(&aside)?;
     for name in ["journal", "attempts", mark::RESTORED, mark::WITNESSED, "signed"] {
-        match fs::rename(dir.join(name), aside.join(name)) {
+        let (from, to) = (dir.join(name), aside.join(name));
+        // A start between a crash of this and now was refused, and left an empty folder in the journal's place.
+        let moved =
+            if name == "journal" && to.exists() { fs::remove_dir(from) } else { fs::rename(from, to) };
+        match moved {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}
         }

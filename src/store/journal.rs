@@ -16,6 +16,7 @@
 //!   zeros       written ahead of use, until the segment is sealed
 //!   seal    64  "gEND" · flags 4 · next seq 8 · frames 4 · leaf 32 · length of the file 8 · crc 4
 //! journal/stopped                         what existed at the last clean stop
+//! journal/00000000000000000000.idx        made from a sealed segment, may be deleted: see [`catalog`]
 //! ```
 //!
 //! Every segment but the last is sealed, and the last after a clean stop: then no byte is uncovered.
@@ -24,6 +25,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod catalog;
 pub mod census;
 pub mod fill;
 pub mod frame;

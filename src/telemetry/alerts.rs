@@ -5,11 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::client::legacy::Client;
+
+use crate::outbound::{Connector, Outbound};
 
 /// Longest one post may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,24 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Poster {
     url: http::Uri,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 impl Poster {
     /// # Errors
-    /// The text is no address of `http` or `https`, or this machine has no TLS roots.
-    pub fn new(url: &str) -> Result<Self, String> {
+    /// The text is no address of `http` or `https`.
+    pub fn new(url: &str, outbound: &Outbound) -> Result<Self, String> {
         let url: http::Uri = url.trim().parse().map_err(|_| "it is not an address".to_owned())?;
         if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none() {
             return Err("it is not an address that begins with https://".to_owned());
         }
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|e| format!("this machine's TLS roots cannot be read: {e}"))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self { url, client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Self { url, client: outbound.client() })
     }
 
     /// # Errors
@@ -76,9 +68,10 @@ mod tests {
 
     #[tokio::test]
     async fn addresses() {
-        assert!(Poster::new("https://hooks.example.com/services/x\n").is_ok());
+        let outbound = Outbound::new(None, &crate::outbound::Proxies::default()).unwrap();
+        assert!(Poster::new("https://hooks.example.com/services/x\n", &outbound).is_ok());
         for bad in ["", "ftp://x", "hooks.example.com", "https://"] {
-            assert!(Poster::new(bad).is_err(), "{bad}");
+            assert!(Poster::new(bad, &outbound).is_err(), "{bad}");
         }
     }
 }

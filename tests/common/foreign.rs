@@ -42,6 +42,8 @@ pub enum Tool {
     Opa,
     /// The `python3` command.
     PlainPython,
+    /// The program of `tests/foreign/sigstore`, built by Go.
+    Sigstore,
 }
 
 impl Tool {
@@ -55,6 +57,7 @@ impl Tool {
             Self::Litewitness => "litewitness",
             Self::Opa => "opa",
             Self::PlainPython => "python3",
+            Self::Sigstore => "sigstore",
         }
     }
 
@@ -69,6 +72,7 @@ impl Tool {
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
+            Self::Sigstore => "Sigstore's reader of checkpoints",
         }
     }
 }
@@ -82,7 +86,8 @@ impl Tool {
 pub fn foreign(tool: Tool) -> Option<PathBuf> {
     let found = match tool {
         Tool::Node => node(),
-        Tool::Go => golog(),
+        Tool::Go => ours("golog"),
+        Tool::Sigstore => ours("sigstore"),
         Tool::Python => python(),
         Tool::Opa => built(OPA),
         Tool::Fsck => built(FSCK),
@@ -167,12 +172,12 @@ fn litewitness() -> Result<PathBuf, String> {
     built(LITEWITNESS)
 }
 
-/// The program of `tests/foreign/golog`. Go itself sees whether there is something to build.
-fn golog() -> Result<PathBuf, String> {
+/// A program of `tests/foreign`. Go itself sees whether there is something to build.
+fn ours(name: &str) -> Result<PathBuf, String> {
     on_path("go", "version")?;
-    let binary = root().join("target/tools/golog");
+    let binary = root().join("target/tools").join(name);
     let _lock = lock("tools")?;
-    let source = root().join("tests/foreign/golog");
+    let source = root().join("tests/foreign").join(name);
     run(Command::new("go")
         .args(["build", "-o"])
         .arg(&binary)

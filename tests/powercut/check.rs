@@ -12,6 +12,7 @@ use gatelog::{
     store::{
         backup::{self, BackupError},
         embedded::OpenError,
+        generation::{self, SetAsideError},
         journal::{Sizes, mark, reader::Groups},
     },
     time::Time,
@@ -44,7 +45,7 @@ pub struct Published {
     pub keys: Vec<String>,
 }
 
-/// The line that says that a checkpoint was published. (It begins as an acknowledgement, so the shim sees it.)
+/// The line that says that a checkpoint was published. (Its first word is one that the shim looks for.)
 pub fn publication(size: u64, root: Hash, keys: &[String]) -> String {
     format!("ACK checkpoint {size} {root} {}\n", keys.join(" "))
 }
@@ -58,9 +59,10 @@ fn published(line: &str) -> Option<Published> {
 /// The origin and the key of every script.
 pub const ORIGIN: &str = "gate.example.com/log/1";
 
-/// In the ledger's folder here, so that it goes through the same cuts.
+/// Beside the ledger's folder, so that it goes through the same cuts; in a folder that nothing else is
+/// written to, as most are.
 pub fn key_file(dir: &Path) -> std::path::PathBuf {
-    dir.join("log.key")
+    dir.with_file_name("log.key")
 }
 
 /// Whether a task that erases erases the body of this append. Only what has its verdict can be erased.
@@ -302,6 +304,55 @@ fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
         // Said by the ledger itself: an erasure that was not acknowledged any more.
         None if ledger.erasure_of(promise.seq, "payload").map_err(|e| e.to_string())?.is_some() => Ok(()),
         None => Err("its body is lost".into()),
+    }
+}
+
+/// As the operator does after a crash of it: again, until nothing is left to be set aside.
+pub fn begin_anew(dir: &Path) -> Result<(), String> {
+    match generation::set_aside(dir) {
+        Ok(_) | Err(SetAsideError::NothingSigned(_)) => Ok(()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// The ledger is the old one whole, or refuses to open until the command was given again; then a new one is
+/// there that names the last checkpoint, and the old one is aside, whole. `told`: it was said to be there.
+pub fn new_generation(dir: &Path, sizes: Sizes, promised: &[Promise], told: bool) -> Result<(), String> {
+    match open_patiently(dir, sizes) {
+        Ok((ledger, _)) if ledger.head().generation == 2 => names_the_last(dir, &ledger, promised)?,
+        Ok(_) | Err(_) if told => return Err("the new generation was there and is not any more".into()),
+        Ok((ledger, _)) => promised.iter().try_for_each(|p| holds(&ledger, p))?,
+        // In the middle: nothing opens, least of all as if nothing had been signed.
+        Err(_) => {}
+    }
+    begin_anew(dir)?;
+    let (ledger, _) = open_patiently(dir, sizes).map_err(|e| format!("the new one does not open: {e}"))?;
+    names_the_last(dir, &ledger, promised)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(append(&ledger, vec![delivery("after the cut", "{}")])).map(drop)
+}
+
+fn names_the_last(dir: &Path, ledger: &Ledger, promised: &[Promise]) -> Result<(), String> {
+    let first = ledger.entry(0).map_err(|e| e.to_string())?.ok_or("there is no entry 0")?.entry;
+    let size = first.data["predecessor"]["size"].as_u64();
+    let last = promised.iter().filter_map(|p| p.published.as_ref()).map(|p| p.size).max();
+    if first.data["generation"] != 2 || size.is_none() || size < last {
+        return Err(format!("{last:?} entries were published, the new one begins with {}", first.data));
+    }
+    let old = dir.join("generation-1/journal");
+    let verified = verify(&old).map_err(|e| format!("the old one does not verify: {e}"))?;
+    let mut groups = Groups::open(&old).map_err(|e| e.to_string())?.ok_or("the old one has no segments")?;
+    let mut leaves = vec![];
+    while let Some(group) = groups.next_group().map_err(|e| e.to_string())? {
+        leaves.extend(group.leaves);
+    }
+    let lost = promised
+        .iter()
+        .filter(|p| p.published.is_none())
+        .find(|p| leaves.get(p.seq as usize) != Some(&p.leaf));
+    match lost {
+        Some(lost) => Err(format!("of {} entries of the old one, {lost:?} is not there", verified.entries)),
+        None => Ok(()),
     }
 }
 

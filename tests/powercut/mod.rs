@@ -35,7 +35,7 @@ use disk::{Disk, Folders, Image, Pages};
 use trace::Step;
 
 /// What one process is to do. The default: open, append nothing, go away without a stop.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Task {
     /// Number of the first append. Numbers make GUIDs and bodies, so a number that was stored before is
     /// a duplicate.
@@ -61,6 +61,8 @@ pub struct Task {
     pub erase: bool,
     /// Back up into the folder [`BACKUP`], all the time.
     pub backup: bool,
+    /// Set the ledger aside before opening, as `gatelog log new-generation` does.
+    pub new_generation: bool,
 }
 
 impl Task {
@@ -110,8 +112,8 @@ impl Player {
         self.dir.path().join("trace")
     }
 
-    /// Runs the driver until it is done, is killed, or its ledger has failed.
-    pub fn child(&mut self, task: &Task, shim: Shim) {
+    /// Runs the driver until it is done, is killed, or its ledger has failed. Whether it was killed.
+    pub fn child(&mut self, task: &Task, shim: Shim) -> bool {
         let out = Command::new(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--ignored", "--nocapture"])
             .env("POWERCUT_TASK", serde_json::to_string(task).unwrap())
@@ -124,8 +126,10 @@ impl Player {
         let acked = said.lines().filter_map(|l| Some(check::acknowledged(l)?.0? + 1)).max();
         self.acked = self.acked.max(acked.unwrap_or(0));
         use std::os::unix::process::ExitStatusExt as _;
-        let ended = out.status.success() || out.status.signal() == Some(9) || out.status.code() == Some(5);
+        let killed = out.status.signal() == Some(9);
+        let ended = out.status.success() || killed || out.status.code() == Some(5);
         assert!(ended, "{task:?}: {}", String::from_utf8_lossy(&out.stderr));
+        killed
     }
 
     pub fn done(self, sizes: Sizes) -> Run {

@@ -78,6 +78,11 @@ impl Shim {
         self.with("SHIM_DIE", n.to_string())
     }
 
+    /// Dies right after the `n`-th rename to a path of that `part`, before its folder is synced.
+    pub fn die_named(self, part: &str, n: u64) -> Self {
+        self.with("SHIM_NAMED", format!("{part}:{n}"))
+    }
+
     /// `class:part:n:times:what`, several with commas.
     pub fn fault(self, rules: &str) -> Self {
         self.with("SHIM_FAULT", rules.to_owned())

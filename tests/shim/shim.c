@@ -5,9 +5,11 @@
  *   SHIM_DIR    only files under this folder (absolute, no symbolic links) are looked at
  *   SHIM_TRACE  file to which each step is appended once it is done; format: tests/powercut/trace.rs
  *   SHIM_DIE    n: the process dies (SIGKILL) in place of its n-th step, counted from 1
+ *   SHIM_NAMED  part:n: the process dies right after the n-th rename to a path of that part (as below), before
+ *               the folder can be synced: the name is there, and not durable
  *   SHIM_FAULT  class:part:n:times:what, several separated by commas: the n-th to (n+times-1)-th step of
  *               a class fails (times 0: for ever). class: write (and create, truncate), sync, rename;
- *               part: what the path must contain ("" for any); what: ENOSPC, EIO, EROFS, short
+ *               part: what the path must contain ("" for any), or "=" and the whole path; what: ENOSPC, EIO, EROFS, short
  *               (half is written, and told; what is then written in addition fails with ENOSPC) or
  *               lie (a sync does nothing and says it did)
  *   SHIM_FULL   while this file exists, whatever would make a file or a folder grow fails with ENOSPC
@@ -57,7 +59,7 @@ static int trace = -1, counter = -1, clock_file = -1;
 static long steps, die_at;
 static long counts[CLASSES];
 static const char *full_file;
-static struct rule faults[MOST_FAULTS], delays[MOST_FAULTS];
+static struct rule faults[MOST_FAULTS], delays[MOST_FAULTS], named;
 static int fault_count, delay_count;
 
 #define REAL(result, name, ...)                                                                           \
@@ -124,6 +126,19 @@ static void read_delay(const char *text) {
     d->times = atol(one);
 }
 
+static void read_named(const char *text) {
+    char copy[256], *one = copy;
+    if (!text) return;
+    snprintf(copy, sizeof copy, "%s", text);
+    snprintf(named.part, sizeof named.part, "%s", strsep(&one, ":"));
+    named.first = one ? atol(one) : 0;
+    if (named.first < 1) wrong("SHIM_NAMED is part:n, n from 1");
+}
+
+static int matches(const struct rule *rule, const char *path) {
+    return rule->part[0] == '=' ? strcmp(path, rule->part + 1) == 0 : strstr(path, rule->part) != NULL;
+}
+
 static void record(int op, const char *path, const char *other, uint64_t offset, const struct iovec *data,
                    int parts, uint64_t length);
 
@@ -141,6 +156,7 @@ __attribute__((constructor(65535))) static void start(void) {
     full_file = getenv("SHIM_FULL");
     read_faults(getenv("SHIM_FAULT"));
     read_delay(getenv("SHIM_DELAY"));
+    read_named(getenv("SHIM_NAMED"));
     record(START, "", "", 0, NULL, 0, 0);
 }
 
@@ -220,7 +236,7 @@ static int before(int class, const char *path) {
     }
     for (int i = 0; i < fault_count; i++) {
         struct rule *f = &faults[i];
-        if (f->class != class || !strstr(path, f->part)) continue;
+        if (f->class != class || !matches(f, path)) continue;
         f->seen++;
         if (f->seen < f->first || (f->times && f->seen >= f->first + f->times)) continue;
         if (f->error == 0 && class == C_WRITE && !f->half_told) {
@@ -245,7 +261,7 @@ static int is_full(void) {
 /* Not under the lock: the others go on. */
 static void wait_before(int class, const char *path) {
     for (int i = 0; i < delay_count; i++)
-        if (delays[i].class == class && strstr(path, delays[i].part)) usleep(1000 * delays[i].times);
+        if (delays[i].class == class && matches(&delays[i], path)) usleep(1000 * delays[i].times);
 }
 
 static off64_t size_of(int fd) {
@@ -284,11 +300,12 @@ static int has(const struct iovec *part, const char *start) {
     return part->iov_len >= strlen(start) && memcmp(part->iov_base, start, strlen(start)) == 0;
 }
 
-/* What tells the outside that something is stored: `ACK …` on standard output, or HTTP 200 and 202.
- * Recorded before it goes out. */
+/* What tells the outside that something is done: `ACK …`, `ERASED …` or `BACKUP …` on standard output, or HTTP
+ * 200 and 202. Recorded before it goes out. */
 static void acknowledge(int fd, const struct iovec *parts, int n) {
     if (trace < 0 || n == 0) return;
-    if (!(fd == 1 && has(parts, "ACK ")) && !has(parts, "HTTP/1.1 20")) return;
+    int said = fd == 1 && (has(parts, "ACK ") || has(parts, "ERASED ") || has(parts, "BACKUP "));
+    if (!said && !has(parts, "HTTP/1.1 20")) return;
     uint64_t length = 0;
     for (int i = 0; i < n; i++) length += parts[i].iov_len;
     pthread_mutex_lock(&lock);
@@ -433,6 +450,9 @@ int rename(const char *from, const char *to) {
     int done = before(C_RENAME, target) == 0 ? real_rename(from, to) : -1;
     int error = errno;
     if (done == 0) record(RENAME, path, target, 0, NULL, 0, 0);
+    /* Under the lock: no other thread takes a step after it, or says that it did. */
+    if (done == 0 && named.first && matches(&named, target) && ++named.seen == named.first)
+        kill(getpid(), SIGKILL);
     pthread_mutex_unlock(&lock);
     errno = error;
     return done;

@@ -11,6 +11,7 @@ use gatelog::{
         quorum::Policy,
         witness::Witnesses,
     },
+    outbound::{Outbound, Proxies},
     time::Time,
 };
 
@@ -65,7 +66,8 @@ pub fn policy(who: &[(&Cosigner, &str)], need: &str) -> String {
 
 pub fn asking(who: &[(&Cosigner, &str)], need: &str, only_with_quorum: bool) -> Option<Witnesses> {
     let policy = Policy::parse(policy(who, need).as_bytes()).unwrap();
-    Some(Witnesses::new(policy, only_with_quorum).unwrap())
+    let outbound = Outbound::new(None, &Proxies::default()).unwrap();
+    Some(Witnesses::new(policy, only_with_quorum, &outbound).unwrap())
 }
 
 pub fn copy(from: &Path, to: &Path) {

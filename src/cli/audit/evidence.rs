@@ -4,6 +4,7 @@ use super::{CommandResult, Exit, Failure};
 
 mod export;
 mod page;
+mod search;
 mod verify;
 
 #[derive(clap::Subcommand)]

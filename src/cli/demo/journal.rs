@@ -122,6 +122,6 @@ pub fn verify(dir: &Path) -> Result<Verified, Failure> {
         VerifyError::Failed { at, what } => {
             Failure::new(Exit::Integrity, format!("FAILED at entry {at}: {what}"))
         }
-        e @ VerifyError::CannotRead(_) => Failure::could_not_run(e.to_string()),
+        e @ (VerifyError::Unsigned(_) | VerifyError::CannotRead(_)) => Failure::could_not_run(e.to_string()),
     })
 }

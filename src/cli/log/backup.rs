@@ -88,7 +88,7 @@ fn verified(journal: &std::path::Path) -> Result<Verified, Failure> {
         VerifyError::Failed { .. } => {
             Failure::new(Exit::Integrity, format!("the backup does not verify: {}", safe(&e.to_string())))
         }
-        VerifyError::CannotRead(what) => Failure::could_not_run(what),
+        VerifyError::Unsigned(what) | VerifyError::CannotRead(what) => Failure::could_not_run(what),
     })
 }
 

@@ -21,6 +21,9 @@ pub struct Args {
     /// What is kept between two looks. Guard it: it is what a rewritten log is found out by.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
+    /// Certificates to trust beside the system's (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     demand: demand::DemandArgs,
 }
@@ -34,7 +37,7 @@ pub fn run(args: &Args) -> CommandResult {
         ));
     }
     let demand = args.demand.read()?;
-    let remote = Remote::new(&args.url)?;
+    let remote = Remote::new(&args.url, args.ca_file.as_deref())?;
     let mut out = anstream::stdout().lock();
     match state.follow_witnessed(&demand, &mut |name| remote.get(name)) {
         Ok(news) => {
@@ -52,12 +55,15 @@ pub fn run(args: &Args) -> CommandResult {
     }
 }
 
-fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
+/// Says what is wrong with a log that is looked at from outside.
+pub(super) fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult {
     let exit = match e {
         FollowError::Unreachable(_) => return Err(Failure::could_not_run(safe(&e.to_string()))),
         FollowError::State(_) => Exit::Usage,
         FollowError::Unwitnessed(e) => demand::exit(e),
-        FollowError::Missing(_) | FollowError::Stale { .. } => Exit::Incomplete,
+        FollowError::Missing(_) | FollowError::NotCovered { .. } | FollowError::Stale { .. } => {
+            Exit::Incomplete
+        }
         FollowError::Checkpoint(_)
         | FollowError::Broken { .. }
         | FollowError::Tile(_)

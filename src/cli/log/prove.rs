@@ -5,18 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 
-use super::{CommandResult, Exit, Failure, Place, entries, safe};
+use super::{
+    CommandResult, Exit, Failure, Place, entry, monitor, remote::Remote, safe, verify_proof::verifiers,
+};
 use crate::{
     cli::runtime,
     ledger::{
-        chain::node_hash,
-        entry::Hash,
-        proof::{self, Node, TlogProof, verify_inclusion},
+        follow,
+        proof::{self, TlogProof, verify_inclusion},
     },
     server::admin::{self, CallError},
-    store::journal::mark,
+    store::journal::{catalog::Directory, mark},
 };
 
 #[derive(clap::Args)]
@@ -29,11 +31,33 @@ pub struct Args {
     /// Write the entry itself here, byte for byte as it is hashed: whoever checks the proof needs it.
     #[arg(long, value_name = "FILE")]
     entry: Option<PathBuf>,
+    /// Prove from what a log publishes, instead of a ledger here: https://HOST/log
+    #[arg(long, value_name = "URL", requires = "vkeys", conflicts_with = "ledger")]
+    url: Option<String>,
+    /// With --url: key of the log. What it did not sign is not turned into a proof.
+    #[arg(long = "vkey", value_name = "VKEY", requires = "url")]
+    vkeys: Vec<String>,
     #[command(flatten)]
     place: Place,
 }
 
 pub fn run(args: &Args) -> CommandResult {
+    match &args.url {
+        Some(url) => from_outside(args, url),
+        None => from_here(args),
+    }
+}
+
+fn from_outside(args: &Args, url: &str) -> CommandResult {
+    let trusted = verifiers(&args.vkeys)?;
+    let remote = Remote::new(url, None)?;
+    match follow::prove(args.seq, &trusted, &mut |name| remote.get(name)) {
+        Ok((proof, entry)) => written(args, &proof.text(), || Ok(entry)),
+        Err(e) => monitor::failed(&e, &mut anstream::stdout().lock()),
+    }
+}
+
+fn from_here(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
     let seq = args.seq;
@@ -47,10 +71,13 @@ pub fn run(args: &Args) -> CommandResult {
         Err(CallError::NotRunning) => from_files(&dir, &journal, seq)?.text(),
         Err(e) => return Err(Failure::could_not_run(e.to_string())),
     };
+    written(args, &proof, || Ok(entry(&journal, seq)?.ok_or_else(|| missing(seq))?.raw))
+}
+
+fn written(args: &Args, proof: &str, entry: impl FnOnce() -> Result<Bytes, Failure>) -> CommandResult {
     write(&args.output, proof.as_bytes())?;
     if let Some(file) = &args.entry {
-        let item = entries(&journal, seq)?.next().ok_or_else(|| missing(seq))??;
-        write(file, &item.raw)?;
+        write(file, &entry()?)?;
     }
     let out = args.output.display();
     let entry = args.entry.as_ref().map_or("ENTRY.json".into(), |e| e.display().to_string());
@@ -67,7 +94,8 @@ fn missing(seq: u64) -> Failure {
     Failure::usage(format!("entry {seq} does not exist: the ledger ends before it"))
 }
 
-/// Without the service: reads the whole journal, and proves under the checkpoint that was published last.
+/// Without the service: proves under the checkpoint that was published last, from what is kept beside the
+/// segments, and where that does not lead to the signed root, from the segments.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
     let signed = mark::last_published(dir)?.ok_or_else(|| {
         Failure::new(Exit::Incomplete, "nothing was signed yet: set [ledger] origin and key_file")
@@ -76,24 +104,15 @@ fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure
         let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);
         return Err(Failure::new(Exit::Incomplete, what));
     }
-    let mut leaves = vec![];
-    for item in entries(journal, 0)?.take(usize::try_from(signed.size).unwrap_or(usize::MAX)) {
-        leaves.push(item?.leaf);
-    }
-    let path =
-        proof::inclusion(seq, signed.size, &mut |node| root_of(node, &leaves).ok_or_else(|| missing(seq)))?;
-    let leaf = usize::try_from(seq).ok().and_then(|i| leaves.get(i)).ok_or_else(|| missing(seq))?;
-    verify_inclusion(*leaf, seq, signed.size, &path, signed.root).map_err(|e| {
-        Failure::new(Exit::Integrity, format!("the ledger is not the one that was signed: entry {seq}: {e}"))
-    })?;
-    Ok(TlogProof { extra: None, index: seq, path, checkpoint: signed.checkpoint })
-}
-
-fn root_of(node: Node, leaves: &[Hash]) -> Option<Hash> {
-    let first = usize::try_from(node.index << node.height).ok()?;
-    let mut row = leaves.get(first..first + (1 << node.height))?.to_vec();
-    while row.len() > 1 {
-        row = row.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
-    }
-    row.first().copied()
+    let leaf = entry(journal, seq)?.ok_or_else(|| missing(seq))?.leaf;
+    let proved = |trust| -> Result<TlogProof, Failure> {
+        let directory = Directory::open(journal, signed.size, trust)?;
+        let path = proof::inclusion(seq, signed.size, &mut |node| directory.node(node))?;
+        verify_inclusion(leaf, seq, signed.size, &path, signed.root).map_err(|e| {
+            let what = format!("the ledger is not the one that was signed: entry {seq}: {e}");
+            Failure::new(Exit::Integrity, what)
+        })?;
+        Ok(TlogProof { extra: None, index: seq, path, checkpoint: signed.checkpoint.clone() })
+    };
+    proved(true).or_else(|_| proved(false))
 }

@@ -1,17 +1,14 @@
 //! Reading a log over HTTP.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::client::legacy::Client;
 
 use super::Failure;
+use crate::outbound::{Connector, Outbound, Proxies};
 
 /// A bundle of 256 entries of 65,535 bytes each is the largest file there can be.
 const MAX_FILE: usize = 17 << 20;
@@ -22,14 +19,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The log at a URL.
 pub struct Remote {
     url: String,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Connector, Empty<Bytes>>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Remote {
     /// # Errors
-    /// The URL is none, or the system's certificates cannot be read.
-    pub fn new(url: &str) -> Result<Self, Failure> {
+    /// The URL is none, nothing is trusted here, or the proxy of the environment is none.
+    pub fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, Failure> {
         let usable = url.parse::<Uri>().is_ok_and(|u| {
             matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some() && u.query().is_none()
         });
@@ -37,13 +34,10 @@ impl Remote {
             return Err(Failure::usage(format!("{url} is not the URL of a log (https://HOST/log)")));
         }
         let runtime = crate::cli::runtime()?;
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|e| Failure::could_not_run(format!("reading the system's certificates: {e}")))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Proxies::of_environment()
+            .and_then(|proxies| Outbound::new(ca_file, &proxies))
+            .map_err(|e| Failure::usage(e.to_string()))?
+            .client();
         Ok(Self { url: url.trim_end_matches('/').to_owned(), client, runtime })
     }
 

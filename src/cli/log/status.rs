@@ -20,7 +20,7 @@ use crate::{
 /// How large the ledger is, on what it stands, and what the running service has taken in.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Do not count bodies: that reads the whole journal.
+    /// Do not count bodies: that reads the segments that have no catalog yet.
     #[arg(long)]
     quick: bool,
     #[arg(long, value_enum, default_value = "text")]

@@ -2,19 +2,24 @@
 
 use std::io::Write as _;
 
-use super::{CommandResult, Exit, Failure, Place, safe};
-use crate::ledger::verify::{Redaction, Verified, VerifyError, verify};
+use super::{CommandResult, Exit, Failure, Place, safe, verify_proof::verifiers};
+use crate::ledger::verify::{Covered, Redaction, Verified, VerifyError, verify_signed};
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// Key of the log, as `gatelog log key show` prints it: fail unless it signed the checkpoint that lies
+    /// beside the journal. Several while a key is changed.
+    #[arg(long = "vkey", value_name = "VKEY")]
+    vkeys: Vec<String>,
     #[command(flatten)]
     place: Place,
 }
 
 pub fn run(args: &Args) -> CommandResult {
+    let trusted = verifiers(&args.vkeys)?;
     let journal = args.place.journal()?;
     let mut out = anstream::stdout().lock();
-    match verify(&journal) {
+    match verify_signed(&journal, &trusted) {
         Ok(found) => {
             write!(out, "{}", text(&found))?;
             Ok(Exit::Ok)
@@ -22,6 +27,14 @@ pub fn run(args: &Args) -> CommandResult {
         Err(VerifyError::Failed { at, what }) => {
             writeln!(out, "If this is a copy made while the service wrote: copy again and verify that.")?;
             writeln!(out, "FAILED at entry {at}: {}", safe(&what))?;
+            Ok(Exit::Integrity)
+        }
+        Err(VerifyError::Unsigned(what)) => {
+            writeln!(
+                out,
+                "If the key was changed: ask for the vkey that signs now (`gatelog log key show`)."
+            )?;
+            writeln!(out, "FAILED: {}", safe(&what))?;
             Ok(Exit::Integrity)
         }
         Err(VerifyError::CannotRead(what)) => Err(Failure::could_not_run(what)),
@@ -52,12 +65,35 @@ fn text(v: &Verified) -> String {
             "note: {torn}: a write in progress, or one that a crash cut short; not part of the ledger\n"
         );
     }
+    out += &covered(v.covered.as_ref(), v.entries);
     out += "not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end\n";
     match v.entries.checked_sub(1) {
         Some(last) => out += &format!("VERIFIED  entries 0..{last}  root {}\n", v.root),
         None => out += &format!("VERIFIED  no entries  root {}\n", v.root),
     }
     out
+}
+
+/// Who vouches for how much of it.
+fn covered(covered: Option<&Covered>, entries: u64) -> String {
+    match covered {
+        Some(Covered { size, signed_by: Some(origin) }) => {
+            let mut out =
+                format!("signed by a key of {} that you trust: the first {size} entries\n", safe(origin));
+            if *size < entries {
+                out +=
+                    &format!("not proved: entries {size}..{}, which no checkpoint covers yet\n", entries - 1);
+            }
+            out
+        }
+        Some(Covered { size, .. }) => format!(
+            "not proved without --vkey: that the log's key signed the checkpoint over {size} entries that lies beside the journal\n"
+        ),
+        None => {
+            "not proved: that the log's key signed any of it; there is no checkpoint beside the journal\n"
+                .into()
+        }
+    }
 }
 
 fn redaction(r: &Redaction) -> String {
@@ -111,6 +147,7 @@ mod tests {
             lints: vec![(3, "not in the form of RFC 8785".into())],
             sealed: false,
             torn: Some(Torn { after: Some(42), bytes: 17 }),
+            covered: Some(Covered { size: 40, signed_by: None }),
         };
         insta::assert_snapshot!(text(&found), @r"
         ledger 11111111111111111111111111111111
@@ -122,8 +159,16 @@ mod tests {
         note: erasure 21 is not complete: 2 bodies that it names are still there; the next start erases them
         lint: 1 entries are not in canonical form, first entry 3: not in the form of RFC 8785
         note: torn tail after 42, 17 bytes: a write in progress, or one that a crash cut short; not part of the ledger
+        not proved without --vkey: that the log's key signed the checkpoint over 40 entries that lies beside the journal
         not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end
         VERIFIED  entries 0..42  root abababababababababababababababababababababababababababababababab
         ");
+        let of = |size, origin: &str| Covered { size, signed_by: Some(origin.to_owned()) };
+        insta::assert_snapshot!(covered(Some(&of(43, "gate.example.com/log/1")), 43), @"signed by a key of gate.example.com/log/1 that you trust: the first 43 entries");
+        insta::assert_snapshot!(covered(Some(&of(40, "gate.example.com/log/1")), 43), @r"
+        signed by a key of gate.example.com/log/1 that you trust: the first 40 entries
+        not proved: entries 40..42, which no checkpoint covers yet
+        ");
+        insta::assert_snapshot!(covered(None, 43), @"not proved: that the log's key signed any of it; there is no checkpoint beside the journal");
     }
 }

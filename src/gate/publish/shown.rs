@@ -93,7 +93,12 @@ impl Gate {
         let seq = self.0.ledger.report_of(target)?;
         let stored = self.stored(seq).ok()??;
         let data = serde_json::from_value::<ReportData>(stored.entry.data).ok()?;
-        (data.result != ReportResult::Withheld).then_some(data)
+        match (data.result, data.check_run) {
+            (ReportResult::Withheld, None) => None,
+            // What stands there is older, and not of the verdicts that were not sent.
+            (ReportResult::Withheld, Some(_)) => Some(ReportData { covers: vec![], ..data }),
+            _ => Some(data),
+        }
     }
 
     pub(super) fn title_shown(&self, target: &Target) -> Option<String> {

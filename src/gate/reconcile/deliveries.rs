@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{DeliveryState, Found};
 use crate::{
     event::{self, ContentType, Sha, Source},
-    gate::{Gate, Item, drafts},
+    gate::{Gate, Item},
     github::{Trouble, reconcile::PastDelivery},
     ledger::{
         Stored,
@@ -154,7 +154,7 @@ impl Gate {
         };
         Draft {
             kind: Kind::Event,
-            subject: event.as_ref().map_or(drafts::NOTHING, event::Event::subject),
+            subject: event.as_ref().map_or(event::Subject::NONE, event::Event::subject),
             key: Key::Plain(key),
             refs: vec![],
             bodies: vec![("payload".to_owned(), Body { bytes: bytes.into(), media: "application/json" })],

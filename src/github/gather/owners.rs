@@ -250,6 +250,7 @@ impl Github {
             "owner": at.repository.name.owner(),
             "repo": at.repository.name.name(),
             "baseRef": base_ref,
+            "commit": commit,
         });
         for (alias, path) in PLACES {
             variables[alias] = json!(format!("{commit}:{path}"));
@@ -266,6 +267,9 @@ impl Github {
             let object = &answer.data["repository"][alias];
             if object["__typename"] != "Blob" {
                 continue;
+            }
+            if let Err(why) = is_file(&answer.data["repository"]["modes"][alias], path) {
+                return Ok(Err(why));
             }
             let text = match self.text(at, commit, path, object).await? {
                 Ok(text) => text,
@@ -334,6 +338,18 @@ impl Github {
         let login = author["user"]["login"].as_str().filter(|_| own).map(str::to_owned);
         cache.email.insert(key, login.clone()).await;
         Ok(login)
+    }
+}
+
+/// The text of a symbolic link is the path it leads to, which read as rules would own nothing.
+fn is_file(entry: &Value, path: &str) -> Result<(), String> {
+    // As git writes modes: the highest bits are the kind.
+    match entry["mode"].as_u64().map(|mode| mode & 0o170_000) {
+        Some(0o100_000) => Ok(()),
+        Some(0o120_000) => {
+            Err(format!("{path} is a symbolic link, which is not followed: put the file itself there"))
+        }
+        _ => Err(format!("{path} cannot be read: GitHub does not say that it is a file")),
     }
 }
 

@@ -29,6 +29,7 @@ async fn scene() -> Scene {
         app_id: gh.app_id(),
         private_key_pem: gh.app_key_pem().into_bytes().into(),
         timeout: Duration::from_secs(5),
+        outbound: crate::outbound::Outbound::new(None, &crate::outbound::Proxies::default()).unwrap(),
     };
     let repository = Repository { id, name: "octo-org/app".parse().unwrap(), default_branch: None };
     let at = RepoAt { installation, repository };

@@ -13,6 +13,9 @@ use super::{MANIFEST, Manifest};
 /// Bytes of one file at most, unpacked. Ten million entries have 6 GB: ask for less at once.
 pub const MAX_FILE: u64 = 1 << 30;
 
+/// Bytes of all files together at most, unpacked: some ten seconds of work for whoever reads them.
+pub const MAX_TOTAL: u64 = 8 << 30;
+
 /// Files at most.
 pub const MAX_FILES: usize = 1_000_000;
 
@@ -26,7 +29,7 @@ impl<R: Read + Seek> Archive<R> {
     /// # Errors
     /// It is no zip file, or not one that gatelog writes.
     pub fn open(file: R) -> Result<Self, String> {
-        let zip = ZipArchive::new(file).map_err(|e| format!("it is no zip file: {e}"))?;
+        let mut zip = ZipArchive::new(file).map_err(|e| format!("it is no zip file: {e}"))?;
         if zip.len() > MAX_FILES {
             return Err(format!("it holds more than {MAX_FILES} files"));
         }
@@ -34,6 +37,11 @@ impl<R: Read + Seek> Archive<R> {
         let names = names.map_err(|e| format!("a name in it cannot be read: {e}"))?;
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {
             return Err(format!("it holds a file of the odd name {name:?}"));
+        }
+        // Said in the directory at its end, before anything is unpacked; `read` holds every file to it. Files
+        // that share their bytes count each.
+        if claimed(&mut zip)? > u128::from(MAX_TOTAL) {
+            return Err(format!("it unpacks to more than {MAX_TOTAL} bytes"));
         }
         Ok(Self { zip, names })
     }
@@ -47,21 +55,35 @@ impl<R: Read + Seek> Archive<R> {
     /// `None`: there is no such file.
     ///
     /// # Errors
-    /// It is damaged or larger than [`MAX_FILE`].
+    /// It is damaged, larger than [`MAX_FILE`], or not as large as it is said to be.
     pub fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, String> {
         let file = match self.zip.by_name(name) {
             Ok(file) => file,
             Err(ZipError::FileNotFound) => return Ok(None),
             Err(e) => return Err(format!("{name}: {e}")),
         };
-        let mut bytes = vec![];
-        // What the file says of its own size is not believed.
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
-        if bytes.len() as u64 > MAX_FILE {
+        let said = file.size();
+        if said > MAX_FILE {
             return Err(format!("{name} has more than {MAX_FILE} bytes"));
+        }
+        let mut bytes = vec![];
+        file.take(said + 1).read_to_end(&mut bytes).map_err(|e| format!("{name}: {e}"))?;
+        if bytes.len() as u64 != said {
+            return Err(format!("{name} does not have the {said} bytes that it is said to have"));
         }
         Ok(Some(bytes))
     }
+}
+
+/// Bytes of all files together, as the directory says.
+fn claimed<R: Read + Seek>(zip: &mut ZipArchive<R>) -> Result<u128, String> {
+    if let Some(bytes) = zip.decompressed_size() {
+        return Ok(bytes);
+    }
+    // Made by a program that could not go back to say it before each file.
+    let count = zip.len();
+    let size = |i| zip.by_index_raw(i).map(|f| u128::from(f.size())).map_err(|e| e.to_string());
+    (0..count).map(size).sum()
 }
 
 /// Relative, of letters, digits, `.`, `-`, `_`: nothing that leads out of a folder it is unpacked in.
@@ -78,11 +100,12 @@ fn is_plain(name: &str) -> bool {
 pub struct Builder<W: Write + Seek> {
     zip: ZipWriter<W>,
     files: BTreeMap<String, String>,
+    total: u64,
 }
 
 impl<W: Write + Seek> Builder<W> {
     pub fn new(file: W) -> Self {
-        Self { zip: ZipWriter::new(file), files: BTreeMap::new() }
+        Self { zip: ZipWriter::new(file), files: BTreeMap::new(), total: 0 }
     }
 
     /// # Errors
@@ -98,6 +121,10 @@ impl<W: Write + Seek> Builder<W> {
         }
         if bytes.len() as u64 > MAX_FILE {
             return Err(format!("{name} would have more than {MAX_FILE} bytes: ask for less"));
+        }
+        self.total += bytes.len() as u64;
+        if self.total > MAX_TOTAL {
+            return Err(format!("it would unpack to more than {MAX_TOTAL} bytes: ask for less"));
         }
         // The time of making is none of the content's.
         let options = SimpleFileOptions::default()

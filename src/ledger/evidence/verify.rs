@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     CHECKPOINT, ENTRIES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-    archive::Archive, body_path, bundles_of, completeness, created_at, is_erased_by, select,
+    archive::Archive, body_path, bundles_of, completeness, created_at, select,
 };
 use crate::{
     ledger::{
@@ -17,6 +17,7 @@ use crate::{
         chain::leaf_hash,
         checkpoint::Checkpoint,
         entry::{Entry, Hash, Kind, Link},
+        erasure::{Erasure, LIST},
         merkle::CompactRange,
         note::Verifier,
         proof::{verify_consistency, verify_inclusion},
@@ -32,10 +33,21 @@ pub struct Checked {
     /// All of the range, then the others.
     pub entries: Vec<Entry>,
     pub bodies: u64,
-    /// Erased bodies, and the entry of the erasure.
-    pub redacted: Vec<(Redacted, u64)>,
+    /// Erased bodies, by entry, with what took them.
+    pub redacted: Vec<Explained>,
     /// What is complete, or what about that is not proved.
     pub complete: Result<String, String>,
+}
+
+/// A body that is gone, and the erasure that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    pub entry: u64,
+    pub body: String,
+    /// Entry of the erasure.
+    pub erasure: u64,
+    /// As it stands there.
+    pub reason: String,
 }
 
 /// What does not hold: the first thing found.
@@ -84,7 +96,7 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
         said_redacted: manifest.redacted.iter().cloned().collect(),
         checked: 0,
         redacted: vec![],
-        erasures: BTreeMap::new(),
+        erasures: vec![],
     };
     for line in with_bodies {
         bodies.check(line)?;
@@ -192,8 +204,7 @@ struct Bodies<'f, R> {
     said_redacted: BTreeSet<Redacted>,
     checked: u64,
     redacted: Vec<Redacted>,
-    /// Lists of erasures, by entry.
-    erasures: BTreeMap<u64, serde_json::Value>,
+    erasures: Vec<Erasure>,
 }
 
 impl<R: Read + Seek> Bodies<'_, R> {
@@ -216,15 +227,16 @@ impl<R: Read + Seek> Bodies<'_, R> {
                 return Err(line.wrong(format!("its body {name} is not what it commits to")));
             }
             self.checked += 1;
-            let kind = line.entry()?.kind;
-            if kind == Kind::Event && name == "payload" {
+            let entry = line.entry()?;
+            if entry.kind == Kind::Event && name == "payload" {
                 let payload = serde_json::from_slice(&bytes).unwrap_or_default();
                 let said = created_at(self.selection, &payload);
                 self.created = self.created.into_iter().chain(said).min();
             }
-            if kind == Kind::Erasure {
-                let list = serde_json::from_slice(&bytes).unwrap_or_default();
-                self.erasures.insert(seq, list);
+            if entry.kind == Kind::Erasure && name == LIST {
+                let erasure = Erasure::read(&entry, &bytes);
+                self.erasures
+                    .push(erasure.ok_or_else(|| line.wrong("its list of erased bodies cannot be read"))?);
             }
         }
         Ok(())
@@ -232,19 +244,13 @@ impl<R: Read + Seek> Bodies<'_, R> {
 }
 
 /// Every body that is not there was erased by an erasure that is.
-fn explained(
-    redacted: Vec<Redacted>,
-    erasures: &BTreeMap<u64, serde_json::Value>,
-) -> Result<Vec<(Redacted, u64)>, Wrong> {
-    let find = |r: Redacted| {
-        let by = erasures.iter().find(|(seq, list)| **seq > r.entry && is_erased_by(list, r.entry, &r.body));
-        match by {
-            Some((seq, _)) => Ok((r, *seq)),
-            None => Err(Wrong::Entry {
-                at: r.entry,
-                what: format!("its body {} is missing, and no erasure names it", r.body),
-            }),
-        }
+fn explained(redacted: Vec<Redacted>, erasures: &[Erasure]) -> Result<Vec<Explained>, Wrong> {
+    let find = |Redacted { entry, body }| match erasures.iter().find(|e| e.bodies.contains(entry, &body)) {
+        Some(e) => Ok(Explained { entry, body, erasure: e.seq, reason: e.reason.clone() }),
+        None => Err(Wrong::Entry {
+            at: entry,
+            what: format!("its body {body} is missing, and no erasure names it"),
+        }),
     };
     redacted.into_iter().map(find).collect()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{PublishError, Publisher};
 use crate::{
-    event::{Subject, SubjectKind},
+    event::Subject,
     ledger::{
         entry::{Draft, Key, Kind},
         key::Keys,
@@ -74,15 +74,12 @@ impl Publisher {
 }
 
 fn draft(key: String, data: serde_json::Value) -> Draft {
-    let subject = Subject {
-        kind: SubjectKind::None,
-        installation: None,
-        organization: None,
-        repository: None,
-        id: None,
-        head: None,
-        base: None,
-        ref_kind: None,
-    };
-    Draft { kind: Kind::Key, subject, key: Key::Plain(key), refs: vec![], bodies: vec![], data }
+    Draft {
+        kind: Kind::Key,
+        subject: Subject::NONE,
+        key: Key::Plain(key),
+        refs: vec![],
+        bodies: vec![],
+        data,
+    }
 }

@@ -10,11 +10,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy::Client;
 
 use super::{AddCheckpoint, MAX_REQUEST, origin_hash};
 use crate::{
@@ -25,6 +21,7 @@ use crate::{
         note,
         quorum::Policy,
     },
+    outbound::{Connector, Outbound},
     store::journal::mark::Signed,
 };
 
@@ -39,7 +36,7 @@ pub struct Witnesses {
     policy: Policy,
     asked: Vec<(Cosigner, String)>,
     only_with_quorum: bool,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
 }
 
 /// What a witness answered.
@@ -73,8 +70,8 @@ impl Witnesses {
     /// `only_with_quorum`: nothing is published without it.
     ///
     /// # Errors
-    /// A witness has no URL or one that cannot be asked, or the system's certificates cannot be read.
-    pub fn new(policy: Policy, only_with_quorum: bool) -> Result<Self, String> {
+    /// A witness has no URL or one that cannot be asked.
+    pub fn new(policy: Policy, only_with_quorum: bool, outbound: &Outbound) -> Result<Self, String> {
         let mut asked = vec![];
         for witness in &policy.witnesses {
             let name = witness.key.name();
@@ -89,14 +86,7 @@ impl Witnesses {
             }
             asked.push((witness.key.clone(), url.trim_end_matches('/').to_owned()));
         }
-        let connector = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map_err(|e| format!("reading the system's certificates: {e}"))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { policy, asked, only_with_quorum, client })
+        Ok(Self { policy, asked, only_with_quorum, client: outbound.client() })
     }
 
     #[must_use]

@@ -17,6 +17,8 @@ pub struct CommitSpec {
     /// Path → text, or `None` to remove it.
     files: Vec<(String, Option<String>)>,
     renames: Vec<(String, String)>,
+    /// Path → where it leads.
+    links: Vec<(String, String)>,
     signature: Sign,
 }
 
@@ -42,6 +44,7 @@ pub fn commit(author: &str, message: &str) -> CommitSpec {
         message: message.to_owned(),
         files: Vec::new(),
         renames: Vec::new(),
+        links: Vec::new(),
         signature: Sign::No,
     }
 }
@@ -55,6 +58,12 @@ impl CommitSpec {
     #[must_use]
     pub fn remove(mut self, path: &str) -> Self {
         self.files.push((path.to_owned(), None));
+        self
+    }
+    /// A symbolic link.
+    #[must_use]
+    pub fn link(mut self, path: &str, to: &str) -> Self {
+        self.links.push((path.to_owned(), to.to_owned()));
         self
     }
     #[must_use]
@@ -177,6 +186,9 @@ impl World {
                 None => tree.remove(path),
             };
         }
+        for (path, to) in &spec.links {
+            tree.insert(path.clone(), self.add_link(to));
+        }
         let author = self.identity(&spec.author);
         let committer = spec.committer.as_deref().map_or_else(|| author.clone(), |c| self.identity(c));
         let commit = Commit {
@@ -213,6 +225,13 @@ impl World {
         let commit = commit.seal();
         let sha = commit.sha.clone();
         self.commits.insert(sha.clone(), commit);
+        sha
+    }
+
+    fn add_link(&mut self, to: &str) -> String {
+        let sha = crate::simulated_github::git::hash(&["link", to]);
+        self.blobs.insert(sha.clone(), bytes::Bytes::copy_from_slice(to.as_bytes()));
+        self.links.insert(sha.clone());
         sha
     }
 

@@ -182,6 +182,7 @@ impl World {
             pushed_at: None,
             activity: Vec::new(),
             rules: BTreeMap::new(),
+            rulesets: BTreeMap::new(),
             protection: BTreeMap::new(),
             protection_shown: BTreeMap::new(),
             rule_suites: Vec::new(),

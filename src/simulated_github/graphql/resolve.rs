@@ -472,6 +472,7 @@ impl<'w> Context<'w> {
                 let all = r.pulls.values().filter(|p| self.associated(r, p, &c.sha));
                 Page::cut("PullRequestConnection", all.map(|p| Node::Pull(r, p)).collect(), args)
             }
+            "file" => self.file(c, text(args, "path")),
             _ => {
                 let emails = args.get("author").and_then(|a| a.get("emails")).and_then(Value::as_array);
                 let by = |c: &&Commit| emails.is_none_or(|e| e.iter().any(|e| *e == c.author.email));
@@ -482,6 +483,15 @@ impl<'w> Context<'w> {
                 Page::cut("CommitHistoryConnection", all.map(|c| Node::Commit(r, c)).collect(), args)
             }
         }
+    }
+
+    fn file(&self, c: &Commit, path: &str) -> Out<'w> {
+        let Some(blob) = c.tree.get(path) else {
+            return Out::Error("NOT_FOUND", format!("Could not resolve file for path '{path}'."));
+        };
+        let mode = if self.world.links.contains(blob) { 0o120_000 } else { 0o100_644 };
+        let entry = json!({"mode": mode, "oid": blob, "path": path, "type": "blob"});
+        Out::Node(Node::Json("TreeEntry".to_owned(), entry))
     }
 
     /// Empty for open heads in forks; for a commit that is on the default branch, merged ones only.

@@ -101,6 +101,7 @@ fn installation_json(world: &World, i: &Installation) -> Value {
         "app_id": world.app.id,
         "app_slug": world.app.slug,
         "account": world.user_json(Some(i.account)),
+        "html_url": format!("https://github.test/organizations/{}/settings/installations/{}", world.accounts.get(&i.account).map_or("ghost", |a| &a.login), i.id),
         "target_id": i.account,
         "target_type": "Organization",
         "repository_selection": if i.repositories.is_some() { "selected" } else { "all" },

@@ -31,6 +31,10 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
         }
         ["activity"] => activity(shared, world, r, call),
         ["rulesets", "rule-suites"] => rule_suites(shared, r, call),
+        ["rulesets", id] => {
+            let found = id.parse().ok().and_then(|id: u64| r.rulesets.get(&id));
+            found.map_or_else(Reply::not_found, |ruleset| Reply::json(200, ruleset))
+        }
         ["commits"] => commits(shared, world, r, call),
         ["branches", branch @ ..] => branch_json(r, &branch.join("/")),
         ["collaborators", login, "permission"] => people::permission(world, r.id, login),

@@ -7,7 +7,7 @@ use crate::{
         EraseError, ReadError, StoreError,
         files::fail_at,
         journal::{
-            JournalError, mark,
+            JournalError, catalog, mark,
             reader::{SegmentReader, Step},
             rewrite::{Rewritten, compressed, erased, rewrite},
             segments,
@@ -102,6 +102,7 @@ impl Embedded {
             self.shelf.replaced(first);
             done += 1;
         }
+        catalog::keep(&self.journal(), pause).map_err(read_error)?;
         Ok(done)
     }
 }

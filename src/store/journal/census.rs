@@ -1,11 +1,12 @@
-//! Counting what a journal holds, for `log status`. Reads every frame; checks no chain.
+//! Counting what a journal holds, for `log status`. Reads the segments that have no catalog.
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     JournalError,
+    catalog::{self, Directory},
     frame::{BodyRecord, Codec},
     reader::{SegmentReader, Step, list},
 };
@@ -25,7 +26,7 @@ pub struct Census {
     pub bodies: Option<Bodies>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bodies {
     pub raw: u64,
     pub compressed: u64,
@@ -37,7 +38,7 @@ pub struct Bodies {
 }
 
 impl Bodies {
-    fn add(&mut self, body: &BodyRecord) {
+    pub(super) fn add(&mut self, body: &BodyRecord) {
         *match body.codec {
             Codec::Raw => &mut self.raw,
             Codec::Zstd => &mut self.compressed,
@@ -46,15 +47,24 @@ impl Bodies {
         self.bytes += u64::from(body.raw_length);
         self.stored += body.stored.len() as u64;
     }
+
+    fn extend(&mut self, other: Self) {
+        self.raw += other.raw;
+        self.compressed += other.compressed;
+        self.erased += other.erased;
+        self.bytes += other.bytes;
+        self.stored += other.stored;
+    }
 }
 
-/// Counts; with `bodies` every frame is read, else headers and seals. Where it ends.
+/// Counts; with `bodies` what no catalog tells is read, else headers and seals. Where it ends.
 ///
 /// # Errors
 /// I/O or damage.
 pub fn count(journal: &Path, bodies: bool) -> Result<(Census, Tip), JournalError> {
     let mut census = Census { bodies: bodies.then(Bodies::default), ..Census::default() };
     let mut tip = Tip::default();
+    let directory = bodies.then(|| Directory::open(journal, u64::MAX, true)).transpose()?;
     for first in list(journal)?.firsts {
         let mut segment = match SegmentReader::open(journal, first) {
             // A clean stop removes a segment that nothing was written to.
@@ -66,9 +76,13 @@ pub fn count(journal: &Path, bodies: bool) -> Result<(Census, Tip), JournalError
         census.sealed += u64::from(seal.is_some());
         census.compressed += u64::from(segment.header.compressed);
         census.rewritten += u64::from(segment.header.rewritten != 0);
-        if seal.is_none() || bodies {
+        let known = directory.as_ref().and_then(|d| catalog::bodies(d, &segment));
+        if let (Some(all), Some(known)) = (&mut census.bodies, known) {
+            all.extend(known);
+        }
+        if seal.is_none() || (bodies && known.is_none()) {
             while let Step::Group(group) = segment.step()? {
-                if let Some(all) = &mut census.bodies {
+                if let Some(all) = census.bodies.as_mut().filter(|_| known.is_none()) {
                     group.entries.iter().flat_map(|e| &e.bodies).for_each(|b| all.add(b));
                 }
             }

@@ -142,13 +142,21 @@ pub fn last_published(dir: &Path) -> Result<Option<Signed>, JournalError> {
     }
 }
 
+/// The largest tree that a witness cosigned, if one did. `dir` is the ledger's.
+///
+/// # Errors
+/// The file is there and cannot be read as a mark.
+pub fn witnessed_mark(dir: &Path) -> Result<Option<Mark>, JournalError> {
+    Ok(read::<Mark>(&dir.join(WITNESSED))?.filter(|m| m.size > 0))
+}
+
 /// What others have seen of this ledger, and who says so: it must hold all of that. `dir` is the ledger's.
 ///
 /// # Errors
 /// A file is there and cannot be read as a mark.
 pub fn seen_outside(dir: &Path) -> Result<Vec<(&'static str, Mark)>, JournalError> {
     // The smaller one first: what comes meanwhile only makes the other larger.
-    let witnessed = read::<Mark>(&dir.join(WITNESSED))?.filter(|m| m.size > 0);
+    let witnessed = witnessed_mark(dir)?;
     let known = [("the last signed checkpoint", signed(dir)?), ("the last cosigned checkpoint", witnessed)];
     Ok(known.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect())
 }

@@ -148,6 +148,45 @@ impl SegmentReader {
         self.try_step()
     }
 
+    /// Goes on to the frame that holds entry `seq`, or to the one before it, reading nothing but headers of
+    /// frames. What was passed over is not checked; the first entry from here on is believed to name the
+    /// right one before it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn skip_to(&mut self, seq: u64) -> Result<(), JournalError> {
+        let mut skipped = false;
+        loop {
+            let mut start = [0; FRAME_HEADER];
+            let n = self.read(&mut start, self.position)?;
+            let header = FrameHeader::decode(&start[..n]).filter(|h| h.first == self.tip.size);
+            let Some(header) = header.filter(|h| h.first + u64::from(h.count) <= seq) else { break };
+            if self.position + header.total() > self.length()? {
+                break;
+            }
+            self.position += header.total();
+            self.frames += 1;
+            self.tip.size += u64::from(header.count);
+            skipped = true;
+        }
+        if skipped {
+            let mut ahead = Self {
+                file: self.file.try_clone().map_err(JournalError::io("opening", &self.path))?,
+                path: self.path.clone(),
+                header: self.header.clone(),
+                ..*self
+            };
+            if let Step::Group(group) = ahead.step()?
+                && let Some(link) = group.entries.first().and_then(|e| Link::parse(&e.raw).ok())
+            {
+                self.tip.leaf = link.prev;
+            } else if let Some(seal) = self.seal_at_end()? {
+                self.tip.leaf = seal.leaf;
+            }
+        }
+        Ok(())
+    }
+
     fn try_step(&mut self) -> Result<Step, JournalError> {
         let mut start = [0; SEAL];
         let n = self.read(&mut start, self.position)?;
@@ -378,6 +417,21 @@ impl Groups {
             segment: all[start],
             tail: None,
         }))
+    }
+
+    /// From the frame that holds entry `seq`: see [`SegmentReader::skip_to`]. `None`: there are no segments.
+    ///
+    /// # Errors
+    /// As [`Groups::open_at`].
+    pub fn open_near(dir: &Path, seq: u64) -> Result<Option<Self>, JournalError> {
+        let mut groups = Self::open_at(dir, seq)?;
+        if let Some(groups) = &mut groups
+            && let Some(reader) = &mut groups.current
+        {
+            reader.skip_to(seq)?;
+            groups.tip = reader.tip;
+        }
+        Ok(groups)
     }
 
     /// `None`: all were read.

@@ -1,6 +1,6 @@
 //! `gatelog audit evidence export`
 //!
-//! Reads the journal twice: once for all entries, once for the bodies of those that were asked for.
+//! Reads the entries of the range twice: once for themselves, once for the bodies of those that were asked for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,26 +9,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
-
-use super::{CommandResult, Exit, Failure, page};
+use super::{
+    CommandResult, Exit, Failure, page,
+    search::{Ledger, Range},
+};
 use crate::{
-    cli::log::{
-        Found, Item, Place, entries,
-        list::{parse_time, resolve},
-    },
+    cli::log::{Found, Item, Place, entry, erasure_of, list::parse_time},
     escape::terminal as safe,
-    event::SubjectKind,
     ledger::{
-        chain::node_hash,
-        entry::{Entry, Hash, Kind},
+        erasure::Erasure,
         evidence::{
-            CHECKPOINT, CLOCKS, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-            archive::Builder, body_path, bundles_of, created_at, is_erased_by, select,
+            CHECKPOINT, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
+            archive::Builder, body_path, bundles_of, select,
         },
-        proof::{self, Node},
+        merkle::CompactRange,
+        proof::{self, verify_consistency, verify_inclusion},
     },
-    store::journal::mark::{self, Signed},
+    store::journal::{
+        catalog::{Directory, peaks_of},
+        mark::{self, Signed},
+    },
     time::Time,
 };
 
@@ -37,19 +37,19 @@ use crate::{
 pub struct Args {
     /// Everything about a pull request: `owner/name#12`, or `id#12` with the repository's id.
     #[arg(long, value_name = "REPO#NUMBER", conflicts_with_all = ["entry", "since", "until", "repo"])]
-    pr: Option<String>,
-    /// One entry and what belongs to it.
+    pub(super) pr: Option<String>,
+    /// One entry, what it answers, and what answers it within the next 4096 entries.
     #[arg(long, value_name = "N", conflicts_with_all = ["since", "until", "repo"])]
-    entry: Option<u64>,
+    pub(super) entry: Option<u64>,
     /// Not before: 2026-11-24 (UTC) or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    since: Option<Time>,
+    pub(super) since: Option<Time>,
     /// Before: 2026-11-24 (UTC) or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    until: Option<Time>,
+    pub(super) until: Option<Time>,
     /// With --since or --until: only of this repository, by name or id.
     #[arg(long, value_name = "OWNER/NAME")]
-    repo: Option<String>,
+    pub(super) repo: Option<String>,
     /// The file to write; one that is there is not overwritten.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -65,18 +65,31 @@ pub fn run(args: &Args) -> CommandResult {
                     key with `gatelog log key new`, and let `gatelog serve` sign";
         Failure::new(Exit::Incomplete, what)
     })?;
-    let selection = selection(args, &journal)?;
-    let read = Read::all(&journal, signed.size, &selection)?;
-    let (from, to) = range(&selection, &read)?;
-    let chosen = Chosen::of(&selection, &read, from, to);
+    // What is kept beside the segments is believed first. Where that does not lead to the signed root, the
+    // segments themselves are read.
+    match attempt(args, &journal, &signed, true) {
+        Err(e) if e.exit == Exit::Integrity => attempt(args, &journal, &signed, false),
+        done => done,
+    }
+}
+
+fn attempt(args: &Args, journal: &Path, signed: &Signed, trust: bool) -> CommandResult {
+    let directory = Directory::open(journal, signed.size, trust)?;
+    if directory.size() < signed.size {
+        let what = format!("{} entries were signed, the journal has {}", signed.size, directory.size());
+        return Err(Failure::new(Exit::Integrity, what));
+    }
+    let ledger = Ledger { journal, directory };
+    let (selection, range) = ledger.find(args)?;
+    let chosen = Chosen::of(&ledger, &selection, range)?;
     if chosen.selected.is_empty() {
         return Err(Failure::usage("the ledger has nothing of what was asked for"));
     }
     let file = fs::File::create_new(&args.output)
         .map_err(|e| Failure::could_not_run(format!("writing {}: {e}", args.output.display())))?;
-    let written = write(file, &journal, &signed, selection, &read, &chosen);
+    let written = write(file, &ledger, signed, selection, &chosen);
     let redacted = written.inspect_err(|_| drop(fs::remove_file(&args.output)))?;
-    said(args, &signed, &chosen, redacted)
+    said(args, signed, &chosen, redacted)
 }
 
 fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> CommandResult {
@@ -86,9 +99,9 @@ fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> Comma
         out,
         "{} entries were asked for; all {} from {} to {} are in {file}",
         chosen.selected.len(),
-        chosen.to - chosen.from,
-        chosen.from,
-        chosen.to - 1
+        chosen.range.entries.len(),
+        chosen.range.from,
+        chosen.range.to - 1
     )?;
     if redacted > 0 {
         writeln!(out, "{redacted} of their bodies were erased")?;
@@ -98,223 +111,96 @@ fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> Comma
     Ok(Exit::Ok)
 }
 
-fn selection(args: &Args, journal: &Path) -> Result<Selection, Failure> {
-    let repository = |name: &str| {
-        let ids = resolve(journal, name)?;
-        let mut ids = ids.iter();
-        match (ids.next(), ids.next()) {
-            (Some(id), None) => Ok(*id),
-            (Some(a), Some(b)) => Err(Failure::usage(format!(
-                "{} was the name of several repositories: give an id, {a} or {b}",
-                safe(name)
-            ))),
-            _ => Err(Failure::usage(format!("no event names the repository {}", safe(name)))),
-        }
-    };
-    if let Some(pr) = &args.pr {
-        let parts = pr.rsplit_once('#').and_then(|(name, number)| Some((name, number.parse().ok()?)));
-        let (name, number) =
-            parts.ok_or_else(|| Failure::usage(format!("--pr {}: write it as owner/name#12", safe(pr))))?;
-        return Ok(Selection::PullRequest { repository: repository(name)?, number });
-    }
-    if let Some(entry) = args.entry {
-        return Ok(Selection::Entry { entry });
-    }
-    let repository = args.repo.as_deref().map(repository).transpose()?;
-    Ok(Selection::Time { since: args.since, until: args.until, repository })
-}
-
-/// What the first reading keeps: all leaves, the entries without their bodies.
-struct Read {
-    leaves: Vec<Hash>,
-    entries: Vec<Entry>,
-    raw: Vec<Bytes>,
-    /// When GitHub made the pull request that is asked for.
-    created: Option<Time>,
-    /// Lists of erasures.
-    erasures: BTreeMap<u64, serde_json::Value>,
-}
-
-impl Read {
-    fn all(journal: &Path, size: u64, selection: &Selection) -> Result<Self, Failure> {
-        let mut read =
-            Self { leaves: vec![], entries: vec![], raw: vec![], created: None, erasures: BTreeMap::new() };
-        for item in entries(journal, 0)?.take(usize::try_from(size).unwrap_or(usize::MAX)) {
-            let item = item?;
-            let broken = |what: &str| Failure::new(Exit::Incomplete, format!("entry {}: {what}", item.seq));
-            if item.raw.contains(&b'\n') {
-                return Err(broken("it is not written as gatelog writes: it cannot be put on a line"));
-            }
-            let entry = item.entry.clone().ok_or_else(|| broken("a newer gatelog wrote it: use that one"))?;
-            if entry.kind == Kind::Erasure {
-                read.erasures.extend(item.json("list")?.map(|list| (item.seq, list)));
-            }
-            if entry.kind == Kind::Event && may_say_when(selection, &entry) {
-                let payload = item.json("payload")?;
-                let said = payload.and_then(|payload| created_at(selection, &payload));
-                read.created = read.created.into_iter().chain(said).min();
-            }
-            read.leaves.push(item.leaf);
-            read.entries.push(entry);
-            read.raw.push(item.raw);
-        }
-        let missing = (read.leaves.len() as u64) < size;
-        let unknown = matches!(selection, Selection::Entry { entry } if *entry >= size);
-        match (missing, unknown) {
-            (true, _) => Err(Failure::new(
-                Exit::Integrity,
-                format!("{size} entries were signed, the journal has {}", read.leaves.len()),
-            )),
-            (_, true) => {
-                Err(Failure::usage(format!("the last signed checkpoint holds entries 0..{}", size - 1)))
-            }
-            _ => Ok(read),
-        }
-    }
-
-    fn node(&self, node: Node) -> Option<Hash> {
-        let first = usize::try_from(node.index << node.height).ok()?;
-        let mut row = self.leaves.get(first..first + (1 << node.height))?.to_vec();
-        while row.len() > 1 {
-            row = row.chunks(2).map(|pair| node_hash(&pair[0], &pair[1])).collect();
-        }
-        row.first().copied()
-    }
-
-    fn at(&self, seq: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(seq).ok()?)
-    }
-
-    /// Entries `from..to`.
-    fn range(&self, from: u64, to: u64) -> &[Entry] {
-        let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(self.entries.len());
-        &self.entries[at(from).min(at(to))..at(to)]
-    }
-}
-
-/// From where to where all entries are given, so that nothing asked for can lie outside.
-fn range(selection: &Selection, read: &Read) -> Result<(u64, u64), Failure> {
-    let size = read.entries.len() as u64;
-    match selection {
-        Selection::PullRequest { .. } => {
-            // Without a word of GitHub on when it was made, only the whole ledger shows that nothing came
-            // before. Otherwise the range begins with an entry that is older.
-            let is_older = |created: Time| move |e: &Entry| e.time.plus(CLOCKS) < created;
-            let older =
-                read.created.map_or(0, |created| read.entries.partition_point(is_older(created)) as u64);
-            Ok((older.saturating_sub(1), size))
-        }
-        Selection::Entry { entry } => {
-            let mut all = select(selection, read.range(*entry, size));
-            // What it answers, as far back as that goes.
-            let mut todo: Vec<u64> = all.iter().copied().collect();
-            while let Some(seq) = todo.pop() {
-                let refs = read.at(seq).map_or(&[][..], |e| &e.refs);
-                todo.extend(refs.iter().filter(|r| all.insert(**r)));
-            }
-            let (first, last) =
-                (all.first().copied().unwrap_or(*entry), all.last().copied().unwrap_or(*entry));
-            Ok((first, last + 1))
-        }
-        Selection::Time { since, until, .. } => {
-            if since.zip(*until).is_some_and(|(a, b)| a >= b) {
-                return Err(Failure::usage("--since is not before --until"));
-            }
-            // One more on each side shows that there is nothing between it and the time asked for.
-            let from = since.map_or(0, |since| read.entries.partition_point(|e| e.time < since) as u64);
-            let to = until.map_or(size, |until| read.entries.partition_point(|e| e.time < until) as u64);
-            Ok((from.saturating_sub(1), (to + 1).min(size)))
-        }
-    }
-}
-
-fn may_say_when(selection: &Selection, entry: &Entry) -> bool {
-    let s = &entry.subject;
-    matches!(selection, Selection::PullRequest { repository, number }
-        if (s.repository, s.id) == (Some(*repository), Some(*number)) && s.kind == SubjectKind::PullRequest)
-}
-
 struct Chosen {
-    from: u64,
-    to: u64,
+    range: Range,
     selected: BTreeSet<u64>,
-    /// Bundles of policies and erasures, wherever they are.
-    others: BTreeSet<u64>,
+    /// Entries of the policies that judged.
+    policies: BTreeSet<u64>,
 }
 
 impl Chosen {
-    fn of(selection: &Selection, read: &Read, from: u64, to: u64) -> Self {
-        let selected = select(selection, read.range(from, to));
-        let mut others = BTreeSet::new();
-        for bundle in bundles_of(&selected, read.range(from, to)) {
-            let is_it = |e: &&Entry| {
-                e.kind == Kind::Policy && e.data.get("bundle").and_then(|b| b.as_str()) == Some(&bundle)
-            };
-            others.extend(read.entries.iter().find(is_it).map(|e| e.seq));
+    fn of(ledger: &Ledger<'_>, selection: &Selection, range: Range) -> Result<Self, Failure> {
+        let selected = select(selection, &range.entries);
+        let mut policies = BTreeSet::new();
+        let known = || ledger.directory.parts().iter().flat_map(|p| &p.contents.policies);
+        for bundle in bundles_of(&selected, &range.entries) {
+            let first = known().find(|(seq, b)| *b == bundle && *seq < ledger.size());
+            policies.extend(first.map(|(seq, _)| *seq));
         }
-        let is_gone = |seq: &u64, list: &serde_json::Value| {
-            read.at(*seq).is_some_and(|e| e.bodies.keys().any(|name| is_erased_by(list, *seq, name)))
-        };
-        for (erasure, list) in &read.erasures {
-            if selected.iter().chain(&others.clone()).any(|seq| is_gone(seq, list)) {
-                others.insert(*erasure);
+        Ok(Self { range, selected, policies })
+    }
+}
+
+/// The bodies that are written, and those that are gone.
+struct Bodies<'z, W: Write + Seek> {
+    zip: &'z mut Builder<W>,
+    salts: BTreeMap<String, String>,
+    redacted: Vec<Redacted>,
+}
+
+impl<W: Write + Seek> Bodies<'_, W> {
+    fn add(&mut self, item: &Item) -> Result<(), Failure> {
+        for name in item.link.bodies.keys() {
+            match item.body(name)? {
+                Some(Found::Bytes(bytes)) => {
+                    self.zip.add(&body_path(item.seq, name), &bytes).map_err(failed)?;
+                    let salt = item.salt(name).map(|s| (format!("{}/{name}", item.seq), hex::encode(s.0)));
+                    self.salts.extend(salt);
+                }
+                _ => self.redacted.push(Redacted { entry: item.seq, body: name.clone() }),
             }
         }
-        Self { from, to, selected, others }
+        Ok(())
     }
+}
+
+fn failed(e: String) -> Failure {
+    Failure::could_not_run(format!("writing the evidence: {e}"))
 }
 
 /// How many bodies were erased.
 fn write(
     file: impl Write + Seek,
-    journal: &Path,
+    ledger: &Ledger<'_>,
     signed: &Signed,
     selection: Selection,
-    read: &Read,
     chosen: &Chosen,
 ) -> Result<usize, Failure> {
-    let failed = |e: String| Failure::could_not_run(format!("writing the evidence: {e}"));
     let mut zip = Builder::new(file);
-    let lines = |seqs: &mut dyn Iterator<Item = u64>| {
-        let raw = |seq: u64| read.raw.get(usize::try_from(seq).ok()?);
-        seqs.filter_map(raw).fold(Vec::new(), |mut all, raw| {
-            all.extend_from_slice(raw);
-            all.push(b'\n');
-            all
-        })
-    };
-    let mut salts = BTreeMap::new();
-    let mut redacted = vec![];
     let mut shown = page::Page::new(&selection, signed);
     zip.add("README.txt", page::README.as_bytes()).map_err(failed)?;
     zip.add(CHECKPOINT, signed.checkpoint.as_bytes()).map_err(failed)?;
-    zip.add(TREE, &json(&tree(read, chosen, signed.size)?)).map_err(failed)?;
-    zip.add(ENTRIES, &lines(&mut (chosen.from..chosen.to))).map_err(failed)?;
-    zip.add(OTHERS, &lines(&mut chosen.others.iter().copied())).map_err(failed)?;
-    let wanted: BTreeSet<u64> = chosen.selected.union(&chosen.others).copied().collect();
-    let mut left = wanted.len();
-    for item in entries(journal, wanted.first().copied().unwrap_or(0))? {
+    let mut bodies = Bodies { zip: &mut zip, salts: BTreeMap::new(), redacted: vec![] };
+    let (first, last) = (chosen.selected.first().copied(), chosen.selected.last().copied());
+    for item in ledger.items(first.unwrap_or(0), last.map_or(0, |l| l + 1))? {
         let item = item?;
-        if !wanted.contains(&item.seq) {
-            continue;
-        }
-        for name in item.link.bodies.keys() {
-            match item.body(name)? {
-                Some(Found::Bytes(bytes)) => {
-                    zip.add(&body_path(item.seq, name), &bytes).map_err(failed)?;
-                    salts.extend(item.salt(name).map(|s| (format!("{}/{name}", item.seq), hex::encode(s.0))));
-                }
-                _ => redacted.push(Redacted { entry: item.seq, body: name.clone() }),
-            }
-        }
         if chosen.selected.contains(&item.seq) {
+            bodies.add(&item)?;
             shown.add(&item)?;
         }
-        left -= 1;
-        if left == 0 {
-            break;
-        }
     }
+    let mut others = BTreeMap::new();
+    for seq in &chosen.policies {
+        let item = entry(ledger.journal, *seq)?.ok_or_else(|| changed(*seq))?;
+        if !chosen.selected.contains(seq) {
+            bodies.add(&item)?;
+        }
+        others.insert(*seq, item);
+    }
+    for erasure in erasures(ledger, &bodies.redacted)? {
+        let item = entry(ledger.journal, erasure)?.ok_or_else(|| changed(erasure))?;
+        if !chosen.selected.contains(&erasure) {
+            bodies.add(&item)?;
+        }
+        others.insert(erasure, item);
+    }
+    let Bodies { salts, redacted, .. } = bodies;
+    let lines = |raws: &mut dyn Iterator<Item = &bytes::Bytes>| {
+        raws.flat_map(|r| [&r[..], b"\n"]).collect::<Vec<_>>().concat()
+    };
+    zip.add(TREE, &json(&tree(ledger, chosen, &others, signed)?)).map_err(failed)?;
+    zip.add(ENTRIES, &lines(&mut chosen.range.raw.iter())).map_err(failed)?;
+    zip.add(OTHERS, &lines(&mut others.values().map(|i| &i.raw))).map_err(failed)?;
     zip.add(SALTS, &json(&salts)).map_err(failed)?;
     zip.add("index.html", shown.html().as_bytes()).map_err(failed)?;
     let gone = redacted.len();
@@ -322,8 +208,8 @@ fn write(
         format: FORMAT.to_owned(),
         made_by: format!("gatelog {}", env!("CARGO_PKG_VERSION")),
         selection,
-        from: chosen.from,
-        to: chosen.to,
+        from: chosen.range.from,
+        to: chosen.range.to,
         selected: chosen.selected.iter().copied().collect(),
         redacted,
         files: BTreeMap::new(),
@@ -333,27 +219,68 @@ fn write(
     Ok(gone)
 }
 
+/// The erasures that explain what is gone.
+fn erasures(ledger: &Ledger<'_>, redacted: &[Redacted]) -> Result<BTreeSet<u64>, Failure> {
+    let mut known: Vec<Erasure> = vec![];
+    for Redacted { entry, body } in redacted {
+        if known.iter().any(|e| e.bodies.contains(*entry, body)) {
+            continue;
+        }
+        let erasure = erasure_of(ledger.journal, &ledger.directory, *entry, body)?;
+        known.push(erasure.map_or_else(|| unexplained(ledger, *entry, body), Ok)?);
+    }
+    Ok(known.iter().map(|e| e.seq).collect())
+}
+
+/// Damage, or an erasure that came after the last checkpoint.
+fn unexplained(ledger: &Ledger<'_>, entry: u64, body: &str) -> Result<Erasure, Failure> {
+    let all = Directory::open(ledger.journal, u64::MAX, true)?;
+    let what = format!("body {} of entry {entry} was removed, and ", safe(body));
+    Err(match erasure_of(ledger.journal, &all, entry, body)? {
+        Some(e) => {
+            let what = format!("{what}the erasure that explains it, entry {}, is not signed yet", e.seq);
+            Failure::new(Exit::Incomplete, what + ": ask again once the service has signed")
+        }
+        None => Failure::new(Exit::Integrity, format!("{what}no erasure explains it")),
+    })
+}
+
+fn changed(seq: u64) -> Failure {
+    Failure::new(Exit::Integrity, format!("the ledger changed while it was read: entry {seq} is gone"))
+}
+
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
     // Strings, numbers and lists only.
     serde_json::to_vec_pretty(value).unwrap_or_default()
 }
 
-fn tree(read: &Read, chosen: &Chosen, size: u64) -> Result<Tree, Failure> {
-    let damaged = || Failure::new(Exit::Integrity, "the ledger changed while it was read");
-    let mut node = |node: Node| read.node(node).ok_or_else(damaged);
-    let mut left = vec![];
-    let mut at = 0;
-    // From the largest perfect subtree down.
-    for height in (0..63_u8).rev().filter(|h| chosen.from & (1 << h) != 0) {
-        left.push(node(Node { height, index: at >> height })?);
-        at += 1 << height;
+/// The hashes that lead to the signed root; that they do is checked here.
+fn tree(
+    ledger: &Ledger<'_>,
+    chosen: &Chosen,
+    others: &BTreeMap<u64, Item>,
+    signed: &Signed,
+) -> Result<Tree, Failure> {
+    let other = |what: String| {
+        let what = format!("the ledger is not the one that was signed: {what}; see `gatelog log verify`");
+        Failure::new(Exit::Integrity, what)
+    };
+    let mut node = |node| ledger.directory.node(node);
+    let range = &chosen.range;
+    let left = peaks_of(range.from).map(&mut node).collect::<Result<Vec<_>, _>>()?;
+    let right = proof::consistency(range.to, signed.size, &mut node)?;
+    let mut known = CompactRange::of_peaks(range.from, left.clone()).unwrap_or_default();
+    range.leaves.iter().for_each(|leaf| known.push(*leaf));
+    verify_consistency(range.to, known.root(), signed.size, signed.root, &right)
+        .map_err(|e| other(format!("entries {}..{}: {e}", range.from, range.to - 1)))?;
+    let mut paths = BTreeMap::new();
+    for (seq, item) in others {
+        let path = proof::inclusion(*seq, signed.size, &mut node)?;
+        verify_inclusion(item.leaf, *seq, signed.size, &path, signed.root)
+            .map_err(|e| other(format!("entry {seq}: {e}")))?;
+        paths.insert(*seq, path);
     }
-    let right = proof::consistency(chosen.to, size, &mut node)?;
-    let mut others = BTreeMap::new();
-    for seq in &chosen.others {
-        others.insert(*seq, proof::inclusion(*seq, size, &mut node)?);
-    }
-    Ok(Tree { left, right, others })
+    Ok(Tree { left, right, others: paths })
 }
 
 /// For the page.

@@ -1,117 +1,292 @@
 //! The page in the evidence: for people who open it with nothing but a browser. It proves nothing.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Failure, export::body_json};
 use crate::{
-    cli::log::{Item, list, payload},
+    cli::log::{
+        Found, Item, list,
+        list::{clock, word},
+        payload,
+    },
     escape::html,
-    ledger::{entry::Kind, evidence::Selection},
+    ledger::{
+        entry::{Entry, Kind, VerdictData},
+        evidence::Selection,
+    },
     store::journal::mark::Signed,
-    verdict::Verdict,
+    time::Time,
+    verdict::{Control, Decision, Finding, Outcome, Verdict},
 };
 
 /// Says what the files are and how they are checked, with our program or without.
 pub const README: &str = include_str!("README.txt");
 
-const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-    <title>Evidence</title>\n<style>\n\
-    body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#1f2328}\n\
-    table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.35rem .6rem;\
-    border-bottom:1px solid #d1d9e0}td.n{font-variant-numeric:tabular-nums;text-align:right}\n\
-    .allow{color:#1a7f37}.deny,.error{color:#d1242f}.pending,.superseded{color:#9a6700}\n\
-    code,pre{font:13px/1.4 ui-monospace,monospace}pre{overflow:auto;background:#f6f8fa;padding:.6rem}\n\
-    .note{background:#fff8c5;border:1px solid #d4a72c66;padding:.6rem 1rem}\n</style></head><body>\n";
+const CSS: &str = include_str!("page.css");
 
 pub struct Page {
+    selection: Selection,
+    origin: String,
+    signed: String,
     rows: String,
-    head: String,
+    /// Of the row before.
+    day: String,
+    entries: u64,
+    gone: u64,
+    /// How often each decision was made.
+    decisions: BTreeMap<&'static str, u64>,
+    last: Option<(Decision, Time)>,
+    /// What the verdict before found, so that it is not told twice.
+    found: String,
+    pull: Pull,
+}
+
+/// What the newest payload says of the pull request.
+#[derive(Default)]
+struct Pull {
+    repository: Option<String>,
+    title: Option<String>,
+    author: Option<String>,
+    merged: Option<String>,
 }
 
 impl Page {
     pub fn new(selection: &Selection, signed: &Signed) -> Self {
-        let what = match selection {
-            Selection::PullRequest { repository, number } => {
-                format!("pull request {number} of repository {repository}")
-            }
-            Selection::Entry { entry } => format!("entry {entry}"),
-            Selection::Time { since, until, repository } => {
-                let time =
-                    |t: &Option<crate::time::Time>, none: &str| t.map_or(none.to_owned(), |t| t.to_string());
-                let of = repository.map_or(String::new(), |id| format!(" of repository {id}"));
-                format!(
-                    "everything{of} from {} until {}",
-                    time(since, "the beginning"),
-                    time(until, "the checkpoint")
-                )
-            }
-        };
-        let head = format!(
-            "{HEAD}<h1>Evidence: {}</h1>\n<p class=\"note\">This page only shows what is in the other files; it proves \
-             nothing by itself. <code>README.txt</code> says how to check them.</p>\n<p>Log <code>{}</code>, signed at \
-             {} with {} entries, root <code>{}</code>.</p>\n",
-            html(&what),
-            html(&signed.origin),
-            signed.time,
-            signed.size,
-            signed.root
-        );
-        Self { rows: String::new(), head }
+        Self {
+            selection: selection.clone(),
+            origin: signed.origin.clone(),
+            signed: format!("{} entries at {} UTC, root {}", signed.size, clock(signed.time), signed.root),
+            rows: String::new(),
+            day: String::new(),
+            entries: 0,
+            gone: 0,
+            decisions: BTreeMap::new(),
+            last: None,
+            found: String::new(),
+            pull: Pull::default(),
+        }
     }
 
     pub fn add(&mut self, item: &Item) -> Result<(), Failure> {
         let Some(entry) = &item.entry else { return Ok(()) };
-        let (class, what) = match entry.kind {
-            Kind::Event => ("", event(item)),
-            Kind::Verdict => verdict(item),
-            Kind::Report => ("", html(&list::report(entry))),
-            _ => ("", format!("<code>{}</code>", html(&entry.data.to_string()))),
+        self.entries += 1;
+        let what = match entry.kind {
+            Kind::Event => self.event(item, entry),
+            Kind::Verdict => self.verdict(item, entry),
+            Kind::Report => format!("Shown on GitHub: {}", html(&list::report(entry))),
+            _ => other(entry),
         };
-        let kind = html(&list::word(&entry.kind));
+        let files = self.files(item)?;
+        let time = clock(entry.time);
+        let (day, hour) = time.split_once(' ').unwrap_or((&time, ""));
+        if day != self.day {
+            self.rows += &format!("<li class=\"day\">{day}</li>\n");
+            self.day = day.to_owned();
+        }
+        let seq = item.seq;
         self.rows += &format!(
-            "<tr id=\"e{0}\"><td class=\"n\">{0}</td><td>{1}</td><td class=\"{class}\">{kind}</td><td>{what}</td></tr>\n",
-            item.seq, entry.time
+            "<li id=\"e{seq}\"><time datetime=\"{}\">{hour}</time><div>{what}</div><div class=\"entry\">entry {seq}\
+             {files}</div></li>\n",
+            entry.time
         );
         Ok(())
     }
 
+    /// Links to its bodies, which work once the file is unpacked.
+    fn files(&mut self, item: &Item) -> Result<String, Failure> {
+        let mut out = String::new();
+        for name in item.link.bodies.keys() {
+            let shown = html(name);
+            if let Some(Found::Redacted) = item.body(name)? {
+                self.gone += 1;
+                out += &format!("<br><span class=\"gone\">{shown} erased</span>");
+            } else {
+                out += &format!("<br><a href=\"bodies/{}/{shown}\">{shown}</a>", item.seq);
+            }
+        }
+        Ok(out)
+    }
+
+    fn event(&mut self, item: &Item, entry: &Entry) -> String {
+        let name = html(&list::event_name(entry));
+        let Some(p) = body_json(item, "payload") else {
+            return format!("{name} <em>(its payload was erased)</em>");
+        };
+        self.learn(&p);
+        let action = p.get("action").and_then(Value::as_str);
+        let event = entry.data.get("name").and_then(Value::as_str).unwrap_or_default();
+        let who = payload::text(&p, "/sender/login").unwrap_or("gatelog");
+        format!("<b>{}</b> {}", html(who), html(&payload::deed(event, action, &p)))
+    }
+
+    fn learn(&mut self, p: &Value) {
+        let Selection::PullRequest { number, .. } = self.selection else { return };
+        let text = |pointer| payload::text(p, pointer).map(str::to_owned);
+        self.pull.repository = text("/repository/full_name").or(self.pull.repository.take());
+        if p.pointer("/pull_request/number").and_then(Value::as_u64) != Some(number) {
+            return;
+        }
+        self.pull.title = text("/pull_request/title").or(self.pull.title.take());
+        self.pull.author = text("/pull_request/user/login").or(self.pull.author.take());
+        if p.pointer("/pull_request/merged") == Some(&Value::Bool(true)) {
+            let by = text("/pull_request/merged_by/login").map_or(String::new(), |by| format!(" by {by}"));
+            self.pull.merged =
+                Some(format!("as {}{by}", payload::short_sha(p, "/pull_request/merge_commit_sha")));
+        }
+    }
+
+    fn verdict(&mut self, item: &Item, entry: &Entry) -> String {
+        let Some(data) = list::data::<VerdictData>(entry) else { return "verdict".into() };
+        let decision = data.decision;
+        *self.decisions.entry(decision.as_str()).or_default() += 1;
+        let badge = badge(decision);
+        if let Some(newer) = data.superseded_by {
+            return format!("{badge} judged together with event {newer}");
+        }
+        self.last = Some((decision, entry.time));
+        let verdict = body_json(item, "verdict").and_then(|v| serde_json::from_value::<Verdict>(v).ok());
+        let Some(verdict) = verdict else { return format!("{badge} <em>(its reasons were erased)</em>") };
+        let mut out = format!("{badge} {}\n", html(&verdict.reason));
+        let (loud, quiet): (Vec<_>, Vec<_>) = verdict
+            .controls
+            .iter()
+            .partition(|c| !c.findings.is_empty() || !matches!(c.outcome, Outcome::Pass | Outcome::Skip));
+        let found: String = loud.into_iter().map(control).collect();
+        if found.is_empty() {
+            self.found.clear();
+        } else if found == self.found {
+            out += "<p class=\"fix\">The same findings as before.</p>\n";
+        } else {
+            out += &format!("<ul>{found}</ul>\n");
+            self.found = found;
+        }
+        if !quiet.is_empty() {
+            let list: String = quiet.iter().map(|c| control(c)).collect();
+            out += &format!("<details><summary>{}</summary><ul>{list}</ul></details>\n", counted(&quiet));
+        }
+        out
+    }
+
     pub fn html(&self) -> String {
+        let (title, subtitle) = self.title();
+        let mut facts = vec![];
+        let pull = &self.pull;
+        facts.extend(pull.author.as_ref().map(|a| ("Author", html(a))));
+        facts.extend(pull.merged.as_ref().map(|m| ("Merged", html(m))));
+        if let Some((decision, time)) = self.last {
+            facts.push(("Last verdict", format!("{} {} UTC", badge(decision), clock(time))));
+        }
+        let verdicts: Vec<String> = self.decisions.iter().map(|(what, n)| format!("{n} {what}")).collect();
+        facts.push(("Verdicts", if verdicts.is_empty() { "none".into() } else { verdicts.join(", ") }));
+        facts.push(("Entries", format!("{} of the ledger are about it", self.entries)));
+        if self.gone > 0 {
+            let n = self.gone;
+            facts.push((
+                "Erased",
+                format!("{n} bodies; <code>audit evidence verify</code> says by which erasure and why"),
+            ));
+        }
+        facts.push(("Ledger", format!("<code>{}</code>", html(&self.origin))));
+        facts.push(("Signed", html(&self.signed)));
+        let facts: String =
+            facts.iter().map(|(name, what)| format!("<dt>{name}</dt><dd>{what}</dd>\n")).collect();
         format!(
-            "{}<table><thead><tr><th>Entry</th><th>Time</th><th>Kind</th><th>What</th></tr></thead>\n<tbody>\n{}</tbody>\
-             </table>\n</body></html>\n",
-            self.head, self.rows
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+             <title>Evidence: {title}</title>\n<style>\n{CSS}</style></head><body>\n\
+             <h1>{title}</h1>\n{subtitle}<dl>\n{facts}</dl>\n\
+             <p class=\"note\">This page shows what is in the other files, for reading; it proves nothing by itself. \
+             To check them, with the ledger's key (“vkey”) from somebody you trust:</p>\n\
+             <pre>gatelog audit evidence verify FILE.zip --vkey VKEY --replay\npython3 verify_evidence.py FILE.zip --vkey VKEY</pre>\n\
+             <h2>What happened</h2>\n<p class=\"fix\">Times are UTC, as the ledger recorded them. The names on the right are \
+             files, once this is unpacked.</p>\n<ol class=\"story\">\n{}</ol>\n</body></html>\n",
+            self.rows
         )
     }
-}
 
-fn event(item: &Item) -> String {
-    let Some(entry) = &item.entry else { return String::new() };
-    let name = html(&list::event_name(entry));
-    let Some(p) = body_json(item, "payload") else { return format!("{name} <em>(payload redacted)</em>") };
-    let action = p.get("action").and_then(Value::as_str);
-    let event = entry.data.get("name").and_then(Value::as_str).unwrap_or_default();
-    let who = payload::text(&p, "/sender/login").unwrap_or("gatelog");
-    format!("{} {}<br><small>{name}</small>", html(who), html(&payload::deed(event, action, &p)))
-}
-
-/// Its class for colour, and what it said: every control with its findings.
-fn verdict(item: &Item) -> (&'static str, String) {
-    let decision = item.entry.as_ref().and_then(|e| {
-        serde_json::from_value::<crate::verdict::Decision>(e.data.get("decision")?.clone()).ok()
-    });
-    let class = decision.map_or("", crate::verdict::Decision::as_str);
-    let verdict = body_json(item, "verdict").and_then(|v| serde_json::from_value::<Verdict>(v).ok());
-    let Some(verdict) = verdict else { return (class, html(class)) };
-    let mut out =
-        format!("<strong class=\"{class}\">{}</strong>: {}<ul>\n", html(class), html(&verdict.reason));
-    for control in &verdict.controls {
-        let outcome = html(&list::word(&control.outcome));
-        out += &format!("<li>{} {}: {outcome}", html(&control.id), html(&control.title));
-        for finding in &control.findings {
-            out += &format!("<br>— {}", html(&finding.msg));
+    /// Both escaped; the second is a line of its own, or nothing.
+    fn title(&self) -> (String, String) {
+        match &self.selection {
+            Selection::PullRequest { repository, number } => {
+                let name = self.pull.repository.clone().unwrap_or(format!("repository {repository}"));
+                let title = self.pull.title.as_ref();
+                (
+                    html(&format!("{name}#{number}")),
+                    title.map_or(String::new(), |t| format!("<p>{}</p>\n", html(t))),
+                )
+            }
+            Selection::Entry { entry } => {
+                (format!("Entry {entry}"), "<p>and what belongs to it</p>\n".into())
+            }
+            Selection::Time { since, until, repository } => {
+                let of = repository.map_or(String::new(), |id| format!(" of repository {id}"));
+                let time =
+                    |t: &Option<Time>, none: &str| t.map_or(none.to_owned(), |t| format!("{} UTC", clock(t)));
+                let (since, until) = (time(since, "the beginning"), time(until, "the checkpoint"));
+                (format!("Everything{of}"), format!("<p>from {since} until {until}</p>\n"))
+            }
         }
-        out += "</li>\n";
     }
-    (class, out + "</ul>")
+}
+
+fn badge(decision: Decision) -> String {
+    format!("<span class=\"badge {0}\">{0}</span>", decision.as_str())
+}
+
+/// What a control said, as an item of a list.
+fn control(c: &Control) -> String {
+    let outcome = html(&word(&c.outcome));
+    let only = if c.evaluate_only { " (does not block)" } else { "" };
+    let why = c.skip_reason.as_ref().map_or(String::new(), |why| format!(": {}", html(why)));
+    let findings: String = c.findings.iter().map(finding).collect();
+    let findings = if findings.is_empty() { findings } else { format!("<ul>{findings}</ul>") };
+    format!(
+        "<li class=\"{outcome}\"><b>{outcome}</b>{only} {} {}{why}{findings}</li>\n",
+        html(&c.id),
+        html(&c.title)
+    )
+}
+
+fn finding(f: &Finding) -> String {
+    let mut out = format!("<li>{}", html(&f.msg));
+    if let Some(path) = &f.path {
+        let line = f.line.map_or(String::new(), |l| format!(":{l}"));
+        out += &format!(" <code>{}{line}</code>", html(path));
+    }
+    if let Some(who) = &f.who {
+        out += &format!("<br><span class=\"fix\">Can fix it: {}</span>", html(who));
+    }
+    if let Some(fix) = &f.fix {
+        out += &format!("<br><span class=\"fix\">How: {}</span>", html(fix));
+    }
+    out + "</li>"
+}
+
+/// `5 controls passed, 3 did not apply`
+fn counted(quiet: &[&Control]) -> String {
+    let of = |outcome| quiet.iter().filter(|c| c.outcome == outcome).count();
+    let (passed, skipped) = (of(Outcome::Pass), of(Outcome::Skip));
+    let controls = |n| if n == 1 { "1 control".to_owned() } else { format!("{n} controls") };
+    match (passed, skipped) {
+        (n, 0) => format!("{} passed", controls(n)),
+        (0, n) => format!("{} did not apply", controls(n)),
+        (n, m) => format!("{} passed, {m} did not apply", controls(n)),
+    }
+}
+
+/// What gatelog recorded of itself.
+fn other(entry: &Entry) -> String {
+    let text = |name: &str| entry.data.get(name).and_then(Value::as_str).map(html);
+    match (&entry.kind, text("event").or_else(|| text("bundle")).or_else(|| text("reason"))) {
+        (Kind::Service, Some(event)) => format!("gatelog {event}"),
+        (Kind::Policy, Some(bundle)) => format!("Policies became active: <code>{bundle}</code>"),
+        (Kind::Erasure, Some(reason)) => format!("Bodies were erased: {reason}"),
+        (Kind::Key, Some(event)) => {
+            format!("Key of the log {event}: <code>{}</code>", text("vkey").unwrap_or_default())
+        }
+        _ => format!("{}: <code>{}</code>", html(&word(&entry.kind)), html(&entry.data.to_string())),
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
             CHECKPOINT,
             archive::Archive,
             body_path,
-            verify::{Checked, Wrong, verify},
+            verify::{Checked, Explained, Wrong, verify},
         },
     },
     policy::{
@@ -100,9 +100,9 @@ pub fn run(args: &Args) -> CommandResult {
 
 fn said(checked: &Checked) -> String {
     let mut out = format!("{} bodies are what their entries commit to\n", checked.bodies);
-    for (redacted, erasure) in &checked.redacted {
-        out +=
-            &format!("redacted at entry {}: {} (erasure {erasure})\n", redacted.entry, safe(&redacted.body));
+    for Explained { entry, body, erasure, reason } in &checked.redacted {
+        let (body, reason) = (safe(body), safe(reason));
+        out += &format!("redacted at entry {entry} (erasure {erasure}: {reason}): {body}\n");
     }
     out + &match &checked.complete {
         Ok(what) => format!("complete: {}\n", safe(what)),

@@ -1,0 +1,57 @@
+//! What the App needs at GitHub: permissions and events. `docs/security.md` says why.
+//!
+//! Names as the API and App manifests write them. Source:
+//! <https://docs.github.com/en/webhooks/webhook-events-and-payloads> (which permission an event needs).
+
+/// Permissions: name and level.
+pub const PERMISSIONS: &[(&str, &str)] = &[
+    ("checks", "write"),
+    ("pull_requests", "read"),
+    ("contents", "read"),
+    ("metadata", "read"),
+    ("administration", "read"),
+    ("merge_queues", "read"),
+    ("statuses", "read"),
+    ("actions", "read"),
+    ("deployments", "write"),
+    ("members", "read"),
+];
+
+/// Without these the gate works. What is missing then.
+pub const OPTIONAL_PERMISSIONS: &[(&str, &str)] = &[
+    ("statuses", "commit statuses that carry our check's name are not noticed"),
+    ("actions", "there are no events of workflows, and deployments cannot be answered"),
+    ("deployments", "deployments are not recorded, and with `read` not answered"),
+];
+
+/// Events without which something is judged late or not at all.
+pub const EVENTS: &[&str] = &[
+    "pull_request",
+    "pull_request_review",
+    "push",
+    "create",
+    "delete",
+    "merge_group",
+    "member",
+    "membership",
+    "team",
+    "team_add",
+    "organization",
+    "repository",
+    "branch_protection_rule",
+    "repository_ruleset",
+];
+
+/// All that an App subscribes to.
+pub fn all_events() -> impl Iterator<Item = &'static str> {
+    EVENTS.iter().copied().chain(OPTIONAL_EVENTS.iter().map(|(event, _)| *event))
+}
+
+/// Events that are good to have. What is missing without them.
+pub const OPTIONAL_EVENTS: &[(&str, &str)] = &[
+    ("check_run", "checks of other apps that carry our check's name are not noticed"),
+    ("status", "commit statuses that carry our check's name are not noticed"),
+    ("deployment", "deployments are not recorded"),
+    ("deployment_protection_rule", "environments that wait for gatelog wait for ever"),
+    ("workflow_run", "workflows are not recorded"),
+];

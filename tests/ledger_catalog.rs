@@ -1,0 +1,306 @@
+//! What is kept beside sealed segments: right, made anew when it is not, and enough to leave the rest unread.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::Duration,
+};
+
+use gatelog::{
+    ledger::{
+        Ledger,
+        chain::{leaf_hash, node_hash},
+        entry::{Body, Draft, Hash, Key, Kind, Ref},
+        erasure::{Cause, plan::Wanted, run::Request},
+        key::Keys,
+        proof::Node,
+        publish::{Place, Publisher},
+        verify::verify,
+    },
+    store::journal::{
+        Sizes,
+        catalog::{Directory, keep},
+        census::count,
+        segments,
+    },
+    time::Time,
+    verdict::Decision,
+};
+
+mod common;
+mod ledger_util;
+use common::{long, measured};
+use ledger_util::*;
+
+const ORIGIN: &str = "gate.example.com/log/1";
+const SMALL: Sizes = Sizes { segment: 24 << 10, ahead: 4 << 10 };
+const SIZE: u64 = 400;
+
+/// A ledger of many small segments, signed and closed: its vkey, and the times of its entries.
+async fn signed_ledger(dir: &Path) -> (String, Vec<String>) {
+    let mut now: Time = "2026-11-24T00:00:00Z".parse().unwrap();
+    let clock = move || {
+        now = now.plus(Duration::from_secs(1));
+        now
+    };
+    let (ledger, _) = Ledger::open_sized(dir, SMALL, clock).unwrap();
+    while ledger.head().size < SIZE - 1 {
+        let n = ledger.head().size;
+        let draft = match n {
+            40 => policy(),
+            // What is erased below was judged, and shows nothing.
+            61 | 91 => silent(n - 1),
+            _ => delivery(&format!("g{n}"), &format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(200))),
+        };
+        one(&ledger, draft).await;
+    }
+    erase(&ledger, 60).await;
+    assert_eq!(
+        ledger.compress(&mut || true).unwrap(),
+        segments(&dir.join("journal")).unwrap().len() as u64 - 1
+    );
+    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
+    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
+    publisher.begin().await.unwrap();
+    let vkey = publisher.keys()[0].to_string();
+    ledger.close().await.unwrap();
+    let times = (0..SIZE).map(|seq| ledger.entry(seq).unwrap().unwrap().entry.time.to_string());
+    (vkey, times.collect())
+}
+
+fn policy() -> Draft {
+    Draft {
+        kind: Kind::Policy,
+        key: Key::Plain("policy:1".into()),
+        bodies: vec![("bundle".into(), Body { bytes: "rego".into(), media: "application/zip" })],
+        data: serde_json::json!({"bundle": "sha256:00"}),
+        ..delivery("", "")
+    }
+}
+
+fn silent(event: u64) -> Draft {
+    let mut verdict = verdict(Ref::Seq(event), Decision::Allow);
+    verdict.data["target"] = serde_json::Value::Null;
+    verdict
+}
+
+async fn erase(ledger: &Ledger, seq: u64) -> u64 {
+    let wanted = Wanted::Entry { seq, bodies: vec!["payload".into()] };
+    let request = Request { wanted, cause: Cause::LocalOperator, reason: "ticket 7".into(), dry_run: false };
+    ledger.erase(request, vec![]).await.unwrap().erasure.unwrap()
+}
+
+fn catalogs(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("journal")).unwrap().map(|f| f.unwrap().path());
+    let mut all: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "idx")).collect();
+    all.sort();
+    all
+}
+
+fn gatelog(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
+}
+
+fn said(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+}
+
+/// Every perfect subtree, from the entries alone.
+fn nodes(leaves: &[Hash]) -> Vec<(Node, Hash)> {
+    let (mut all, mut row) = (vec![], leaves.to_vec());
+    for height in 0.. {
+        all.extend((0..).zip(&row).map(|(index, hash)| (Node { height, index }, *hash)));
+        row = row.as_chunks::<2>().0.iter().map(|[a, b]| node_hash(a, b)).collect();
+        if row.is_empty() {
+            return all;
+        }
+    }
+    unreachable!()
+}
+
+fn leaves(dir: &Path) -> Vec<Hash> {
+    let mut groups = gatelog::store::journal::reader::Groups::open(&dir.join("journal")).unwrap().unwrap();
+    let mut all = vec![];
+    while let Some(group) = groups.next_group().unwrap() {
+        all.extend(group.entries.iter().map(|e| leaf_hash(&e.raw)));
+    }
+    all
+}
+
+#[tokio::test]
+async fn catalogs_are_what_the_segments_say() {
+    let dir = Dir::new();
+    signed_ledger(&dir.path()).await;
+    let journal = dir.path().join("journal");
+    let (all, firsts) = (leaves(&dir.path()), segments(&journal).unwrap());
+    assert!(firsts.len() > 8, "{firsts:?}");
+    assert_eq!(catalogs(&dir.path()).len(), firsts.len() - 1, "of every segment that another one follows");
+    let naive = count(&journal, true).unwrap();
+    let check = |trust: bool| {
+        for size in [1, 2, 41, 255, 256, 257, all.len() as u64] {
+            let directory = Directory::open(&journal, size, trust).unwrap();
+            assert_eq!(directory.size(), size);
+            for (node, hash) in nodes(&all[..usize::try_from(size).unwrap()]) {
+                assert_eq!(directory.node(node).unwrap(), hash, "{node:?} of {size}");
+            }
+            assert!(directory.node(Node { height: 0, index: size }).is_err());
+            assert!(directory.node(Node { height: 63, index: 1 << 40 }).is_err());
+        }
+        let directory = Directory::open(&journal, u64::MAX, trust).unwrap();
+        let contents = |f: fn(&gatelog::store::journal::catalog::Contents) -> Vec<u64>| {
+            directory.parts().iter().flat_map(|p| f(&p.contents)).collect::<Vec<_>>()
+        };
+        assert_eq!(contents(|c| c.policies.iter().map(|(seq, _)| *seq).collect()), [40]);
+        let erasures: Vec<_> = directory.parts().iter().flat_map(|p| p.contents.erasures.clone()).collect();
+        assert_eq!(erasures.iter().map(|e| (e.first, e.last)).collect::<Vec<_>>(), [(60, 60)]);
+        assert_eq!(count(&journal, true).unwrap(), naive);
+    };
+    check(true);
+    check(false);
+    // Missing, cut, changed in their contents: made without, then anew.
+    let files = catalogs(&dir.path());
+    fs::remove_file(&files[1]).unwrap();
+    let bytes = fs::read(&files[3]).unwrap();
+    fs::write(&files[3], &bytes[..bytes.len() - 1]).unwrap();
+    let mut bytes = fs::read(&files[4]).unwrap();
+    bytes[90] ^= 1;
+    fs::write(&files[4], &bytes).unwrap();
+    check(true);
+    assert_eq!(keep(&journal, &mut || true).unwrap(), 3);
+    assert_eq!(keep(&journal, &mut || true).unwrap(), 0);
+    check(true);
+    // A segment that is rewritten has other bodies and the same entries.
+    let (ledger, _) = Ledger::open_sized(&dir.path(), SMALL, Time::now).unwrap();
+    erase(&ledger, 90).await;
+    ledger.close().await.unwrap();
+    let (census, _) = count(&journal, true).unwrap();
+    assert_eq!(census.bodies.unwrap().erased, 2);
+    assert!(keep(&journal, &mut || true).unwrap() > 0);
+    let (anew, _) = count(&journal, true).unwrap();
+    catalogs(&dir.path()).iter().for_each(|file| fs::remove_file(file).unwrap());
+    assert_eq!(count(&journal, true).unwrap().0, anew);
+}
+
+/// A proof, evidence and the status leave alone what they do not need: here it cannot even be read.
+#[tokio::test]
+async fn what_is_not_asked_for_is_not_read() {
+    let dir = Dir::new();
+    let (vkey, times) = signed_ledger(&dir.path()).await;
+    let journal = dir.path().join("journal");
+    let firsts = segments(&journal).unwrap();
+    // Where the time asked for lies, with an entry on each side; the policies; the last one, which has no catalog.
+    let holds = |seq: u64| firsts.partition_point(|first| *first <= seq) - 1;
+    let needed: Vec<usize> = (59..=63).chain([40, SIZE - 1]).map(holds).chain([firsts.len() - 1]).collect();
+    let before = gatelog(&["log", "status", "--format", "json", "--ledger", dir.path().to_str().unwrap()]);
+    let mut broken = 0;
+    for (_, first) in firsts.iter().enumerate().filter(|(i, _)| !needed.contains(i)) {
+        let path = gatelog::store::journal::segment_path(&journal, *first);
+        let mut bytes = fs::read(&path).unwrap();
+        // Between the header of the segment and its seal.
+        let end = bytes.len() - 64;
+        bytes[80..end].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        broken += 1;
+    }
+    assert!(broken > 5);
+    assert!(verify(&journal).is_err(), "a full verify reads all of it");
+    let (data, tmp) = (dir.path(), dir.0.path().to_owned());
+    let place = ["--ledger", data.to_str().unwrap()];
+    let file = |name: &str| tmp.join(name).to_str().unwrap().to_owned();
+    let (proof, entry, zip) = (file("p"), file("e"), file("z"));
+    let proved = gatelog(&[&["log", "prove", "61", "-o", &proof, "--entry", &entry], &place[..]].concat());
+    assert!(proved.status.success(), "{}", said(&proved));
+    let checked = gatelog(&["log", "verify-proof", &proof, "--vkey", &vkey, "--entry", &entry]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    let period = ["--since", &times[60], "--until", &times[63], "-o", &zip];
+    let exported = gatelog(&[&["audit", "evidence", "export"], &period[..], &place[..]].concat());
+    assert!(exported.status.success(), "{}", said(&exported));
+    let checked = gatelog(&["audit", "evidence", "verify", &zip, "--vkey", &vkey]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    for part in ["complete: everything of that time is here", "redacted at entry 60 (erasure 399: ticket 7)"]
+    {
+        assert!(said(&checked).contains(part), "no `{part}` in {}", said(&checked));
+    }
+    let status = gatelog(&[&["log", "status", "--format", "json"], &place[..]].concat());
+    let counts = |out: &Output| {
+        let all: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        (all["bodies"].clone(), all["size"].clone())
+    };
+    assert_eq!(counts(&status), counts(&before), "{}", said(&status));
+}
+
+/// A hash that was changed in a catalog leads to no signed root; the segments then tell.
+#[tokio::test]
+async fn a_wrong_catalog_only_costs_time() {
+    let dir = Dir::new();
+    let (vkey, _) = signed_ledger(&dir.path()).await;
+    for file in catalogs(&dir.path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        let length = u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
+        bytes[80 + length + 4..].fill(0x11);
+        fs::write(&file, bytes).unwrap();
+    }
+    let (data, tmp) = (dir.path(), dir.0.path().to_owned());
+    let place = ["--ledger", data.to_str().unwrap()];
+    let file = |name: &str| tmp.join(name).to_str().unwrap().to_owned();
+    let (proof, entry, zip) = (file("p"), file("e"), file("z"));
+    let proved = gatelog(&[&["log", "prove", "61", "-o", &proof, "--entry", &entry], &place[..]].concat());
+    assert!(proved.status.success(), "{}", said(&proved));
+    assert!(gatelog(&["log", "verify-proof", &proof, "--vkey", &vkey, "--entry", &entry]).status.success());
+    let exported =
+        gatelog(&[&["audit", "evidence", "export", "--entry", "60", "-o", &zip], &place[..]].concat());
+    assert!(exported.status.success(), "{}", said(&exported));
+    let checked = gatelog(&["audit", "evidence", "verify", &zip, "--vkey", &vkey]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    assert!(said(&checked).contains("redacted at entry 60 (erasure 399: ticket 7)"), "{}", said(&checked));
+    let shown = gatelog(&[&["log", "show", "60"], &place[..]].concat());
+    assert!(said(&shown).contains("redacted at entry 60 (erasure 399: ticket 7)"), "{}", said(&shown));
+}
+
+/// What commands on the files take, with catalogs and without: 200,000 entries with `GATELOG_EFFORT=long`.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_on_the_files_do_not_grow_with_the_ledger() {
+    let (size, segment) = if long() { (200_000, 16 << 20) } else { (2_000, 256 << 10) };
+    let dir = Dir::new();
+    let (ledger, _) = Ledger::open_sized(&dir.path(), Sizes { segment, ahead: 64 << 10 }, Time::now).unwrap();
+    one(&ledger, policy()).await;
+    while ledger.head().size < size {
+        let first = ledger.head().size;
+        let draft =
+            |n| delivery(&format!("g{n}"), &format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1500)));
+        ledger.append((first..size.min(first + 200)).map(draft).collect()).await.unwrap();
+    }
+    let place = Place { dir: dir.path(), origin: ORIGIN.into(), key_file: dir.path().join("log.key") };
+    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
+    Publisher::open(ledger.clone(), place, None).unwrap().begin().await.unwrap();
+    keep(&dir.path().join("journal"), &mut || true).unwrap();
+    ledger.close().await.unwrap();
+    drop(ledger);
+    let (data, tmp) = (dir.path(), dir.0.path().to_owned());
+    let file = |name: &str| tmp.join(name).to_str().unwrap().to_owned();
+    let seq = (size / 3).to_string();
+    let run = |what: &str, with: &str, args: &[&str]| {
+        let begun = std::time::Instant::now();
+        let out = gatelog(&[args, &["--ledger", data.to_str().unwrap()]].concat());
+        assert!(out.status.success(), "{what}: {}", said(&out));
+        measured(&format!("{size} entries, {with}: {what}"), &format!("{:?}", begun.elapsed()));
+        begun.elapsed()
+    };
+    let mut took = vec![];
+    for with in ["with catalogs", "without"] {
+        let (proof, zip) = (file(&format!("{with}.p")), file(&format!("{with}.zip")));
+        took.push(run("log prove", with, &["log", "prove", &seq, "-o", &proof]));
+        run(
+            "audit evidence export --entry",
+            with,
+            &["audit", "evidence", "export", "--entry", &seq, "-o", &zip],
+        );
+        run("log status", with, &["log", "status"]);
+        catalogs(&dir.path()).iter().for_each(|file| fs::remove_file(file).unwrap());
+    }
+    assert_eq!(fs::read(file("with catalogs.p")).unwrap(), fs::read(file("without.p")).unwrap());
+    assert_eq!(fs::read(file("with catalogs.zip")).unwrap(), fs::read(file("without.zip")).unwrap());
+    assert!(!long() || took[0] * 5 < took[1], "{took:?}");
+}
