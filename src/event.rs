@@ -97,6 +97,8 @@ pub enum Cause {
     Rerequested,
     /// A sweep found that GitHub shows what the ledger does not have.
     Sweep,
+    /// A fact changed that the controls of this pull request read: a check, an alert, a rule, the base.
+    Fact,
 }
 
 /// One thing that happened, as gatelog handles it.
@@ -208,7 +210,9 @@ pub struct CheckRef {
     pub check_run: Option<u64>,
     pub name: Option<String>,
     pub external_id: Option<String>,
-    /// `None` while it is not completed, and of a suite.
+    /// Id of a commit status (`status` events); its context is the `name`.
+    pub status: Option<u64>,
+    /// `None` while it is not completed, and of a suite. The state of a commit status that is not pending.
     pub conclusion: Option<String>,
     /// `requested_action`: which button.
     pub button: Option<String>,

@@ -17,6 +17,7 @@ use crate::{
     time::Time,
 };
 
+pub mod checks;
 pub mod codeowners;
 pub mod graph;
 pub mod landed;
@@ -24,6 +25,7 @@ pub mod pushes;
 pub mod rules;
 pub mod update_merge;
 
+pub use checks::Check;
 pub use rules::BaseRules;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
@@ -98,6 +100,9 @@ pub const FACTS: &[(&str, &str)] = &[
     ("permissions", "`reviews[].permission`: level on the base repository (beyond `can_push`)"),
     ("team_members", "id `org/slug`: members of a team and whether it may write"),
     ("organization_members", "id `org`: which reviewers are members"),
+    ("commit_messages", "`commits[].full_message` (REST)"),
+    ("comparison", "how far the head is ahead of the base branch, and behind it"),
+    ("checks", "check runs and commit statuses of the head, with the app that made them"),
     ("pushes", "who pushed the head, push by push"),
     ("push_commits", "commits of a push: people, parents, signature"),
     ("landed", "which pull requests a push merged, and whether they were allowed"),
@@ -127,6 +132,12 @@ pub struct Change {
     /// one last push with `user: null` stands for all that came before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushes: Option<Vec<PushedBy>>,
+    /// With the fact `comparison`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// With the fact `checks`: of the head, the newest of each name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<Check>>,
     /// Other open pull requests with the same head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_head: Vec<u64>,
@@ -159,6 +170,19 @@ pub struct PullRequest {
     pub base_force_pushed_at: Option<Time>,
     /// GitHub's own opinion (`APPROVED`, `REVIEW_REQUIRED` …): shown, never decided on.
     pub review_decision: Option<String>,
+}
+
+/// How the head lies to the base branch, as it was when the pull request was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    pub base_sha: Sha,
+    pub head_sha: Sha,
+    /// `null`: they have no commit in common.
+    pub merge_base_sha: Option<Sha>,
+    /// Commits of the head that the base lacks.
+    pub ahead_by: u64,
+    /// Commits of the base that the head lacks; also of a newer base that an event has told of.
+    pub behind_by: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -216,6 +240,9 @@ pub struct Commit {
     pub sha: Sha,
     /// First line only.
     pub message: String,
+    /// With the fact `commit_messages`: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_message: Option<String>,
     pub parents: Vec<Sha>,
     pub author: Person,
     pub committer: Person,

@@ -889,7 +889,7 @@ async fn pushes_come_from_the_ledger_and_gaps_from_the_activity() {
     };
     let pushes = vec![push(None, first.clone()), push(Some(first), s.head())];
     let mut known = Known::default();
-    known.pulls.insert(1, KnownPull { pushes, shared_heads: vec![7, 1] });
+    known.pulls.insert(1, KnownPull { pushes, shared_heads: vec![7, 1], ..KnownPull::default() });
     let completed = s.complete_knowing(&[("pushes", "")], &known).await;
     assert!(s.asked().is_empty(), "the ledger knows it all");
     assert_eq!(pushers(&completed).len(), 2);

@@ -15,7 +15,7 @@ use gatelog::policy::{
     Bundle, Input, Judge,
     testing::{self, Outcome, evaluate},
 };
-use opa_support::{Chance, cases, cut, eval, folder, same, try_eval};
+use opa_support::{Chance, ask_opa, cases, cut, equal, eval, folder, same};
 use serde_json::{Value, json};
 
 /// What gatelog reads of a control.
@@ -296,42 +296,6 @@ fn rules(dir: &Path) -> Vec<String> {
         }
     }
     out
-}
-
-/// One process for many inputs; where OPA fails on one of them, one process each.
-fn ask_opa(
-    opa: &Path,
-    files: &BTreeMap<String, String>,
-    inputs: &[Value],
-    rules: &[String],
-) -> Vec<Option<Value>> {
-    let mut files = files.clone();
-    files.insert("gl_inputs/data.json".to_owned(), Value::from(inputs.to_vec()).to_string());
-    let fields: Vec<String> = rules.iter().map(|r| format!("\"{r}\": [x | x := {r}]")).collect();
-    let object = format!("{{{}}}", fields.join(", "));
-    let dir = folder(&files);
-    let query = format!("[r | some i in data.gl_inputs; r := {object} with input as i]");
-    if let Ok(Value::Array(all)) = try_eval(opa, dir.path(), &json!({}), &query) {
-        assert_eq!(all.len(), inputs.len());
-        return all.into_iter().map(Some).collect();
-    }
-    inputs.iter().map(|input| try_eval(opa, dir.path(), input, &object).ok()).collect()
-}
-
-/// Sets of unlike values have another order here and there.
-fn equal(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
-    let sorted = |v: &Value| match v {
-        Value::Array(items) => {
-            let mut items = items.clone();
-            items.sort_by_key(Value::to_string);
-            Value::Array(items)
-        }
-        v => v.clone(),
-    };
-    match (ours, theirs) {
-        (Some(a), Some(b)) => same(&sorted(a), &sorted(b)),
-        (a, b) => a.is_none() && b.is_none(),
-    }
 }
 
 #[test]

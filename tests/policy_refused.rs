@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatelog::policy::{Bundle, LoadError, testing::evaluate};
+use serde_json::json;
 
 fn refused(text: &str) -> String {
     let files = BTreeMap::from([("a.rego".to_owned(), format!("package a\n\n{text}\n"))]);
@@ -49,6 +50,42 @@ fn unknown_functions_show_their_place() {
       |      ^
       = OPA does not have it
     ");
+}
+
+/// What OPA's conformance cases showed: another answer, so no answer.
+#[test]
+fn what_conformance_cases_found_is_refused() {
+    insta::assert_snapshot!(refused("x := [v | [_, v] := walk(input)]"), @"
+    a.rego:3:21: `walk` as a value is not as OPA has it
+      |
+    3 | x := [v | [_, v] := walk(input)]
+      |                     ^
+      = write `walk(x, [path, value])`
+    ");
+    accepted("x := [v | walk(input, [_, v])]");
+    insta::assert_snapshot!(refused("default p.q.f(_) := 1\n\np.q.f(x) := x"), @"
+    a.rego:3:9: `default` of a function in an object
+      |
+    3 | default p.q.f(_) := 1
+      |         ^
+      = give the function a plain name
+    ");
+    accepted("default f(_) := 1\n\nf(x) := x");
+    let rules = "p[q].r contains s if some q, s in input\n\np.b.r contains 1";
+    insta::assert_snapshot!(refused(&format!("{rules}\n\nx := p.b.r")), @"
+    a.rego:7:6: `p.b.r`, which rules with fixed and with variable keys fill
+      |
+    7 | x := p.b.r
+      |      ^
+      = give the rules with fixed keys another name
+    ");
+    // Taken as a whole the object is right.
+    let text = format!("package a\n\n{rules}\n\nk := \"b\"\n\nx := [p, p[k].r, [q | some q in p]]\n");
+    let files = BTreeMap::from([("a.rego".to_owned(), text)]);
+    let said = evaluate(files, &[json!({"b": 7, "c": 8})], &["data.a.x".to_owned()]).unwrap();
+    let (b, c) = (json!({"r": [1, 7]}), json!({"r": [8]}));
+    assert_eq!(said[0][0], Ok(Some(json!([{"b": b, "c": c}, [1, 7], [b, c]]))));
+    accepted("p.a contains s if some s in input\n\np.b contains 1");
 }
 
 #[test]

@@ -82,6 +82,15 @@ checks("pull_request", _, pull) := [
 
 checks("reviews", change, _) := [{"holds": is_array(object.get(change, "reviews", null)), "why": "the reviews were not read"}]
 
+checks("checks", change, _) := [{"holds": is_array(object.get(change, "checks", null)), "why": "the checks were not read"}]
+
+checks("commit_messages", change, _) := [{"holds": count(bare) == 0, "why": sprintf("the messages of %d commits were not read", [count(bare)])}] if {
+	bare := [commit |
+		some commit in object.get(change, "commits", [])
+		not is_string(object.get(commit, "full_message", null))
+	]
+}
+
 checks("pushes", change, _) := [{"holds": is_array(object.get(change, "pushes", null)), "why": "who pushed was not read"}]
 
 # A file moved away from a path changes that path.

@@ -153,7 +153,7 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
         "merge_group" => read::<Group>(json)?.about(),
         "check_run" => read::<CheckRun>(json)?.about(),
         "check_suite" => read::<CheckSuite>(json)?.about(),
-        "status" => commit(read::<Status>(json)?.sha),
+        "status" => read::<Status>(json)?.about(),
         "commit_comment" => commit(read::<CommitComment>(json)?.comment.commit_id),
         "code_scanning_alert" => read::<CodeScanning>(json)?.about()?,
         "deployment" | "deployment_status" | "deployment_protection_rule" => read::<Deployment>(json)?
@@ -449,6 +449,7 @@ impl CheckRun {
             check_run: Some(self.check_run.id),
             name: self.check_run.name,
             external_id: self.check_run.external_id.filter(|e| !e.is_empty()),
+            status: None,
             conclusion: self.check_run.conclusion,
             button: self.requested_action.and_then(|a| a.identifier),
         })
@@ -474,6 +475,7 @@ impl CheckSuite {
             check_run: None,
             name: None,
             external_id: None,
+            status: None,
             conclusion: None,
             button: None,
         })
@@ -482,7 +484,27 @@ impl CheckSuite {
 
 #[derive(Deserialize)]
 struct Status {
+    id: Option<u64>,
     sha: Sha,
+    context: Option<String>,
+    /// `pending`, `success`, `failure` or `error`
+    state: Option<String>,
+}
+
+impl Status {
+    fn about(self) -> About {
+        let (Some(id), Some(context)) = (self.id, self.context) else { return commit(self.sha) };
+        About::Check(CheckRef {
+            head: real(Some(self.sha)),
+            app_id: None,
+            check_run: None,
+            name: Some(context),
+            external_id: None,
+            status: Some(id),
+            conclusion: self.state.filter(|s| s != "pending"),
+            button: None,
+        })
+    }
 }
 
 #[derive(Deserialize)]

@@ -39,6 +39,9 @@ pub enum FanOut {
     Organization,
     /// Those with this branch as base.
     Base,
+    /// Those whose controls read this fact: on the commit, into the branch, or of the repository or
+    /// organisation that the event is about.
+    Reading(&'static str),
 }
 
 /// The table: first row that matches. An event it does not know is judged on itself alone, and an
@@ -68,6 +71,9 @@ pub fn handling(event: &Event) -> Handling {
         // Branches and tags. Code owners are read from the base branch.
         ("push", _, A::Ref(r)) if r.touches_codeowners
                                                  => (Judge::Ref,         FanOut::Base,         KEEP),
+        // Whether a pull request is up to date with its base.
+        ("push", _, A::Ref(r)) if r.kind == RefKind::Branch
+                                                 => (Judge::Ref,         FanOut::Reading("comparison"), KEEP),
         ("push" | "create" | "delete", _, A::Ref(_))
                                                  => (Judge::Ref,         FanOut::None,         KEEP),
 
@@ -81,6 +87,10 @@ pub fn handling(event: &Event) -> Handling {
         ("check_suite", "rerequested", A::Check(_))
                                                  => (Judge::Bare,        FanOut::Head,         KEEP),
 
+        // What other apps say of a commit.
+        ("check_run" | "status", _, A::Check(_)) => (Judge::Bare,        FanOut::Reading("checks"), KEEP),
+        ("secret_scanning_alert", _, _)          => (Judge::Bare,        FanOut::Reading("secret_alerts"), KEEP),
+
         // People and teams.
         ("member", _, _)                         => (Judge::Bare,        FanOut::Repository,   DROP),
         ("team" | "team_add" | "membership" | "organization", _, _)
@@ -90,7 +100,9 @@ pub fn handling(event: &Event) -> Handling {
         ("repository", "renamed" | "transferred" | "edited", _)
                                                  => (Judge::Bare,        FanOut::Repository,   DROP),
         // Rules, and what we may see.
-        ("repository" | "branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
+        ("branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
+                                                 => (Judge::Bare,        FanOut::Reading("base_rules"), DROP),
+        ("repository", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),
         ("installation" | "installation_repositories", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),

@@ -161,8 +161,12 @@ impl Gate {
             if let (Some(head), Some(repo)) = (&pull.head.sha, &pull.head.repo) {
                 known.pushes = self.pushes_to(repo.id, &pull.head.name, head);
                 let on_head = base.map(|b| lock(&self.0.pulls).on_head(b, head)).unwrap_or_default();
+                known.checks =
+                    base.map(|b| lock(&self.0.pulls).told_of(b, head, Time::now())).unwrap_or_default();
                 known.shared_heads = on_head.into_iter().filter(|n| *n != pull.number).collect();
             }
+            known.base_told =
+                base.and_then(|b| lock(&self.0.pulls).branch_told(b, &pull.base.name, Time::now()));
             all.pulls.insert(pull.number, known);
         }
         all

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict};
+use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict, lock};
 use crate::{
     event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Sha, Source, Subject, SubjectKind},
     facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
@@ -193,6 +193,10 @@ impl Gate {
         if watched {
             needs.extend(["landed", "base_rules"].map(|fact| (fact.to_owned(), None)));
         }
+        if let Some(change) = &facts.change {
+            let read = needs.iter().map(|(fact, _)| fact.clone()).collect();
+            lock(&self.0.pulls).read(at.repository.id, change.pull_request.number, read);
+        }
         let known = self.known(&facts, payload);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
@@ -271,7 +275,7 @@ impl Gate {
     fn known_place(&self, at: Option<&RepoAt>, subject: &Subject) -> (Option<Sha>, Option<bool>) {
         match (at, subject.kind, subject.id) {
             (Some(at), SubjectKind::PullRequest, Some(number)) => {
-                let pulls = super::lock(&self.0.pulls);
+                let pulls = lock(&self.0.pulls);
                 let id = at.repository.id;
                 (pulls.head(id, number), Some(pulls.is_open(id, number)))
             }

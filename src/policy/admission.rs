@@ -6,7 +6,9 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use regorus::unstable::{Expr, Lexer, Literal, LiteralStmt, Module, Ref, Source, Span, Token, TokenKind};
+use regorus::unstable::{
+    Expr, Lexer, Literal, LiteralStmt, Module, Ref, Rule, Source, Span, Token, TokenKind,
+};
 
 use super::{
     ast::{self, MAX_FILE, Visit},
@@ -39,10 +41,24 @@ pub(crate) fn admit(path: &str, text: &str) -> Result<(), LoadError> {
     lexer.set_max_col(NonZeroU32::MAX);
     let mut nesting = Nesting::default();
     let mut before: Option<Token> = None;
+    let mut import: Option<(Span, String)> = None;
     loop {
         let token = lexer.next_token().map_err(|e| unreadable(path, text, &format!("{e}")))?;
+        match &mut import {
+            Some((span, path)) if span.line == token.1.line && token.0 != TokenKind::Eof => {
+                path.push_str(token.1.text());
+            }
+            Some((span, path)) => {
+                future_keywords(span, path)?;
+                import = None;
+            }
+            None => {}
+        }
         if token.0 == TokenKind::Eof {
             return Ok(());
+        }
+        if token.1.text() == "import" && token.0 == TokenKind::Ident {
+            import = Some((token.1.clone(), String::new()));
         }
         nesting.step(before.as_ref(), &token)?;
         call_on_new_line(before.as_ref(), &token)?;
@@ -76,6 +92,17 @@ fn call_on_new_line(before: Option<&Token>, token: &Token) -> Result<(), LoadErr
             .help("leave the parentheses out, or end the line before with `;`"));
     }
     Ok(())
+}
+
+/// `import future.keywords.not` and, with it, `import future.keywords` give `not` another meaning to OPA;
+/// `and` and `or` are words that the engine does not have.
+fn future_keywords(span: &Span, path: &str) -> Result<(), LoadError> {
+    let Some(keyword) = path.strip_prefix("future.keywords") else { return Ok(()) };
+    if matches!(keyword, ".in" | ".if" | ".contains" | ".every") {
+        return Ok(());
+    }
+    Err(LoadError::span(span, format!("`import {path}` gives `not` a meaning that is not supported"))
+        .help("leave it out: Rego v1 has `if`, `in`, `contains` and `every`"))
 }
 
 const KEYWORDS: &[&str] =
@@ -180,6 +207,9 @@ pub(crate) fn admit_module(module: &Module) -> Result<(), LoadError> {
         return Err(LoadError::span(span, format!("the package `{OWN_PACKAGE}` is gatelog's own")));
     }
     let mut refuse = Refuse { error: None };
+    for rule in &module.policy {
+        refuse.dotted_default(rule);
+    }
     ast::walk_module(module, &mut refuse);
     refuse.error.map_or(Ok(()), Err)
 }
@@ -191,6 +221,16 @@ struct Refuse {
 impl Refuse {
     fn place(&mut self, span: &Span, message: &str, help: &str) {
         self.error.get_or_insert_with(|| LoadError::span(span, message).help(help));
+    }
+
+    /// As part of a document, such a function is an empty object to OPA and nothing here.
+    fn dotted_default(&mut self, rule: &Rule) {
+        if let Rule::Default { refr, args, .. } = rule
+            && !args.is_empty()
+            && !matches!(refr.as_ref(), Expr::Var { .. })
+        {
+            self.place(refr.span(), "`default` of a function in an object", "give the function a plain name");
+        }
     }
 
     /// `_` in a negated expression is unbound; OPA calls it unsafe.
@@ -277,6 +317,19 @@ mod tests {
           |      ^
           = template strings are not supported: use `sprintf`
         "#);
+        insta::assert_snapshot!(refused("package a\nimport future.keywords.not\nx := 1"), @"
+        a.rego:2:1: `import future.keywords.not` gives `not` a meaning that is not supported
+          |
+        2 | import future.keywords.not
+          | ^
+          = leave it out: Rego v1 has `if`, `in`, `contains` and `every`
+        ");
+        assert!(refused("package a\nimport future.keywords").contains("`import future.keywords` gives"));
+        assert!(refused("package a\nimport future.keywords.or # in").contains("keywords.or` gives"));
+        assert_eq!(
+            admit("a.rego", "package a\nimport future.keywords.in\nimport data.future.keywords"),
+            Ok(())
+        );
         assert!(refused("package a\n\u{feff}x := 1").contains("byte order mark"));
         assert_eq!(admit("a.rego", "package a\nx if\n(1 == 1)\ny if not\n(1 == 1)"), Ok(()));
     }

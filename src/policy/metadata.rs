@@ -266,7 +266,7 @@ deny contains \"x\"
           |
         2 | # METADATA
           | ^
-          = facts are: pull_request, reviews, commits, files, old_paths, codeowners, permissions, team_members, organization_members, pushes, push_commits, landed, base_rules, merge_group
+          = facts are: pull_request, reviews, commits, files, old_paths, codeowners, permissions, team_members, organization_members, commit_messages, comparison, checks, pushes, push_commits, landed, base_rules, merge_group
         ");
         insta::assert_snapshot!(e("title: Reviews", "title: [Reviews"), @"
         r.rego:4:9: METADATA: did not find expected ',' or ']'

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
+use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
 
 use super::{
     ast::{self, Visit},
@@ -10,10 +10,8 @@ use super::{
     error::LoadError,
 };
 
-/// Rules on the longest path of calls. Fits in 64 MiB of stack several times over.
-const MAX_DEPTH: usize = 1000;
-/// Nodes of syntax trees on that path, one inside the other.
-const MAX_WEIGHT: usize = 10_000;
+mod calls;
+mod depth;
 
 type Path = Vec<String>;
 
@@ -184,142 +182,20 @@ impl<'a> Names<'a> {
         })
     }
 
-    /// Refuses unknown and forbidden functions, wrong numbers of arguments, and functions mocked in a
-    /// way that regorus does not see.
-    pub(crate) fn check_calls(&self) -> Result<(), LoadError> {
-        for (module, rule) in self.rules.values().flatten() {
-            let mut check =
-                Calls { names: self, module, imports: imports(module), condition: None, error: None };
-            ast::walk_rule(rule, &mut check);
-            if let Some(e) = check.error {
-                return Err(e);
-            }
-            self.check_negated(module, rule)?;
-        }
-        Ok(())
-    }
-
-    /// Everything that [`Names::check_calls`] would refuse.
-    pub(crate) fn all_bad_calls(&self) -> Vec<LoadError> {
-        let mut out = Vec::new();
-        for (module, rule) in self.rules.values().flatten() {
-            let mut check =
-                Calls { names: self, module, imports: imports(module), condition: None, error: None };
-            ast::walk_rule(rule, &mut check);
-            out.extend(check.error.into_iter().chain(self.check_negated(module, rule).err()));
-        }
-        out
-    }
-
-    /// Refuses variables that only negated expressions use: OPA calls them unsafe, regorus tries none.
-    fn check_negated(&self, module: &Module, rule: &Rule) -> Result<(), LoadError> {
-        let mut vars = Polarity::default();
-        if let Rule::Spec { head: RuleHead::Func { args, .. }, .. } = rule {
-            args.iter().for_each(|a| vars.bind(a));
-        }
-        ast::walk_rule(rule, &mut vars);
-        let open = |s: &&Span| {
-            let name = s.text();
-            !vars.bound.contains(name)
-                && !matches!(name, "input" | "data")
-                && !self.may_be_undefined(module, name)
-                && self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_none()
-        };
-        match vars.negated.iter().find(open) {
-            Some(span) => {
-                Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
-                    .help("say it as a rule or function of its own and negate that"))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Refuses recursion and chains that are too deep.
-    pub(crate) fn check_depth(&self) -> Result<(), LoadError> {
-        let graph = self.graph();
-        let mut done: BTreeMap<&Path, (usize, usize)> = BTreeMap::new();
-        for start in self.rules.keys() {
-            self.measure(start, &graph, &mut done)?;
-        }
-        Ok(())
-    }
-
-    fn graph(&self) -> BTreeMap<&Path, (BTreeSet<&Path>, usize)> {
-        self.rules
-            .iter()
-            .map(|(path, rules)| {
-                let mut uses = BTreeSet::new();
-                let mut weight = 0;
-                for (module, rule) in rules {
-                    let mut seen = Uses {
-                        names: self,
-                        package: ast::package(module),
-                        imports: imports(module),
-                        locals: locals(rule),
-                        out: vec![],
-                    };
-                    ast::walk_rule(rule, &mut seen);
-                    for target in &seen.out {
-                        uses.extend(self.touched(target));
-                    }
-                    weight = weight.max(ast::depth(rule));
-                }
-                (path, (uses, weight))
-            })
-            .collect()
-    }
-
-    /// Depth-first with a stack of its own: the chains it looks for would overflow the real one.
-    fn measure<'g>(
-        &self,
-        start: &'g Path,
-        graph: &BTreeMap<&'g Path, (BTreeSet<&'g Path>, usize)>,
-        done: &mut BTreeMap<&'g Path, (usize, usize)>,
-    ) -> Result<(), LoadError> {
-        let mut stack = vec![(start, 0)];
-        while let Some((node, next)) = stack.last().copied() {
-            let Some((uses, weight)) = graph.get(node).filter(|_| !done.contains_key(node)) else {
-                stack.pop();
-                continue;
-            };
-            if let Some(target) = uses.iter().nth(next) {
-                if let Some(from) = stack.iter().position(|(n, _)| n == target) {
-                    return Err(self.recursion(&stack[from..]));
-                }
-                if let Some(top) = stack.last_mut() {
-                    top.1 += 1;
-                }
-                stack.push((target, 0));
-                continue;
-            }
-            let below =
-                uses.iter().filter_map(|u| done.get(*u)).fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
-            let (rules, nodes) = (below.0 + 1, below.1 + weight);
-            if rules > MAX_DEPTH || nodes > MAX_WEIGHT {
-                let e = self.at_head(node, "rules that use each other in too long a chain");
-                return Err(e.help(format!("at most {MAX_DEPTH} rules deep: shorten the chain")));
-            }
-            done.insert(node, (rules, nodes));
-            stack.pop();
-        }
-        Ok(())
-    }
-
-    fn recursion(&self, cycle: &[(&Path, usize)]) -> LoadError {
-        let mut names: Vec<String> = cycle.iter().take(8).map(|(p, _)| ast::dotted(&p[1..])).collect();
-        names.extend(cycle.first().map(|(p, _)| ast::dotted(&p[1..])));
-        let e = match cycle.first() {
-            Some((first, _)) => self.at_head(first, format!("recursion: {}", names.join(" → "))),
-            None => LoadError::new("", "recursion"),
-        };
-        e.help("Rego has no recursion; OPA refuses it too")
-    }
-
     fn at_head(&self, path: &Path, message: impl Into<String>) -> LoadError {
         match self.rules.get(path).and_then(|r| r.first()) {
             Some((_, rule)) => LoadError::span(ast::head(rule).span(), message),
             None => LoadError::new("", message),
         }
+    }
+
+    /// A reference to `a.b` where both `a[k] := …` and `a.b := …` are rules: the engine sees the latter only.
+    fn sees_half(&self, path: &[String]) -> bool {
+        let fills = |r: &&Rule| ast::path(ast::head(r)).is_none_or(|(_, whole)| !whole);
+        (2..path.len()).any(|n| {
+            let filled = self.rules.get(&path[..n]).is_some_and(|rules| rules.iter().any(|(_, r)| fills(r)));
+            filled && self.touched(path).any(|p| p.len() > n)
+        })
     }
 
     /// Refuses rules that stand where data stands; OPA refuses them too.
@@ -407,238 +283,4 @@ pub(crate) fn locals(rule: &Rule) -> BTreeSet<String> {
     }
     ast::walk_rule(rule, &mut out);
     out.0
-}
-
-/// Variables by whether something other than a negation speaks of them.
-#[derive(Default)]
-struct Polarity {
-    bound: BTreeSet<String>,
-    negated: Vec<Span>,
-}
-
-impl Polarity {
-    fn vars(expr: &Ref<Expr>, found: &mut impl FnMut(&Span)) {
-        if let Expr::Var { span, .. } = ast::root(expr) {
-            found(span);
-        }
-        ast::children(expr).into_iter().for_each(|c| Self::vars(c, found));
-    }
-
-    fn bind(&mut self, expr: &Ref<Expr>) {
-        Self::vars(expr, &mut |span| {
-            self.bound.insert(span.text().to_owned());
-        });
-    }
-}
-
-impl Visit for Polarity {
-    fn statement(&mut self, stmt: &LiteralStmt) {
-        match &stmt.literal {
-            Literal::SomeVars { .. } => {}
-            Literal::SomeIn { key, value, collection, .. } => {
-                key.iter().chain([value, collection]).for_each(|e| self.bind(e));
-            }
-            Literal::Every { key, value, domain, .. } => {
-                self.bound.extend(key.iter().chain([value]).map(|v| v.text().to_owned()));
-                self.bind(domain);
-            }
-            Literal::Expr { expr, .. } => self.bind(expr),
-            Literal::NotExpr { expr, .. } => {
-                let negated = &mut self.negated;
-                // The name of a called function is no variable.
-                let called = |e: &Ref<Expr>| match e.as_ref() {
-                    Expr::Call { fcn, .. } => Some(fcn.span().start),
-                    _ => None,
-                };
-                let mut functions = BTreeSet::new();
-                Self::calls(expr, &mut |e| functions.extend(called(e)));
-                Self::vars(expr, &mut |span| {
-                    if !functions.contains(&span.start) {
-                        negated.push(span.clone());
-                    }
-                });
-            }
-        }
-    }
-}
-
-impl Polarity {
-    fn calls(expr: &Ref<Expr>, found: &mut impl FnMut(&Ref<Expr>)) {
-        found(expr);
-        ast::children(expr).into_iter().for_each(|c| Self::calls(c, found));
-    }
-}
-
-/// Collects the full paths that a rule refers to.
-struct Uses<'s, 'a> {
-    names: &'s Names<'a>,
-    package: Path,
-    imports: BTreeMap<String, Path>,
-    locals: BTreeSet<String>,
-    out: Vec<Path>,
-}
-
-impl Uses<'_, '_> {
-    fn refer(&mut self, expr: &Expr, is_call: bool) {
-        let Some((path, _)) = ast::path(expr) else { return };
-        let Some(first) = path.first() else { return };
-        if first == "data" {
-            self.out.push(path);
-        } else if !is_call && self.locals.contains(first) {
-        } else if let Some(import) = self.imports.get(first) {
-            self.out.push(import.iter().chain(&path[1..]).cloned().collect());
-        } else {
-            let own = full(&self.package, &path);
-            if self.names.touched(&own).next().is_some() {
-                self.out.push(own);
-            }
-        }
-    }
-}
-
-impl Visit for Uses<'_, '_> {
-    fn expr(&mut self, expr: &Ref<Expr>) {
-        match expr.as_ref() {
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.refer(expr, false),
-            Expr::Call { fcn, .. } => self.refer(fcn, true),
-            _ => {}
-        }
-    }
-}
-
-struct Calls<'s, 'a> {
-    names: &'s Names<'a>,
-    module: &'a Module,
-    imports: BTreeMap<String, Path>,
-    /// Index of the expression that is a statement of its own.
-    condition: Option<u32>,
-    error: Option<LoadError>,
-}
-
-impl Calls<'_, '_> {
-    fn check(&self, fcn: &Expr, given: usize) -> Result<(), LoadError> {
-        let Some((path, true)) = ast::path(fcn) else {
-            return Err(LoadError::span(fcn.span(), "a call needs a plain name"));
-        };
-        let name = path.join(".");
-        let resolved = Names::resolve(self.module, &path);
-        let named = path.first().is_some_and(|first| first == "data" || self.imports.contains_key(first));
-        let target = (named || self.names.rules.contains_key(&resolved)).then_some(resolved);
-        let expected = match target {
-            Some(target) => {
-                self.names.rules.get(&target).and_then(|r| r.iter().find_map(|(_, r)| ast::arity(r)))
-            }
-            None => match builtins::known(&name) {
-                builtins::Known::Yes(arity) => arity.or(Some(given)),
-                builtins::Known::Forbidden(why) => {
-                    return Err(LoadError::span(fcn.span(), format!("`{name}` is not allowed: {why}")));
-                }
-                builtins::Known::No(help) => {
-                    let e = LoadError::span(fcn.span(), format!("there is no function `{name}`"));
-                    return Err(match help {
-                        Some(help) => e.help(help),
-                        None => e,
-                    });
-                }
-            },
-        };
-        match expected {
-            None => Err(LoadError::span(fcn.span(), format!("there is no function `{name}`"))),
-            Some(n) if n == given => Ok(()),
-            // The one relation: `walk(x, [path, value])` iterates, in both engines.
-            Some(1) if given == 2 && name == "walk" => Ok(()),
-            Some(n) => {
-                let e = LoadError::span(fcn.span(), format!("`{name}` takes {n} arguments, not {given}"));
-                Err(if given == n + 1 {
-                    e.help(format!("write `x := {name}(…)` for its result"))
-                } else {
-                    e
-                })
-            }
-        }
-    }
-}
-
-impl Calls<'_, '_> {
-    /// As a value, `x in <undefined>` is false here and undefined in OPA. As a condition it is the same.
-    fn membership(&self, expr: &Ref<Expr>) -> Result<(), LoadError> {
-        if self.condition == Some(expr.eidx()) || !matches!(expr.as_ref(), Expr::Membership { .. }) {
-            return Ok(());
-        }
-        match ast::children(expr).into_iter().find(|e| !self.names.has_value(self.module, e)) {
-            Some(e) => {
-                Err(LoadError::span(e.span(), "`v in c` as a value, with a part that may be undefined")
-                    .help("give the part a name first: `c := …`, then `x := v in c`"))
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Calls<'_, '_> {
-    /// Sets stand before objects here and after them in OPA.
-    fn order(&self, expr: &Ref<Expr>) -> Result<(), LoadError> {
-        let Expr::BoolExpr { op, lhs, rhs, .. } = expr.as_ref() else { return Ok(()) };
-        if matches!(op, BoolOp::Eq | BoolOp::Ne) {
-            return Ok(());
-        }
-        match [lhs, rhs].into_iter().find(|e| self.is_set_or_object(e)) {
-            Some(side) => Err(LoadError::span(side.span(), "a set or object compared by order")
-                .help("compare their `count`s")),
-            None => Ok(()),
-        }
-    }
-
-    fn is_set_or_object(&self, expr: &Ref<Expr>) -> bool {
-        match expr.as_ref() {
-            Expr::Set { .. }
-            | Expr::Object { .. }
-            | Expr::SetCompr { .. }
-            | Expr::ObjectCompr { .. }
-            | Expr::BinExpr { .. } => true,
-            Expr::ArithExpr { lhs, rhs, .. } => self.is_set_or_object(lhs) || self.is_set_or_object(rhs),
-            Expr::Call { fcn, .. } => {
-                matches!(
-                    fcn.span().text(),
-                    "union"
-                        | "intersection"
-                        | "object.union"
-                        | "object.union_n"
-                        | "object.filter"
-                        | "object.remove"
-                        | "object.keys"
-                        | "json.filter"
-                        | "json.remove"
-                )
-            }
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => {
-                self.names.is_growing(self.module, expr)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Visit for Calls<'_, '_> {
-    fn statement(&mut self, stmt: &LiteralStmt) {
-        // regorus does not carry such a mock to calls inside the function's own package.
-        let mocked = stmt.with_mods.iter().find(|w| self.names.is_own_function(self.module, &w.refr));
-        if let (Some(with), None) = (mocked, &self.error) {
-            let e = LoadError::span(with.refr.span(), "`with` in place of a function of the policies");
-            self.error = Some(e.help("put other `input` or `data` in place, which the function reads"));
-        }
-        self.condition = match &stmt.literal {
-            Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => Some(expr.eidx()),
-            _ => None,
-        };
-    }
-
-    fn expr(&mut self, expr: &Ref<Expr>) {
-        if self.error.is_none() {
-            self.error = self.membership(expr).and_then(|()| self.order(expr)).err();
-        }
-        if let (Expr::Call { fcn, params, .. }, None) = (expr.as_ref(), &self.error) {
-            self.error = self.check(fcn, params.len()).err();
-        }
-    }
 }

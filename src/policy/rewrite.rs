@@ -27,8 +27,11 @@ use super::{
     names::Names,
 };
 
-/// Version of the rewriting. Another version may judge the same bundle differently.
-pub const REWRITER: u32 = 1;
+/// Version of what is done to a policy before and while it is judged: the rewriting, and the functions that
+/// stand in for the engine's. Another version may judge the same bundle differently.
+///
+/// 2: `json.filter` and `json.remove` take paths apart as OPA does.
+pub const REWRITER: u32 = 2;
 
 /// Passes over `not`s, each one level deeper; brackets nest 14 deep at most.
 const MAX_PASSES: usize = 32;

@@ -59,6 +59,7 @@ fn repository(
         ("POST", ["check-runs"]) => checks::create(world, repo, call),
         ("PATCH", ["check-runs", id]) => checks::update(world, repo, id, call),
         ("GET", ["check-runs", id]) => checks::show(world, repo, id),
+        ("GET", ["commits", sha, "statuses"]) => checks::statuses(shared, world, repo, sha, call),
         ("GET", ["commits", sha, "check-runs"]) => checks::list(shared, world, repo, sha, call),
         ("GET", rest) => {
             let reply = content::read(shared, inner.view(), repo, call, rest);

@@ -30,6 +30,10 @@ pub struct World {
     /// Annotated tags: the tag itself → the commit it names.
     pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
+    /// Commit statuses, oldest first.
+    pub statuses: Vec<Status>,
+    /// Slugs of other apps that make check runs, by id.
+    pub other_apps: BTreeMap<u64, String>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
     /// Apps being registered: code → manifest.
@@ -261,6 +265,19 @@ pub struct Activity {
     pub at: Time,
 }
 
+/// One commit status.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub id: u64,
+    pub repository: u64,
+    pub sha: String,
+    pub context: String,
+    /// `pending`, `success`, `failure` or `error`
+    pub state: String,
+    pub creator: u64,
+    pub at: Time,
+}
+
 #[derive(Clone, Debug)]
 pub struct CheckRun {
     pub id: u64,
@@ -310,6 +327,8 @@ impl World {
             links: BTreeSet::new(),
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
+            statuses: Vec::new(),
+            other_apps: BTreeMap::new(),
             outbox: Vec::new(),
             manifests: BTreeMap::new(),
             deliveries: Vec::new(),

@@ -42,6 +42,8 @@ pub enum Tool {
     Opa,
     /// The `python3` command.
     PlainPython,
+    /// Go's cache with the modules of `tests/foreign/rego`: see [`module`].
+    Rego,
     /// The program of `tests/foreign/sigstore`, built by Go.
     Sigstore,
 }
@@ -57,6 +59,7 @@ impl Tool {
             Self::Litewitness => "litewitness",
             Self::Opa => "opa",
             Self::PlainPython => "python3",
+            Self::Rego => "rego",
             Self::Sigstore => "sigstore",
         }
     }
@@ -72,6 +75,7 @@ impl Tool {
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
+            Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
         }
     }
@@ -94,6 +98,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Tessera => built(TESSERA),
         Tool::Litewitness => litewitness(),
         Tool::PlainPython => on_path("python3", "--version"),
+        Tool::Rego => rego(),
     };
     match found {
         Ok(path) => Some(path),
@@ -184,6 +189,38 @@ fn ours(name: &str) -> Result<PathBuf, String> {
         .current_dir(source)
         .env("GOFLAGS", "-mod=readonly"))?;
     Ok(binary)
+}
+
+/// The modules of `tests/foreign/rego`, downloaded once per `go.sum`. Go holds them to its hashes.
+fn rego() -> Result<PathBuf, String> {
+    let (source, dir) = (root().join("tests/foreign/rego"), root().join("target/foreign/rego"));
+    let wanted = fs::read(source.join("go.sum")).map_err(|e| e.to_string())?;
+    let _lock = lock("rego")?;
+    let (mark, cache) = (dir.join("installed.sum"), dir.join("modules"));
+    if fs::read(&mark).is_ok_and(|have| have == wanted) {
+        return Ok(cache);
+    }
+    on_path("go", "version").map_err(|_| "no go to fetch it with".to_owned())?;
+    fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    for file in ["go.mod", "go.sum"] {
+        fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    }
+    // Writable, so that `cargo clean` can remove it.
+    run(Command::new("go")
+        .args(["mod", "download"])
+        .current_dir(&dir)
+        .env("GOMODCACHE", &cache)
+        .env("GOFLAGS", "-modcacherw"))?;
+    fs::write(&mark, wanted).map_err(|e| e.to_string())?;
+    Ok(cache)
+}
+
+/// The folder of a module of `tests/foreign/rego` in the cache, and the module with its version.
+pub fn module(cache: &Path, name: &str) -> (PathBuf, String) {
+    let wanted = fs::read_to_string(root().join("tests/foreign/rego/go.mod")).unwrap();
+    let version = wanted.lines().find_map(|l| l.trim().strip_prefix(name)?.strip_prefix(" v"));
+    let version = version.unwrap_or_else(|| panic!("{name} is not in go.mod"));
+    (cache.join(format!("{name}@v{version}")), format!("{name} {version}"))
 }
 
 /// A Python with the package, made the first time.

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Number of cases: `GATELOG_EFFORT=long` means 20 times as many.
 pub fn cases(quick: usize) -> usize {
@@ -136,4 +136,40 @@ pub fn same(a: &Value, b: &Value) -> bool {
 pub fn refused_with(opa: &Path, dir: &Path, schema: &Path) -> bool {
     let out = Command::new(opa).args(["check", "--schema"]).args([schema, dir]).output().unwrap();
     !out.status.success()
+}
+
+/// One process for many inputs; where OPA fails on one of them, one process each.
+pub fn ask_opa(
+    opa: &Path,
+    files: &BTreeMap<String, String>,
+    inputs: &[Value],
+    rules: &[String],
+) -> Vec<Option<Value>> {
+    let mut files = files.clone();
+    files.insert("gl_inputs/data.json".to_owned(), Value::from(inputs.to_vec()).to_string());
+    let fields: Vec<String> = rules.iter().map(|r| format!("\"{r}\": [x | x := {r}]")).collect();
+    let object = format!("{{{}}}", fields.join(", "));
+    let dir = folder(&files);
+    let query = format!("[r | some i in data.gl_inputs; r := {object} with input as i]");
+    if let Ok(Value::Array(all)) = try_eval(opa, dir.path(), &json!({}), &query) {
+        assert_eq!(all.len(), inputs.len());
+        return all.into_iter().map(Some).collect();
+    }
+    inputs.iter().map(|input| try_eval(opa, dir.path(), input, &object).ok()).collect()
+}
+
+/// The same answer? Sets of unlike values have another order here and there.
+pub fn equal(ours: Option<&Value>, theirs: Option<&Value>) -> bool {
+    let sorted = |v: &Value| match v {
+        Value::Array(items) => {
+            let mut items = items.clone();
+            items.sort_by_key(Value::to_string);
+            Value::Array(items)
+        }
+        v => v.clone(),
+    };
+    match (ours, theirs) {
+        (Some(a), Some(b)) => same(&sorted(a), &sorted(b)),
+        (a, b) => a.is_none() && b.is_none(),
+    }
 }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatelog::{
     event::{Account, RefKind, Repository, Sha, Source, SubjectKind},
     facts::{
-        BaseRules, Branch, Change, Codeowners, Commit, Facts, File, Landed, LandedPull, MergeGroup, Missing,
-        Person, PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef, Team, Verification,
+        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, Facts, File, Landed, LandedPull,
+        MergeGroup, Missing, Person, PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef,
+        Team, Verification,
+        checks::{CheckApp, CheckKind},
         codeowners::{Resolved, Rules, owned},
         graph,
         pushes::{self, KnownPush},
@@ -47,6 +49,9 @@ struct Model {
     teams: BTreeMap<String, (Vec<String>, bool)>,
     organizations: BTreeMap<String, Vec<String>>,
     rules: Vec<String>,
+    /// Commits of the base that are in the branch.
+    stands_on: usize,
+    checks: Vec<Check>,
     ends: Ends,
 }
 
@@ -85,6 +90,9 @@ impl Model {
             "rewrites" => {
                 let before = self.head();
                 self.line.truncate(first().parse().unwrap());
+                if self.line.is_empty() {
+                    self.stands_on = self.base_commits;
+                }
                 self.commit(&Described::of(who, &words[1..]));
                 self.moved(before, Some(who), true);
             }
@@ -114,7 +122,10 @@ impl Model {
                 own.find(|r| r.user.as_ref().is_some_and(|u| u.id == id)).unwrap().state = "DISMISSED".into();
             }
             "updates" | "resolves" => self.update(who, words.first()),
-            "owns" => self.owners = Some(words.join(" ").replace(" | ", "\n")),
+            "owns" => {
+                self.owners = Some(words.join(" ").replace(" | ", "\n"));
+                self.base_commits += 1;
+            }
             "lands" => self.base_commits += 1,
             "retargets" => {
                 let (from, to) = (std::mem::replace(&mut self.base, first().to_owned()), first().to_owned());
@@ -136,6 +147,7 @@ impl Model {
             "closes" => self.open = false,
             "reopens" => self.open = true,
             "readies" => self.draft = false,
+            "reports" | "sets" => self.check(who, step.verb == "reports", first(), &words[1]),
             "demands" => self.rules.clone_from(words),
             "queues" => self.ends = Ends::Group,
             "merges" => self.merge(who, first(), bundle),
@@ -194,11 +206,16 @@ impl Model {
 
     fn moved(&mut self, before: Option<Sha>, pusher: Option<&str>, forced: bool) {
         let user = pusher.map(|p| self.account(p));
+        // They are of the head.
+        self.checks.clear();
         let after = self.head().unwrap();
         self.ledger.push(KnownPush { repository: REPOSITORY, before, after, user, forced });
     }
 
     fn commit(&mut self, d: &Described) {
+        if self.commits.is_empty() {
+            self.stands_on = self.base_commits;
+        }
         let parent = self.head().unwrap_or_else(|| sha(BASE));
         let mut commit = self.made(d, vec![parent]);
         commit.sha = sha(self.commits.len() + 1);
@@ -207,7 +224,10 @@ impl Model {
     }
 
     fn made(&mut self, d: &Described, parents: Vec<Sha>) -> Commit {
-        let person = |user: Option<Account>| Person { email: None, user };
+        let person = |user: Option<Account>| {
+            let email = user.as_ref().map(|u| format!("{}@example.com", u.login));
+            Person { email, user }
+        };
         let author = person(self.shown(&d.author));
         let co_authors: Vec<Person> = d.co_authors.iter().map(|c| person(self.shown(c))).collect();
         let committer = person(self.shown(d.committer.as_ref().unwrap_or(&d.author)));
@@ -232,6 +252,10 @@ impl Model {
             author,
             committer,
             committed_via_web: false,
+            full_message: Some(match &d.signed_off {
+                Some(who) => format!("a commit\n\nSigned-off-by: {who} <{who}@example.com>"),
+                None => "a commit".to_owned(),
+            }),
             update_merge: false,
             verification,
         }
@@ -242,6 +266,7 @@ impl Model {
         let before = self.head();
         let written = by_hand.cloned().into_iter().collect();
         let d = Described { author: who.to_owned(), written, ..Described::default() };
+        self.stands_on = self.base_commits;
         let parents = vec![before.clone().unwrap(), sha(BASE + self.base_commits)];
         let mut commit = self.made(&d, parents);
         self.by_github(&mut commit);
@@ -403,6 +428,25 @@ impl Model {
         (about, facts)
     }
 
+    /// A check run of an app, or a status set by somebody; the newest of its name counts.
+    fn check(&mut self, who: &str, run: bool, name: &str, conclusion: &str) {
+        let kind = if run { CheckKind::CheckRun } else { CheckKind::Status };
+        let same =
+            |c: &Check| c.kind == kind && c.name == name && c.app.as_ref().is_none_or(|a| a.slug == who);
+        self.checks.retain(|c| !same(c));
+        let done = conclusion != "running";
+        let (creator, id) = ((!run).then(|| self.account(who)), self.checks.len() as u64);
+        self.checks.push(Check {
+            kind,
+            id,
+            name: name.to_owned(),
+            app: run.then(|| CheckApp { id: 70, slug: who.to_owned() }),
+            creator,
+            status: if done { "completed" } else { "in_progress" }.to_owned(),
+            conclusion: done.then(|| conclusion.to_owned()),
+        });
+    }
+
     fn base_rules(&self) -> BaseRules {
         let has = |word: &str| self.rules.iter().any(|r| r == word);
         let required = match (has("check"), has("anyones-check")) {
@@ -446,9 +490,27 @@ impl Model {
         }
         let path = self.owners.as_ref().map(|_| ".github/CODEOWNERS".to_owned());
         let codeowners = Some(Codeowners { path, sha: sha(BASE), errors: rules.errors().to_vec() });
+        let comparison = Some(Comparison {
+            base_sha: sha(BASE),
+            head_sha: head.clone(),
+            merge_base_sha: Some(sha(BASE)),
+            ahead_by: commits.len() as u64,
+            behind_by: (self.base_commits - self.stands_on) as u64,
+        });
+        let checks = Some(self.checks.clone());
         let author = self.author.clone();
         let pull_request = self.pull_request(commits.len(), files.len(), &author, head);
-        Change { pull_request, reviews, commits, files, codeowners, pushes, shared_head: vec![] }
+        Change {
+            pull_request,
+            reviews,
+            commits,
+            files,
+            codeowners,
+            pushes,
+            comparison,
+            checks,
+            shared_head: vec![],
+        }
     }
 
     fn pull_request(&mut self, commits: usize, files: usize, author: &str, head: Sha) -> PullRequest {

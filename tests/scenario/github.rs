@@ -171,6 +171,15 @@ impl Played {
                 words.iter().for_each(|m| w.add_org_member(who, m, false).unwrap());
                 vec![]
             }
+            "reports" | "sets" => {
+                let head = self.commits.last().unwrap();
+                let done = Some(words[1].as_str()).filter(|c| *c != "running");
+                let did = match step.verb.as_str() {
+                    "reports" => w.check_by(who, repo, head, first(), done),
+                    _ => w.set_status(who, repo, head, first(), done.unwrap_or("pending")),
+                };
+                did.unwrap().hooks
+            }
             "demands" => {
                 let app = w.app.id;
                 let rules = words.iter().map(|word| rule(word, app)).collect();
@@ -278,7 +287,10 @@ fn spec(w: &World, d: &Described) -> CommitSpec {
         Some(_) => who.to_owned(),
         None => format!("{who}@nowhere.invalid"),
     };
-    let mut spec = commit(&mail(&d.author), "a commit");
+    let address = |who: &String| w.account(who).unwrap().emails[0].clone();
+    let line = |who: &String| format!("a commit\n\nSigned-off-by: {who} <{}>", address(who));
+    let message = d.signed_off.as_ref().map_or_else(|| "a commit".to_owned(), line);
+    let mut spec = commit(&mail(&d.author), &message);
     for path in &d.written {
         spec = spec.write(path, &format!("{path} by {}", d.author));
     }

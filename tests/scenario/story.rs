@@ -82,6 +82,8 @@ pub struct Described {
     pub written: Vec<String>,
     pub renamed: Option<(String, String)>,
     pub removed: Option<String>,
+    /// Whose Signed-off-by line the message has.
+    pub signed_off: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,7 +98,7 @@ pub enum Signature {
 
 impl Described {
     /// `a.txt b.txt [as WHO] [with WHO] [committed-by WHO] [signed-by WHO | unsigned | bad STATE] [renames A B]
-    /// [removes A]`
+    /// [removes A] [off-by WHO]`
     pub fn of(who: &str, words: &[String]) -> Self {
         let mut d = Self { author: who.to_owned(), ..Self::default() };
         let mut words = words.iter().cloned();
@@ -110,6 +112,7 @@ impl Described {
                 "unsigned" => d.signature = Signature::None,
                 "bad" => d.signature = Signature::Bad(next()),
                 "renames" => d.renamed = Some((next(), next())),
+                "off-by" => d.signed_off = Some(next()),
                 "removes" => d.removed = Some(next()),
                 path => d.written.push(path.to_owned()),
             }

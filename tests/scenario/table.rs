@@ -29,6 +29,11 @@ const TWO_PARTY: &str = "https://slsa.dev/spec/v1.2/source-requirements";
 const UPDATES: &str = "https://docs.github.com/en/code-security/supply-chain-security/understanding-your-software-supply-chain/about-dependency-review";
 const APP_AUTHORS: &str = "https://docs.github.com/en/apps/creating-github-apps/about-creating-github-apps/about-creating-github-apps";
 
+const STRICT: &str = "https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches/about-protected-branches#require-status-checks-before-merging";
+const STATUS_CHECKS: &str = "https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks";
+const BOUND_CHECKS: &str = "https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches/troubleshooting-required-status-checks#required-status-checks-from-unexpected-sources";
+const DCO: &str = "https://developercertificate.org/";
+
 // What people complained of.
 const WHY_IGNORED: &str = "https://github.com/palantir/policy-bot/issues/266";
 const WHY_STALE: &str = "https://github.com/palantir/policy-bot/issues/239";
@@ -77,6 +82,10 @@ const DEPENDENCIES_APART: &str = "required_reviews: {required_approving_review_c
 const APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: [{app: \"renovate[bot]\", paths: [\"*.lock\"]}]}";
 const NO_APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: []}";
 const DRIFT: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, branch_rules: {enabled: true}";
+const UP_TO_DATE: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, up_to_date: {enabled: true}";
+const SIGN_OFF: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, sign_off: {enabled: true}";
+const CHECKS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, required_checks: {enabled: true, checks: [{name: build, app: ci}]}";
+const BY_RENOVATE: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, required_checks: {enabled: true, checks: [{name: build, app: \"renovate[bot]\"}]}";
 
 #[rustfmt::skip]
 pub const ROWS: &[Line] = &[
@@ -297,6 +306,34 @@ pub const ROWS: &[Line] = &[
     ("the branch takes the check from anyone", DRIFT, "frank demands anyones-check non_fast_forward deletion; alice pushes a; alice opens", "deny", "may come from anyone", RULES),
     ("the branch lets force pushes in", DRIFT, "frank demands check deletion; alice pushes a; alice opens", "deny", "no ruleset blocks force pushes to main", RULES),
     ("a push to a branch that demands nothing", DRIFT, "bob pushes-to main a", "deny", "GitHub does not demand this check on main", RULES),
+
+    // -- the newest base
+    ("on the newest base", UP_TO_DATE, "frank lands z; alice pushes a; alice opens", "allow", "Allowed", STRICT),
+    ("behind its base", UP_TO_DATE, "alice pushes a; alice opens; frank lands z", "deny", "1 commits of main are missing", STRICT),
+    ("behind its base, seen by itself", UP_TO_DATE, "alice pushes a; alice opens; then; frank lands z; frank lands y", "deny", "2 commits of main are missing", STRICT),
+    ("updated from its base", UP_TO_DATE, "alice pushes a; alice opens; frank lands z; alice updates", "allow", "Allowed", STRICT),
+    ("in the queue", UP_TO_DATE, "alice pushes a; alice opens; frank lands z; alice queues", "allow", "Allowed", QUEUE),
+
+    // -- signed off
+    ("signed off", SIGN_OFF, "alice pushes a off-by alice; alice opens", "allow", "Allowed", DCO),
+    ("not signed off", SIGN_OFF, "alice pushes a; alice opens", "deny", "is not signed off by its author", DCO),
+    ("one commit of two signed off", SIGN_OFF, "alice pushes a off-by alice; alice pushes b; alice opens", "deny", "is not signed off by its author", DCO),
+    ("signed off by somebody else", SIGN_OFF, "alice pushes a off-by bob; alice opens", "deny", "is not signed off by its author", DCO),
+    ("an update needs no sign-off", SIGN_OFF, "alice pushes a off-by alice; alice opens; frank lands z; alice updates", "allow", "Allowed", DCO),
+
+    // -- checks
+    ("a check that has not reported", CHECKS, "alice pushes a; alice opens", "pending", "has not reported", STATUS_CHECKS),
+    ("a check that passed", CHECKS, "alice pushes a; alice opens; ci reports build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a check that passes later", CHECKS, "alice pushes a; alice opens; ci reports build running; then; ci reports build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a check that is running", CHECKS, "alice pushes a; alice opens; ci reports build running", "pending", "is in_progress", STATUS_CHECKS),
+    ("a check that failed", CHECKS, "alice pushes a; alice opens; then; ci reports build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a check that is run again", CHECKS, "alice pushes a; alice opens; ci reports build success; then; ci reports build running", "pending", "is in_progress", STATUS_CHECKS),
+    ("a check run again that fails now", CHECKS, "alice pushes a; alice opens; ci reports build success; then; ci reports build running; ci reports build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a check of that name by another app", CHECKS, "alice pushes a; alice opens; evil reports build success", "pending", "counts for nothing", BOUND_CHECKS),
+    ("a status of that name by a person", CHECKS, "alice pushes a; alice opens; bob sets build success", "pending", "counts for nothing", BOUND_CHECKS),
+    ("a status of the app", BY_RENOVATE, "alice pushes a; alice opens; renovate[bot] sets build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a status of the app that turns", BY_RENOVATE, "alice pushes a; alice opens; renovate[bot] sets build success; then; renovate[bot] sets build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a push after the check passed", CHECKS, "alice pushes a; alice opens; ci reports build success; alice pushes b", "pending", "has not reported", STATUS_CHECKS),
 
     // -- merge queue
     ("a group of an approved one", "", "alice pushes a; alice opens; bob approves; alice queues", "allow", "Allowed", QUEUE),

@@ -37,6 +37,9 @@ pub struct Args {
     /// With --url: key of the log. What it did not sign is not turned into a proof.
     #[arg(long = "vkey", value_name = "VKEY", requires = "url")]
     vkeys: Vec<String>,
+    /// With --url: certificates to trust beside the system's (PEM).
+    #[arg(long, value_name = "FILE", requires = "url")]
+    ca_file: Option<PathBuf>,
     #[command(flatten)]
     place: Place,
 }
@@ -50,7 +53,7 @@ pub fn run(args: &Args) -> CommandResult {
 
 fn from_outside(args: &Args, url: &str) -> CommandResult {
     let trusted = verifiers(&args.vkeys)?;
-    let remote = Remote::new(url, None)?;
+    let remote = Remote::new(url, args.ca_file.as_deref())?;
     match follow::prove(args.seq, &trusted, &mut |name| remote.get(name)) {
         Ok((proof, entry)) => written(args, &proof.text(), || Ok(entry)),
         Err(e) => monitor::failed(&e, &mut anstream::stdout().lock()),

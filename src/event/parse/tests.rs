@@ -158,6 +158,14 @@ fn checks() {
 #[test]
 fn the_rest_has_a_subject_where_there_is_one() {
     assert!(matches!(event("status", json!({"sha": HEAD})).about, About::Commit { .. }));
+    let told = event("status", json!({"sha": HEAD, "id": 9, "context": "ci", "state": "success"})).about;
+    let About::Check(c) = told else { panic!() };
+    assert_eq!(
+        (c.status, c.name.as_deref(), c.conclusion.as_deref()),
+        (Some(9), Some("ci"), Some("success"))
+    );
+    let told = event("status", json!({"sha": HEAD, "id": 9, "context": "ci", "state": "pending"})).about;
+    assert!(matches!(told, About::Check(c) if c.conclusion.is_none()));
     let job = json!({"id": 1, "run_id": 2, "head_sha": HEAD});
     assert!(matches!(
         event("workflow_job", json!({"workflow_job": job})).about,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Account, Sha},
-    facts::{Change, Facts, Missing, landed::Landing, pushes::KnownPush},
+    facts::{Change, Facts, Missing, checks::ToldCheck, landed::Landing, pushes::KnownPush},
     github::{Github, RepoAt, Trouble},
 };
 
@@ -28,6 +28,10 @@ pub struct KnownPull {
     pub pushes: Vec<KnownPush>,
     /// Other open pull requests with the same head.
     pub shared_heads: Vec<u64>,
+    /// What events have stated lately of checks on the head, oldest first.
+    pub checks: Vec<ToldCheck>,
+    /// Where a push has stated lately that the base branch is.
+    pub base_told: Option<Sha>,
 }
 
 /// A fact that a control asks for: a name of [`crate::facts::FACTS`], and which one.
@@ -132,6 +136,16 @@ async fn finish_change(
     }
     if wanted.has("pushes") {
         github.add_pushes(at, change, known, holes).await?;
+    }
+    if wanted.has("comparison") {
+        github.add_comparison(at, change, known.and_then(|k| k.base_told.as_ref()), holes).await?;
+    }
+    if wanted.has("commit_messages") {
+        github.add_messages(at, change, holes).await?;
+    }
+    if wanted.has("checks") {
+        let told = known.map(|k| k.checks.as_slice()).unwrap_or_default();
+        github.add_checks(at, change, told, holes).await?;
     }
     if wanted.has("permissions") {
         add_permissions(github, at, change, holes).await?;

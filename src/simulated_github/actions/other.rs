@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::simulated_github::{payload, state::World};
+use crate::simulated_github::{
+    payload,
+    state::{Status, World},
+};
 
 use super::{Act, Did, impossible};
 
@@ -52,6 +55,62 @@ impl World {
         let body =
             json!({"action": "created", "deployment": deployment, "workflow": null, "workflow_run": null});
         Ok(Did { what: id, hooks: self.hook(repo, Some(who), "deployment", body) })
+    }
+
+    /// What another app says of a commit: a new check run, or the end of the one it began (`conclusion`).
+    /// Returns its id.
+    ///
+    /// # Errors
+    /// Unknown repository or commit.
+    pub fn check_by(
+        &mut self,
+        slug: &str,
+        repo: &str,
+        sha: &str,
+        name: &str,
+        conclusion: Option<&str>,
+    ) -> Act<u64> {
+        self.tick();
+        let repo = self.repo_id(repo)?;
+        if self.commit_in(repo, sha).is_none() {
+            return impossible(format!("there is no commit {sha}"));
+        }
+        let known = self.other_apps.iter().find(|(_, s)| *s == slug).map(|(id, _)| *id);
+        let app = known.unwrap_or_else(|| self.next_id());
+        self.other_apps.insert(app, slug.to_owned());
+        let of = |r: &&crate::simulated_github::CheckRun| {
+            r.repository == repo && r.head_sha == sha && r.app == app && r.name == name
+        };
+        let begun = self.check_runs.values().rev().find(of).filter(|r| r.conclusion.is_none()).map(|r| r.id);
+        let id = begun.unwrap_or_else(|| self.add_foreign_check_run(app, repo, sha, name, "success"));
+        let now = self.now;
+        let Some(run) = self.check_runs.get_mut(&id) else { return impossible("the run is gone".to_owned()) };
+        run.conclusion = conclusion.map(str::to_owned);
+        run.status = if conclusion.is_some() { "completed" } else { "in_progress" }.to_owned();
+        run.completed_at = conclusion.map(|_| now);
+        let run = run.clone();
+        let action = if conclusion.is_some() { "completed" } else { "created" };
+        let body = json!({"action": action, "check_run": self.check_run_json(&run)});
+        let bot = self.account(&format!("{slug}[bot]")).map(|a| a.id);
+        Ok(Did { what: id, hooks: self.hook(repo, bot, "check_run", body) })
+    }
+
+    /// Somebody sets a commit status.
+    ///
+    /// # Errors
+    /// Unknown login, repository or commit.
+    pub fn set_status(&mut self, who: &str, repo: &str, sha: &str, context: &str, state: &str) -> Act<u64> {
+        let at = self.tick();
+        let (creator, repository, id) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
+        if self.commit_in(repository, sha).is_none() {
+            return impossible(format!("there is no commit {sha}"));
+        }
+        let (sha, context, state) = (sha.to_owned(), context.to_owned(), state.to_owned());
+        let status = Status { id, repository, sha, context, state, creator, at };
+        let mut body = self.status_json(&status);
+        body["sha"] = json!(status.sha);
+        self.statuses.push(status);
+        Ok(Did { what: id, hooks: self.hook(repository, Some(creator), "status", body) })
     }
 
     /// Any event of a repository, known or not; `payload` gets the common fields added.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{invalid, page, with_link};
 use crate::simulated_github::{
     http::{Call, Reply, Shared},
-    state::{CheckRun, World},
+    payload::seconds,
+    state::{CheckRun, Status, World},
 };
 
 /// Characters of `summary` and of `text`.
@@ -112,7 +113,21 @@ pub(super) fn list(shared: &Shared, world: &World, repo: u64, name: &str, call: 
     with_link(Reply::json(200, &json!({"total_count": total, "check_runs": runs})), link)
 }
 
+/// All statuses of a commit, newest first.
+pub(super) fn statuses(shared: &Shared, world: &World, repo: u64, sha: &str, call: &Call) -> Reply {
+    let all = world.statuses.iter().rev().filter(|s| s.repository == repo && s.sha == sha);
+    let (items, link) = page(shared, call, all.map(|s| world.status_json(s)).collect());
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
 impl World {
+    pub(in crate::simulated_github) fn status_json(&self, s: &Status) -> Value {
+        json!({
+            "id": s.id, "state": s.state, "context": s.context, "description": null, "target_url": null,
+            "creator": self.user_json(Some(s.creator)), "created_at": seconds(s.at), "updated_at": seconds(s.at),
+        })
+    }
+
     /// A completed check run of another app. Returns its id.
     pub fn add_foreign_check_run(
         &mut self,
