@@ -40,6 +40,7 @@ use crate::{
 mod again;
 mod alerts;
 mod attempts;
+mod deployments;
 mod drafts;
 mod groups;
 mod known;
@@ -124,6 +125,7 @@ struct Inner {
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
     publisher: publish::Publisher,
+    deployments: Mutex<deployments::Waiting>,
     /// A run of our App that this ledger did not write was seen: success is withheld.
     alarm: AtomicBool,
     /// The first entry of this process: what is older was made by another.
@@ -289,7 +291,9 @@ impl Gate {
             (None, None) => self.no_verdict("there is nothing to judge"),
         };
         self.0.metrics.stage("judge", Time::now().since(judging));
-        let target = self.target(handling, &looked.subject, looked.open, &verdict);
+        let target = self
+            .target(handling, &looked.subject, looked.open, &verdict)
+            .or_else(|| self.deployment_target(item, &looked.subject));
         let mut group: Vec<Draft> = Vec::new();
         for old in older {
             let subject = old.event.as_deref().map_or(event::Subject::NONE, Event::subject);
@@ -407,6 +411,9 @@ impl Gate {
             self.schedule(event, verdict);
         }
         if let (Some(target), Some(at)) = (target, looked.at.clone()) {
+            if deployments::is_about_one(&looked.subject) {
+                return self.answer_deployment(target, at, seq);
+            }
             let force = item.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
             self.publish_verdict(target, at, seq, looked.frozen_at, looked.without_github, force);
         }

@@ -18,6 +18,7 @@ use crate::{event, outbound::Outbound};
 mod auth;
 mod call;
 pub mod check_run;
+pub mod deployments;
 pub mod gather;
 pub mod graphql;
 pub mod inspect;

@@ -291,6 +291,9 @@ impl Gate {
             On::Ref if item.replayed => SubjectKind::None,
             On::Ref => SubjectKind::Ref,
             On::MergeGroup => SubjectKind::MergeGroup,
+            On::Bare if !item.replayed && item.event.as_deref().is_some_and(super::deployments::asks) => {
+                SubjectKind::Deployment
+            }
             On::Bare => SubjectKind::None,
         }
     }

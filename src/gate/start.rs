@@ -130,6 +130,7 @@ impl Gate {
             groups: Mutex::default(),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
+            deployments: Mutex::default(),
             alarm: AtomicBool::new(told.alarm),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
@@ -231,7 +232,11 @@ impl Gate {
             let Some(target) = data.target else { continue };
             let known = lock(&self.0.pulls).repository(target.repository);
             if let Some(Known { installation, repository, .. }) = known {
-                self.touch(target, RepoAt { installation, repository }, |_| {});
+                let at = RepoAt { installation, repository };
+                match super::deployments::is_about_one(&stored.entry.subject) {
+                    true => self.answer_deployment(target, at, seq),
+                    false => self.touch(target, at, |_| {}),
+                }
             }
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Transport {
     pub(super) rest: Octocrab,
     pub(super) graph: Octocrab,
     pub(super) api_path: String,
+    /// `https://host:port` of REST.
+    pub(super) origin: String,
     pub(super) graphql_path: String,
     /// GitHub signs what it commits itself here.
     pub(super) signs: bool,

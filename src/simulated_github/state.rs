@@ -36,6 +36,10 @@ pub struct World {
     pub other_apps: BTreeMap<u64, String>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
+    /// Runs that wait for the App's word on an environment: run → repository.
+    pub waiting_runs: BTreeMap<u64, u64>,
+    /// What the App said of waiting runs, in order: run and body.
+    pub deployment_reviews: Vec<(u64, Value)>,
     /// Apps being registered: code → manifest.
     pub manifests: BTreeMap<String, Value>,
     /// What `/app/hook/deliveries` lists, oldest first.
@@ -330,6 +334,8 @@ impl World {
             statuses: Vec::new(),
             other_apps: BTreeMap::new(),
             outbox: Vec::new(),
+            waiting_runs: BTreeMap::new(),
+            deployment_reviews: Vec::new(),
             manifests: BTreeMap::new(),
             deliveries: Vec::new(),
             seed: seed.to_owned(),

@@ -149,11 +149,11 @@ impl Gate {
             }
     }
 
-    pub(super) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
+    pub(in crate::gate) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
         self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
     }
 
-    pub(super) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
+    pub(in crate::gate) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
         let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
         let Some(body) = body else { return self.erased_verdict(seq) };
         serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))

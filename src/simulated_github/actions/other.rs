@@ -57,6 +57,30 @@ impl World {
         Ok(Did { what: id, hooks: self.hook(repo, Some(who), "deployment", body) })
     }
 
+    /// A workflow run wants to deploy to an environment that the App guards: `deployment_protection_rule`. Returns
+    /// the run. `api` is the address of the API, as the callback address begins.
+    ///
+    /// # Errors
+    /// Unknown login or repository.
+    pub fn ask_to_deploy(&mut self, who: &str, repo: &str, environment: &str, api: &str) -> Act<u64> {
+        let now = payload::seconds(self.tick());
+        let (who, id, run) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
+        let (sha, deployment) = (self.tip(id, "main")?, self.next_id());
+        self.waiting_runs.insert(run, id);
+        let body = json!({
+            "action": "requested",
+            "environment": environment,
+            "event": "push",
+            "deployment_callback_url": format!("{api}/repos/{repo}/actions/runs/{run}/deployment_protection_rule"),
+            "deployment": {
+                "id": deployment, "sha": sha, "ref": "main", "task": "deploy", "environment": environment,
+                "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
+            },
+            "pull_requests": [],
+        });
+        Ok(Did { what: run, hooks: self.hook(id, Some(who), "deployment_protection_rule", body) })
+    }
+
     /// What another app says of a commit: a new check run, or the end of the one it began (`conclusion`).
     /// Returns its id.
     ///

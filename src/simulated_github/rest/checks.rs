@@ -82,6 +82,33 @@ pub(super) fn update(world: &mut World, repo: u64, id: &str, call: &Call) -> Rep
     Reply::json(200, &publish(world, run, "completed"))
 }
 
+/// The App's word on an environment that waits: a note, or the answer, which ends the wait.
+///
+/// <https://docs.github.com/en/rest/actions/workflow-runs#review-custom-deployment-protection-rules-for-a-workflow-run>
+pub(super) fn review_deployment(world: &mut World, repo: u64, run: &str, call: &Call) -> Reply {
+    let Some(run) = run.parse().ok().filter(|run| world.waiting_runs.get(run) == Some(&repo)) else {
+        return Reply::not_found();
+    };
+    let Some(body) = call.json() else { return Reply::message(400, "Problems parsing JSON") };
+    if body.get("environment_name").and_then(Value::as_str).is_none() {
+        return invalid("\"environment_name\" wasn't supplied.", "environment_name", "missing_field");
+    }
+    let state = body.get("state").and_then(Value::as_str);
+    let comment = body.get("comment").and_then(Value::as_str);
+    let fine = match state {
+        None => comment.is_some_and(|c| c.chars().count() <= 1024),
+        Some(state) => matches!(state, "approved" | "rejected"),
+    };
+    if !fine {
+        return invalid("state or comment is not allowed", "state", "invalid");
+    }
+    if state.is_some() {
+        world.waiting_runs.remove(&run);
+    }
+    world.deployment_reviews.push((run, body));
+    Reply::empty(204)
+}
+
 pub(super) fn show(world: &World, repo: u64, id: &str) -> Reply {
     find(world, repo, id).map_or_else(Reply::not_found, |r| Reply::json(200, &world.check_run_json(r)))
 }
