@@ -408,14 +408,19 @@ def created_of(selection, body):
 
 def read_erasure(entry, body):
     """(reason, {body: [(first entry, last entry)]}) of an erasure; what it names came before it."""
+    unreadable = Wrong(f"entry {entry['seq']}: its list of erased bodies cannot be read")
     ranges = {}
-    for name, items in json.loads(body).items():
-        ranges[name] = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
-        ends = [end for pair in ranges[name] for end in pair]
-        orderly = all(len(pair) == 2 for pair in ranges[name]) and ends == sorted(ends)
-        check(orderly and all(0 <= end < entry["seq"] for end in ends),
-              f"entry {entry['seq']}: its list of erased bodies cannot be read")
-    return entry["data"]["reason"], ranges
+    try:
+        for name, items in json.loads(body).items():
+            pairs = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
+            ends = [end for pair in pairs for end in pair]
+            orderly = all(len(pair) == 2 for pair in pairs) and ends == sorted(ends)
+            if not orderly or not all(0 <= end < entry["seq"] for end in ends):
+                raise unreadable
+            ranges[name] = pairs
+        return entry["data"]["reason"], ranges
+    except (ValueError, AttributeError, TypeError, KeyError) as e:
+        raise unreadable from e
 
 
 def erasure_of(seq, name, erasures):

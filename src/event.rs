@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
+pub mod command;
 mod parse;
 mod payload;
 mod table;
@@ -97,6 +98,8 @@ pub enum Cause {
     Rerequested,
     /// A sweep found that GitHub shows what the ledger does not have.
     Sweep,
+    /// A waiver was asked for, granted, refused or ended.
+    Waiver,
     /// A fact changed that the controls of this pull request read: a check, an alert, a rule, the base.
     Fact,
 }

@@ -24,6 +24,7 @@ pub mod landed;
 pub mod pushes;
 pub mod rules;
 pub mod update_merge;
+pub mod waivers;
 
 pub use checks::Check;
 pub use rules::BaseRules;
@@ -55,6 +56,13 @@ pub struct Facts {
     /// With the fact `base_rules`: what GitHub itself demands on the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_rules: Option<BaseRules>,
+    /// Exceptions that the ledger holds for this repository and that have not ended: `data.waivers` has those
+    /// of the policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<waivers::Waiver>,
+    /// Answers to comment commands on this pull request's head, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<waivers::Answered>,
     pub facts: Status,
 }
 

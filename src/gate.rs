@@ -40,6 +40,7 @@ use crate::{
 mod again;
 mod alerts;
 mod attempts;
+pub mod commands;
 mod deployments;
 mod drafts;
 mod groups;
@@ -52,6 +53,7 @@ mod pushers;
 pub mod reconcile;
 mod start;
 mod tidy;
+pub mod waivers;
 
 pub use start::{Running, load};
 pub use tidy::{EraseError, holds};
@@ -132,6 +134,7 @@ struct Inner {
     started_at_seq: AtomicU64,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
+    waivers: Mutex<waivers::Waivers>,
     /// One sweep at a time.
     sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
@@ -283,6 +286,16 @@ impl Gate {
                 Err(trouble) => self.look_without_github(item, &trouble),
             }
         };
+        let command = match self.command(item).await {
+            Ok(command) => command,
+            Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
+                return Err(self.wait_for_github(item, &trouble));
+            }
+            Err(trouble) => {
+                tracing::error!("a command is not carried out: GitHub cannot be asked: {}", trouble.reason);
+                None
+            }
+        };
         self.0.metrics.stage("gather", Time::now().since(begun));
         let judging = Time::now();
         let verdict = match (&looked.verdict, &looked.input) {
@@ -322,13 +335,27 @@ impl Gate {
             again.extend(self.on_head(looked.subject.repository, looked.subject.head.as_ref(), Cause::Base));
         }
         again.extend(self.not_known_yet(&looked));
+        let (step, concerned) = command.map_or((None, vec![]), |c| (c.step, c.again));
+        again.extend(concerned);
         group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
         let groups = self.groups_to_look_at(item, &looked, verdict.decision);
         group.extend(groups.iter().map(|(at, cause)| {
             let key = format!("again:{}:{}:group:{}", item.seq, at.repository.id, at.head);
             at.draft(*cause, vec![Ref::Seq(item.seq)], key)
         }));
+        let alarming = step.map(|(step, alarming)| {
+            group.push(step);
+            alarming
+        });
         let receipts = self.append(group).await?;
+        // The last of the group. Before anything that follows is judged.
+        if let (Some(alarming), Some(receipt)) = (alarming, receipts.last()) {
+            self.learn_waiver(receipt.seq);
+            if let Some(text) = alarming {
+                let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+                self.alert("break_glass", receipt.seq, name, &text);
+            }
+        }
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
@@ -636,6 +663,7 @@ fn own_app_verdict(bundle: &Bundle) -> Verdict {
         bundle: bundle.digest().to_owned(),
         engine: crate::policy::ENGINE.to_owned(),
         rewriter: crate::policy::REWRITER,
+        answers: vec![],
     }
 }
 

@@ -65,6 +65,15 @@ impl Time {
             .map_or(Self(jiff::Timestamp::MAX), Self::cut)
     }
 
+    /// `self - d`; stays at the first representable instant instead of overflowing.
+    #[must_use]
+    pub fn before(self, d: Duration) -> Self {
+        jiff::SignedDuration::try_from(d)
+            .ok()
+            .and_then(|d| self.0.checked_sub(d).ok())
+            .map_or(Self(jiff::Timestamp::MIN), Self::cut)
+    }
+
     /// How long `earlier` was before `self`; zero if it was not before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

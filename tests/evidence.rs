@@ -130,7 +130,16 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
     assert!(!all("A door").is_empty());
     let page = String::from_utf8(files["index.html"].clone()).unwrap();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
-    assert!(page.contains("opened it at") && page.contains("approved"), "{page}");
+    for part in [
+        "opened it at",
+        "approved",
+        "octo-org/app#",
+        "class=\"badge deny\"",
+        "Can fix it: ",
+        "href=\"bodies/",
+    ] {
+        assert!(page.contains(part), "no `{part}` in\n{page}");
+    }
 
     assert_eq!(s.service.stop().await.code(), Some(0));
     let again = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
@@ -537,6 +546,7 @@ async fn what_was_erased_is_explained_and_what_is_withheld_is_not() {
     let (manifest, files) = unpack(&file);
     assert!(!manifest.redacted.is_empty());
     assert!(!files.values().any(|b| contains(b, "\"bob\"")), "what was erased is in the file");
+    assert!(contains(&files["index.html"], "payload erased</span>"));
     let ours = verify(&file, &vkey);
     assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
     for gone in &manifest.redacted {

@@ -142,6 +142,8 @@ fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }

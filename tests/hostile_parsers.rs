@@ -257,6 +257,11 @@ fn files_of_a_log() {
 }
 
 #[test]
+fn comments_on_a_pull_request() {
+    survives("command", 2000);
+}
+
+#[test]
 fn every_target_has_its_file_and_a_test() {
     let fuzz = common::foreign::root().join("fuzz");
     let own = include_str!("hostile_parsers.rs");

@@ -433,7 +433,7 @@ fn a_power_cut_while_a_new_generation_begins() {
         let (first, told) =
             (starts().nth(1).unwrap(), |s: &Step| matches!(s, Step::Ack(t) if t.contains("generation 2")));
         let begun = run.steps.iter().position(told).expect("the second one comes to its end");
-        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(30) };
+        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(12) };
         let mut survived = 0;
         for rule in [Folders::Journaled, Folders::Strict] {
             let pages = || [Pages::Lost, Pages::Kept, Pages::Mixed(45)];

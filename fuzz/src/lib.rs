@@ -60,6 +60,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("page", page),
     ("tlog", tlog),
     ("witness", witness),
+    ("command", command),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
@@ -70,6 +71,16 @@ fn now() -> Time {
 
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(data)
+}
+
+/// A comment on a pull request.
+pub fn command(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = event::command::parse(&text);
+    let _ = event::command::parse(&format!("/gatelog {text}"));
+    let comment = json!({"user": {"id": 1, "login": "a", "type": "User"}, "body": text, "created_at": text});
+    let payload = json!({"action": "created", "issue": {"pull_request": {}}, "comment": comment, "sender": comment["user"]});
+    let _ = event::command::given("issue_comment", &payload);
 }
 
 /// The first line, and what follows it.
@@ -121,6 +132,8 @@ pub(crate) fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }
@@ -376,11 +389,13 @@ pub fn page(data: &[u8]) {
             evaluate_only: false,
             findings: (0..said.len().min(2000)).map(finding).collect(),
             skip_reason: None,
+            waived_by: vec![],
         }],
         valid_until: None,
         bundle: "sha256:0".into(),
         engine: "x".into(),
         rewriter: 1,
+        answers: vec![],
     };
     let context = check_run::Context {
         check_name: at(5),

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Gate, drafts};
 use crate::{
     event::RepoName,
-    ledger::entry::{Draft, Entry, Kind, Ref, VerdictData},
+    ledger::entry::{Draft, Entry, Kind, Ref, VerdictData, WaiverData, WaiverStep},
     telemetry::alerts::Poster,
     time::Time,
 };
@@ -29,10 +29,21 @@ impl Unposted {
             self.0.retain(|seq| !entry.refs.contains(seq));
         }
         let exception = || entry.data["landing"]["exceptions"].as_array().is_some_and(|e| !e.is_empty());
+        if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {
+            self.0.push(entry.seq);
+        }
         if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && exception() {
             self.0.push(entry.seq);
         }
     }
+}
+
+/// A broken glass, or one that nobody looked at afterwards.
+fn alarming(entry: &Entry) -> bool {
+    let data = serde_json::from_value::<WaiverData>(entry.data.clone());
+    data.is_ok_and(|d| {
+        d.break_glass && matches!(d.step, WaiverStep::Granted | WaiverStep::Approved | WaiverStep::Overdue)
+    })
 }
 
 impl Gate {
@@ -74,6 +85,12 @@ impl Gate {
         }
         for seq in unposted.0 {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            if stored.entry.kind == Kind::Waiver {
+                let reason = super::commands::words_of(&self.0.ledger, seq).map(|w| w.reason);
+                let text = format!("break-glass: {}", reason.as_deref().unwrap_or("(erased)"));
+                self.alert("break_glass", seq, None, &text);
+                continue;
+            }
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
             let body = self.0.ledger.body(seq, "landing").ok().flatten();
             let body = body.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());

@@ -96,6 +96,7 @@ impl Gate {
             }
         }
         facts.time = Time::now();
+        self.add_waivers(&mut facts);
         let tagged = tagged_commit(event, &payload);
         let input = match Input::new(about, header, payload, &facts) {
             Ok(input) => Arc::new(input),
@@ -125,6 +126,16 @@ impl Gate {
             incomplete: !facts.facts.missing.is_empty(),
             landing: merged,
         })
+    }
+
+    /// The ledger's exceptions, and what was answered to commands at this head.
+    fn add_waivers(&self, facts: &mut Facts) {
+        let Some(repository) = facts.repository.as_ref().map(|r| r.id) else { return };
+        let waivers = super::lock(&self.0.waivers);
+        facts.waivers = waivers.of_repository(repository, facts.time);
+        if let Some(pull) = facts.change.as_ref().map(|c| &c.pull_request) {
+            facts.commands = waivers.answers((repository, pull.number), pull.head.sha.as_ref());
+        }
     }
 
     async fn look_at_pull(
@@ -239,6 +250,7 @@ impl Gate {
             bundle: self.bundle().digest().to_owned(),
             engine: ENGINE.to_owned(),
             rewriter: REWRITER,
+            answers: vec![],
         }
     }
 
@@ -318,7 +330,7 @@ pub(super) fn repo_at(event: &Event) -> Option<RepoAt> {
     Some(RepoAt { installation: event.installation?, repository: event.repository.clone()? })
 }
 
-fn status(repository: Option<crate::event::Repository>) -> Facts {
+pub(super) fn status(repository: Option<crate::event::Repository>) -> Facts {
     let now = Time::now();
     Facts {
         time: now,
@@ -330,6 +342,8 @@ fn status(repository: Option<crate::event::Repository>) -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: now },
     }
 }

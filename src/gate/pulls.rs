@@ -261,6 +261,16 @@ impl Pulls {
         })
     }
 
+    pub fn everywhere(&self) -> Vec<PullAddress> {
+        self.addresses(|_, _| true)
+    }
+
+    /// By its name as it was last told, without case.
+    pub fn repository_named(&self, name: &str) -> Option<Known> {
+        let mut known = self.repositories.values();
+        known.find(|k| k.repository.name.as_str().eq_ignore_ascii_case(name)).cloned()
+    }
+
     pub fn repositories(&self) -> Vec<Known> {
         let mut all: Vec<_> = self.repositories.values().cloned().collect();
         all.sort_by_key(|k| k.repository.id);

@@ -16,11 +16,11 @@ use tokio::{
 use super::{
     Gate, Inner, Item, Settings,
     again::LOOKS_PER_SECOND,
-    alerts, attempts, drafts,
+    alerts, attempts, commands, drafts,
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
-    reconcile,
+    reconcile, waivers,
 };
 use crate::{
     config::Judging,
@@ -78,6 +78,7 @@ struct Told {
     /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
+    waivers: waivers::Waivers,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -134,6 +135,7 @@ impl Gate {
             alarm: AtomicBool::new(told.alarm),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
+            waivers: Mutex::new(told.waivers),
             sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,
@@ -145,6 +147,7 @@ impl Gate {
         gate.take_up_unreported();
         gate.schedule_all();
         gate.post_again(told.unposted);
+        gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
@@ -242,7 +245,7 @@ impl Gate {
     }
 
     /// The event of an entry, from its payload.
-    fn recorded_event(&self, seq: u64) -> Option<Event> {
+    pub(super) fn recorded_event(&self, seq: u64) -> Option<Event> {
         let stored = self.0.ledger.entry(seq).ok()??;
         let data: EventData = serde_json::from_value(stored.entry.data.clone()).ok()?;
         let media = stored.entry.bodies.get("payload").map(|b| b.media.clone()).unwrap_or_default();
@@ -384,6 +387,7 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy = Some(seq),
+            Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
             _ => {}

@@ -11,6 +11,7 @@ pub const PERMISSIONS: &[(&str, &str)] = &[
     ("metadata", "read"),
     ("administration", "read"),
     ("merge_queues", "read"),
+    ("issues", "read"),
     ("statuses", "read"),
     ("actions", "read"),
     ("deployments", "write"),
@@ -19,6 +20,7 @@ pub const PERMISSIONS: &[(&str, &str)] = &[
 
 /// Without these the gate works. What is missing then.
 pub const OPTIONAL_PERMISSIONS: &[(&str, &str)] = &[
+    ("issues", "commands in comments (`/gatelog recheck`, `waive` …) never come"),
     ("statuses", "commit statuses that carry our check's name are not noticed"),
     ("actions", "there are no events of workflows, and deployments cannot be answered"),
     ("deployments", "deployments are not recorded, and with `read` not answered"),
@@ -49,6 +51,7 @@ pub fn all_events() -> impl Iterator<Item = &'static str> {
 
 /// Events that are good to have. What is missing without them.
 pub const OPTIONAL_EVENTS: &[(&str, &str)] = &[
+    ("issue_comment", "commands in comments (`/gatelog recheck`, `waive` …) never come"),
     ("check_run", "checks of other apps that carry our check's name are not noticed"),
     ("status", "commit statuses that carry our check's name are not noticed"),
     ("deployment", "deployments are not recorded"),

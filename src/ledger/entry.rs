@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Cause, Source, Subject},
+    event::{Cause, Sha, Source, Subject},
     time::Time,
     verdict::{Decision, Target},
 };
@@ -136,6 +136,49 @@ pub struct LandingData {
     /// Why this is an exception: `not_allowed`, `not_required`, `not_bound`, `bypassed`, `unknown`. Empty: it
     /// is none.
     pub exceptions: Vec<String>,
+}
+
+/// `data` of a `waiver`: one step in the life of an exception. Owner, reason, names and paths stand in the
+/// body `waiver`; what it is about in the subject (repository; pull request and head, if it is tied to one).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverData {
+    pub step: WaiverStep,
+    pub break_glass: bool,
+    /// The first entry of the exception this is a step of; `null`: it begins here, or nothing came of it.
+    pub of: Option<u64>,
+    /// Ids of controls; `*`: every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Holds at this head of the pull request only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Sha>,
+    /// Until when somebody else must have reviewed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_due: Option<Time>,
+    /// `comment` or `operator`.
+    pub via: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaiverStep {
+    /// Waits for a second person.
+    Requested,
+    /// Holds from now on.
+    Granted,
+    /// A second person agreed: the request of `of` holds from now on.
+    Approved,
+    Refused,
+    /// Ended before its time.
+    Revoked,
+    /// A break-glass was looked at afterwards.
+    Reviewed,
+    /// The time for that look has passed.
+    Overdue,
 }
 
 /// `data` of a `report`: what was written to GitHub.

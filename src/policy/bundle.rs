@@ -13,7 +13,9 @@ use super::{
     folder,
     metadata::{self, ControlMeta},
     names::Names,
-    on_big_stack, rewrite, why,
+    on_big_stack, rewrite,
+    waived::{self, Waiving},
+    why,
 };
 
 /// Rules of which a control must have one; without any it could say nothing.
@@ -24,6 +26,7 @@ pub struct Bundle {
     files: BTreeMap<String, String>,
     digest: String,
     controls: Vec<ControlMeta>,
+    waiving: Waiving,
     template: Template,
 }
 
@@ -113,8 +116,10 @@ impl Bundle {
                 return Err(LoadError::new("policies", "there is no control: no package `controls.<name>`")
                     .help("a gate without controls would allow everything"));
             }
+            let ids = controls.iter().map(|c| c.id.as_str()).collect();
+            let waiving = waived::read(&checked.data, &ids)?;
             let template = Template::new(&checked, &controls, &names)?;
-            Ok(Self { digest: digest(&checked.files), files: checked.files, controls, template })
+            Ok(Self { digest: digest(&checked.files), files: checked.files, controls, waiving, template })
         })
         .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
     }
@@ -129,6 +134,12 @@ impl Bundle {
     #[must_use]
     pub fn controls(&self) -> &[ControlMeta] {
         &self.controls
+    }
+
+    /// Exceptions that stand in its data, and who may make others.
+    #[must_use]
+    pub fn waiving(&self) -> &Waiving {
+        &self.waiving
     }
 
     /// The author's text as bytes that [`Bundle::from_archive`] reads; the same files give the same bytes.

@@ -8,6 +8,9 @@
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
 //! | `POST /erase` | erases bodies: see [`erase`] |
 //! | `POST /reconcile` | makes a sweep now; the entry that records it, and its counts |
+//! | `POST /waivers` | records an exception: [`crate::gate::commands::Exception`]; its entry |
+//! | `POST /waivers/{seq}/revoke` | ends it: `{"reason"}` |
+//! | `POST /waivers/{seq}/review` | its follow-up review is done: `{"by", "note"}` |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
 //! | `GET /proofs/{seq}` | a tlog-proof of the entry under the newest checkpoint; 404 if none covers it yet |
 //! | `POST /keys/rotate` | a new key for the log beside the old one: its vkey |
@@ -40,6 +43,7 @@ use crate::{
 };
 
 pub mod erase;
+mod waivers;
 
 /// Name of the socket in the ledger's folder.
 pub const NAME: &str = "admin.sock";
@@ -100,6 +104,9 @@ pub(super) fn routes(app: App) -> Router {
         .route("/keys/finish", routing::post(finish_rotation))
         .route("/erase", routing::post(erase::erase))
         .route("/reconcile", routing::post(reconcile))
+        .route("/waivers", routing::post(waivers::add))
+        .route("/waivers/{seq}/revoke", routing::post(waivers::revoke))
+        .route("/waivers/{seq}/review", routing::post(waivers::review))
         .with_state(app)
 }
 

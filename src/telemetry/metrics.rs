@@ -376,6 +376,7 @@ mod tests {
             evaluate_only: false,
             findings: vec![],
             skip_reason: None,
+            waived_by: vec![],
         };
         Verdict {
             decision: Decision::Deny,
@@ -385,6 +386,7 @@ mod tests {
             bundle: "sha256:0".into(),
             engine: "none".into(),
             rewriter: 1,
+            answers: vec![],
         }
     }
 

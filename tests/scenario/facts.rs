@@ -396,6 +396,8 @@ impl Model {
             teams: BTreeMap::new(),
             organizations: BTreeMap::new(),
             base_rules: Some(self.base_rules()),
+            waivers: vec![],
+            commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
         };
         for (name, (members, can_write)) in self.teams.clone() {

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Format, Period, read};
 use crate::{
-    cli::{CommandResult, Exit, log},
+    cli::{CommandResult, Exit, log, waiver},
     escape::terminal as safe,
+    facts::waivers::WaiverKind,
+    gate::waivers::Waivers,
     ledger::entry::{Kind, VerdictData},
     time::Time,
 };
@@ -21,14 +23,22 @@ pub struct Args {
     period: Period,
 }
 
-/// One row per landing that is an exception, in the order of the ledger.
+/// One row per landing that is an exception, in the order of the ledger; then every broken glass and how far
+/// its review is.
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.period.place.journal()?;
     let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name)).transpose()?;
     let mut rows = Vec::new();
+    let mut waivers = Waivers::default();
     for item in log::entries(&journal, 0)? {
         let item = item?;
-        let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Verdict) else { continue };
+        let Some(entry) = item.entry.as_ref() else { continue };
+        if entry.kind == Kind::Waiver {
+            waivers.note(entry, item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok()));
+        }
+        if entry.kind != Kind::Verdict {
+            continue;
+        }
         let inside =
             args.since.is_none_or(|t| entry.time >= t) && args.period.until.is_none_or(|t| entry.time < t);
         let here =
@@ -54,10 +64,29 @@ pub fn run(args: &Args) -> CommandResult {
             "reason": body.as_ref().map(|b| &b["landed"]["reason"]),
         }));
     }
+    let now = Time::now();
+    let broken: Vec<_> = waivers
+        .all()
+        .filter(|(_, h)| h.waiver.kind == WaiverKind::BreakGlass && !h.waits)
+        .filter(|(_, h)| args.since.is_none_or(|t| h.waiver.from >= t))
+        .filter(|(_, h)| args.period.until.is_none_or(|t| h.waiver.from < t))
+        .filter(|(_, h)| {
+            let at = h.waiver.scope.repository_id;
+            wanted.as_ref().is_none_or(|ids| at.is_none_or(|r| ids.contains(&r)))
+        })
+        .collect();
     let mut out = anstream::stdout().lock();
     match args.period.format {
-        Format::Json => writeln!(out, "{}", log::pretty(&json!({"exceptions": rows})))?,
-        Format::Table => write!(out, "{}", table(&rows))?,
+        Format::Json => {
+            let glass: Vec<Value> = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now)).collect();
+            writeln!(out, "{}", log::pretty(&json!({"exceptions": rows, "break_glass": glass})))?;
+        }
+        Format::Table => {
+            write!(out, "{}", table(&rows))?;
+            for (seq, held) in broken {
+                write!(out, "{}", waiver::text(seq, held, now))?;
+            }
+        }
     }
     Ok(Exit::Ok)
 }

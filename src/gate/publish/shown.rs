@@ -116,8 +116,11 @@ impl Gate {
         }
         let worst_before =
             shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
-        worst_before
-            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
+        worst_before.is_some_and(|before| {
+            before.reason == verdict.reason
+                && before.controls == verdict.controls
+                && before.answers == verdict.answers
+        })
     }
 
     /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.
@@ -174,6 +177,7 @@ impl Gate {
             bundle: data.bundle,
             engine: data.engine,
             rewriter: data.rewriter,
+            answers: vec![],
         })
     }
 }
