@@ -1,5 +1,5 @@
-//! One function per parser of outside bytes, for two runners: `cargo fuzz` (this folder) and, on stable
-//! Rust, `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
+//! One function per parser of outside bytes, for two runners: libFuzzer (`.ci/fuzz`) and, without it,
+//! `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
 //!
 //! Seeds lie in `seeds/<name>/`; they are text where the format allows it.
 
@@ -40,8 +40,10 @@ use gatelog::{
 use serde_json::{Value, json};
 
 mod answers;
+mod evidence;
 
 pub use answers::answers;
+pub use evidence::evidence;
 
 pub type Target = fn(&[u8]);
 
@@ -60,6 +62,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("page", page),
     ("tlog", tlog),
     ("witness", witness),
+    ("evidence", evidence),
     ("command", command),
 ];
 
@@ -293,6 +296,10 @@ pub fn tlog(data: &[u8]) {
         assert_eq!(Checkpoint::parse(&checkpoint.text()), Ok(checkpoint));
     }
     let _ = Checkpoint::open(data, &trusted);
+    let _ = Policy::parse(data);
+    if let Some(request) = AddCheckpoint::parse(data) {
+        assert_eq!(AddCheckpoint::parse(request.text().as_bytes()), Some(request));
+    }
     if let Ok(proof) = TlogProof::parse(data) {
         assert_eq!(TlogProof::parse(proof.text().as_bytes()), Ok(proof.clone()));
         let _ = proof.verify(Hash([1; 32]), &trusted);
@@ -303,6 +310,9 @@ pub fn tlog(data: &[u8]) {
             let _ = tile.is_within(u64::MAX);
         }
         if let Ok(key) = text.parse::<Verifier>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        if let Ok(key) = text.parse::<Cosigner>() {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
         let _ = Signer::parse(text);

@@ -21,7 +21,7 @@ pub const PERMISSIONS: &[(&str, &str)] = &[
 /// Without these the gate works. What is missing then.
 pub const OPTIONAL_PERMISSIONS: &[(&str, &str)] = &[
     ("issues", "commands in comments (`/gatelog recheck`, `waive` …) never come"),
-    ("statuses", "commit statuses that carry our check's name are not noticed"),
+    ("statuses", "controls that ask for commit statuses cannot decide"),
     ("actions", "there are no events of workflows, and deployments cannot be answered"),
     ("deployments", "deployments are not recorded, and with `read` not answered"),
 ];
@@ -52,8 +52,8 @@ pub fn all_events() -> impl Iterator<Item = &'static str> {
 /// Events that are good to have. What is missing without them.
 pub const OPTIONAL_EVENTS: &[(&str, &str)] = &[
     ("issue_comment", "commands in comments (`/gatelog recheck`, `waive` …) never come"),
-    ("check_run", "checks of other apps that carry our check's name are not noticed"),
-    ("status", "commit statuses that carry our check's name are not noticed"),
+    ("check_run", "controls that ask for other checks are not judged again when those end"),
+    ("status", "controls that ask for commit statuses are not judged again when those change"),
     ("deployment", "deployments are not recorded"),
     ("deployment_protection_rule", "environments that wait for gatelog wait for ever"),
     ("workflow_run", "workflows are not recorded"),
