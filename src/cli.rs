@@ -19,6 +19,7 @@ mod schema;
 mod serve;
 mod waiver;
 mod witness;
+mod witnesses;
 
 /// A merge gate that can prove itself.
 #[derive(Parser)]

@@ -672,7 +672,7 @@ async fn hours(dir: &Path) -> String {
     }
     let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
     Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
     publisher.begin().await.unwrap();
     let vkey = publisher.keys()[0].to_string();
     ledger.close().await.unwrap();

@@ -237,6 +237,11 @@ fn configurations() {
 }
 
 #[test]
+fn witnesses_and_their_policies() {
+    survives("witness", 1000);
+}
+
+#[test]
 fn answers_of_github() {
     survives("answers", 200);
 }

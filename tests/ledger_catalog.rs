@@ -62,7 +62,7 @@ async fn signed_ledger(dir: &Path) -> (String, Vec<String>) {
     );
     let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
     Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
     publisher.begin().await.unwrap();
     let vkey = publisher.keys()[0].to_string();
     ledger.close().await.unwrap();
@@ -274,7 +274,7 @@ async fn commands_on_the_files_do_not_grow_with_the_ledger() {
     }
     let place = Place { dir: dir.path(), origin: ORIGIN.into(), key_file: dir.path().join("log.key") };
     Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    Publisher::open(ledger.clone(), place).unwrap().begin().await.unwrap();
+    Publisher::open(ledger.clone(), place, None).unwrap().begin().await.unwrap();
     keep(&dir.path().join("journal"), &mut || true).unwrap();
     ledger.close().await.unwrap();
     drop(ledger);

@@ -17,7 +17,7 @@ use gatelog::{
     github::check_run,
     ledger::{
         checkpoint::Checkpoint,
-        cosignature::Cosigner,
+        cosignature::{Cosigner, CosigningKey, cosigned},
         entry::{Entry, Hash, Link, not_canonical},
         follow::State,
         index::Index,
@@ -61,6 +61,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("page", page),
     ("tlog", tlog),
+    ("witness", witness),
     ("evidence", evidence),
     ("command", command),
 ];
@@ -327,6 +328,34 @@ pub fn tlog(data: &[u8]) {
     let mut state = State::default();
     state.trust(&trusted);
     assert!(state.follow(&mut |_| Ok(Some(bytes.clone()))).is_err());
+}
+
+/// What a log says to a witness, a witness to a log, and somebody to those who verify: a request, a note with
+/// cosignatures, a policy, a key.
+pub fn witness(data: &[u8]) {
+    let key = CosigningKey::new("witness.example/w1", &[2; 32]).expect("a name");
+    let trusted = [key.cosigner().clone()];
+    if let Some(request) = AddCheckpoint::parse(data) {
+        assert_eq!(AddCheckpoint::parse(request.text().as_bytes()), Some(request.clone()));
+        assert_eq!(request.text().as_bytes(), data);
+    }
+    if let Ok(parsed) = note::parse(data) {
+        // What is on it already may be wrong; ours is not, and counts.
+        let _ = cosigned(&parsed, &trusted);
+        let line = key.cosign(parsed.text, now());
+        let note = format!("{}\n{line}", parsed.text);
+        let found = cosigned(&note::parse(note.as_bytes()).expect("a note"), &trusted).expect("ours");
+        assert_eq!((found[0].time, &found[0].line), (now(), &line));
+    }
+    if let Ok(policy) = Policy::parse(data) {
+        let _ = (policy.missing(&[]), policy.keys());
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(key) = text.parse::<Cosigner>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        let _ = CosigningKey::parse(text);
+    }
 }
 
 /// The bytes that the ledger keeps of a bundle.

@@ -26,6 +26,7 @@ use crate::{
 
 mod acknowledge;
 mod backup;
+pub(super) mod demand;
 mod erase;
 mod key;
 pub(super) mod list;

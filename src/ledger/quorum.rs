@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 
 use super::{
     checkpoint::decimal,
-    cosignature::{Cosigned, Cosigner},
-    note::Verifier,
+    cosignature::{Cosigned, Cosigner, cosigned},
+    note::{self, NoteError, Verifier},
 };
 
 /// Bytes of a policy at most: a thousand witnesses have a quarter of that.
@@ -96,6 +96,15 @@ impl Policy {
         Ok(Self { logs, witnesses, groups, quorum })
     }
 
+    /// Asks the witness with that key there. One that the policy does not name is asked, too; the quorum does
+    /// not need it.
+    pub fn asks(&mut self, key: Cosigner, url: String) {
+        match self.witnesses.iter_mut().find(|w| w.key == key) {
+            Some(witness) => witness.url = Some(url),
+            None => self.witnesses.push(Witness { name: key.name().to_owned(), key, url: Some(url) }),
+        }
+    }
+
     /// The keys of all witnesses.
     #[must_use]
     pub fn keys(&self) -> Vec<Cosigner> {
@@ -142,6 +151,51 @@ impl Policy {
         };
         let have = if have.is_empty() { "nobody".to_owned() } else { have.join(", ") };
         Some(format!("the quorum ({quorum}) is missed: cosigned by {have}, not by {}", lack.join(", ")))
+    }
+}
+
+/// What somebody who verifies demands: each of these policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    pub policies: Vec<Policy>,
+}
+
+/// Why a checkpoint is not witnessed as is demanded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwitnessed {
+    /// It is no note, or a signature that counts is wrong.
+    #[error(transparent)]
+    Note(NoteError),
+    /// It may come yet.
+    #[error("{0}")]
+    Missing(String),
+}
+
+impl Demand {
+    /// No cosignature is demanded.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// The cosignatures of all witnesses that are named, where they are enough.
+    ///
+    /// # Errors
+    /// See [`Unwitnessed`].
+    pub fn check(&self, signed: &[u8]) -> Result<Vec<Cosigned>, Unwitnessed> {
+        let parsed = note::parse(signed).map_err(Unwitnessed::Note)?;
+        let mut all: Vec<Cosigned> = vec![];
+        for policy in &self.policies {
+            let found = cosigned(&parsed, &policy.keys()).map_err(Unwitnessed::Note)?;
+            if let Some(missing) = policy.missing(&found) {
+                return Err(Unwitnessed::Missing(missing));
+            }
+            if !policy.logs.is_empty() {
+                note::open(signed, &policy.logs).map_err(Unwitnessed::Note)?;
+            }
+            all.extend(found.into_iter().filter(|f| !all.contains(f)).collect::<Vec<_>>());
+        }
+        Ok(all)
     }
 }
 
@@ -352,5 +406,11 @@ mod tests {
         let policy = Policy::all(vec![witness(1), witness(2)]);
         assert!(policy.is_met(&by(&[1, 2])) && !policy.is_met(&by(&[1])));
         assert!(Policy::all(vec![]).is_met(&[]));
+        let mut policy = Policy::parse(format!("witness w {}\nquorum w\n", key(1)).as_bytes()).unwrap();
+        policy.asks(key(1), "https://a".into());
+        policy.asks(key(2), "https://b".into());
+        let urls: Vec<_> = policy.witnesses.iter().filter_map(|w| w.url.as_deref()).collect();
+        assert_eq!(urls, ["https://a", "https://b"]);
+        assert!(policy.is_met(&by(&[1])) && !policy.is_met(&by(&[2])));
     }
 }

@@ -23,6 +23,10 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+mod ask;
+
+pub use ask::{Told, Trouble, Witnesses};
+
 use super::{
     checkpoint::{Checkpoint, CheckpointError, decimal, hash},
     cosignature::CosigningKey,

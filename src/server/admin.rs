@@ -3,7 +3,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /status` | size, root, last checkpoint, process, version, bundle |
+//! | `GET /status` | size, root, last checkpoint, witnesses, process, version, bundle |
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
 //! | `POST /erase` | erases bodies: see [`erase`] |
@@ -118,6 +118,9 @@ async fn status(State(app): State<App>) -> Response {
         let (size, root) = (p.checkpoint.size, p.checkpoint.root);
         json!({"origin": p.checkpoint.origin, "size": size, "root": root, "time": p.time})
     });
+    let witnesses = app.publisher.as_ref().map(|p| p.witnesses()).unwrap_or_default();
+    let witnesses: Vec<_> =
+        witnesses.into_iter().map(|w| json!({"name": w.name, "trouble": w.trouble})).collect();
     answer(
         StatusCode::OK,
         &json!({
@@ -126,6 +129,8 @@ async fn status(State(app): State<App>) -> Response {
             "root": head.root,
             "generation": head.generation,
             "checkpoint": checkpoint,
+            "witnesses": witnesses,
+            "quorum_missed": app.publisher.as_ref().and_then(|p| p.quorum_missed()),
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "bundle": app.gate.bundle().digest(),

@@ -32,7 +32,7 @@ impl Server {
     async fn start() -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let (public, internal) =
-            (bind("listen", any).await.unwrap(), bind("internal_listen", any).await.unwrap());
+            (bind("[server] listen", any).await.unwrap(), bind("internal_listen", any).await.unwrap());
         let addresses = (public.local_addr().unwrap(), internal.local_addr().unwrap());
         let ledger = tempfile::tempdir().unwrap();
         let admin = Some(admin::Socket::bind(ledger.path()).unwrap());

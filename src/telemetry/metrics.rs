@@ -97,6 +97,11 @@ struct AlertLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    witness: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SweepLabels {
     complete: &'static str,
 }
@@ -142,6 +147,8 @@ struct Inner {
     last_sweep: Gauge,
     store_entries: Gauge,
     signed_entries: Gauge,
+    witnessed_entries: Family<WitnessLabels, Gauge>,
+    quorum_missed: Gauge,
     store_groups: Counter,
     store_syncs: Counter,
     store_bytes: Counter,
@@ -178,6 +185,8 @@ impl Metrics {
             last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
             signed_entries: Gauge::default(),
+            witnessed_entries: Family::default(),
+            quorum_missed: Gauge::default(),
             store_groups: Counter::default(),
             store_syncs: Counter::default(),
             store_bytes: Counter::default(),
@@ -239,6 +248,17 @@ impl Metrics {
     /// Entries under the newest published checkpoint.
     pub fn signed(&self, entries: u64) {
         self.0.signed_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Entries under the newest checkpoint that a witness cosigned.
+    pub fn witnessed(&self, witness: &str, entries: u64) {
+        let labels = WitnessLabels { witness: witness.to_owned() };
+        self.0.witnessed_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// The newest checkpoint lacks the quorum of witnesses.
+    pub fn quorum_missed(&self, missed: bool) {
+        self.0.quorum_missed.set(i64::from(missed));
     }
 
     /// Somebody must look: `exception`, `never_sent`, `lost`, `vanished`.
@@ -308,6 +328,16 @@ impl Inner {
             "Entries under the newest published checkpoint",
             self.signed_entries.clone(),
         );
+        r.register(
+            "witnessed_entries",
+            "Entries under the newest checkpoint that a witness cosigned",
+            self.witnessed_entries.clone(),
+        );
+        r.register(
+            "witness_quorum_missed",
+            "1: the newest checkpoint lacks the quorum of witnesses",
+            self.quorum_missed.clone(),
+        );
         r.register("store_groups", "Groups of entries written", self.store_groups.clone());
         r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
         r.register_with_unit(
@@ -371,6 +401,8 @@ mod tests {
         m.decided(&verdict());
         m.alarm(true);
         m.signed(4);
+        m.witnessed("witness.example/w1", 4);
+        m.quorum_missed(true);
         m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
         insta::assert_snapshot!(m.text(now));
     }

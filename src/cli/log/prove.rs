@@ -97,14 +97,14 @@ fn missing(seq: u64) -> Failure {
     Failure::usage(format!("entry {seq} does not exist: the ledger ends before it"))
 }
 
-/// Without the service: proves under the checkpoint that was signed last, from what is kept beside the
+/// Without the service: proves under the checkpoint that was published last, from what is kept beside the
 /// segments, and where that does not lead to the signed root, from the segments.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
-    let signed = mark::last_signed(dir)?.ok_or_else(|| {
+    let signed = mark::last_published(dir)?.ok_or_else(|| {
         Failure::new(Exit::Incomplete, "nothing was signed yet: set [ledger] origin and key_file")
     })?;
     if seq >= signed.size {
-        let what = format!("the last signed checkpoint holds {} entries, so not entry {seq}", signed.size);
+        let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);
         return Err(Failure::new(Exit::Incomplete, what));
     }
     let leaf = entry(journal, seq)?.ok_or_else(|| missing(seq))?.leaf;

@@ -60,7 +60,7 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
-    let signed = mark::last_signed(&dir)?.ok_or_else(|| {
+    let signed = mark::last_published(&dir)?.ok_or_else(|| {
         let what = "nothing was signed yet, so nothing can be proved: set [ledger] origin and key_file, make the \
                     key with `gatelog log key new`, and let `gatelog serve` sign";
         Failure::new(Exit::Incomplete, what)
