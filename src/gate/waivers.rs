@@ -67,10 +67,13 @@ pub enum Review {
     Done,
 }
 
+/// An answer, and the head it was given at.
+type At = (Option<Sha>, Answered);
+
 #[derive(Default)]
 pub struct Waivers {
     held: BTreeMap<u64, Held>,
-    answers: HashMap<(u64, u64), VecDeque<(Option<Sha>, Answered)>>,
+    answers: HashMap<(u64, u64), VecDeque<At>>,
     /// Repository, pull request, account → when that person asked for another look. Begins anew with the
     /// process.
     rechecks: HashMap<(u64, u64, u64), VecDeque<Time>>,

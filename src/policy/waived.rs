@@ -248,10 +248,10 @@ pub(crate) fn apply(waiving: &Waiving, input: &Input, controls: &mut [Control]) 
             continue;
         }
         let time = input.time();
-        let to_come = |w: &&&Waiver| w.from > time && places.iter().any(|p| w.holds_in(p));
+        let to_come = |w: &&Waiver| w.from > time && places.iter().any(|p| w.holds_in(p));
         let about = |w: &&&Waiver| w.controls.iter().any(|c| c == EVERY_CONTROL || *c == control.id);
         let mine: Vec<&Waiver> = all.iter().filter(about).copied().collect();
-        let begin = mine.iter().filter(|w| to_come(&w)).map(|w| w.from).min();
+        let begin = mine.iter().filter(|w| to_come(w)).map(|w| w.from).min();
         let now: Vec<&Waiver> = mine.into_iter().filter(|w| w.from <= time && time < w.until).collect();
         let used = covered(control, &now, &places);
         let end = used.iter().flatten().map(|w| w.until).min();
