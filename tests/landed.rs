@@ -82,7 +82,10 @@ async fn what_was_allowed_and_demanded_is_no_exception() {
         assert_eq!(landing, wanted, "{}", s.service.log());
     }
     let (code, answer, table) = audit(&s, &["exceptions"]).await;
-    assert_eq!((code, answer, table.as_str()), (0, json!({"exceptions": [], "break_glass": []}), "no exceptions\n"));
+    assert_eq!(
+        (code, answer, table.as_str()),
+        (0, json!({"exceptions": [], "break_glass": []}), "no exceptions\n")
+    );
     s.service.stop().await;
     s.service.verify().await;
 }
