@@ -167,8 +167,8 @@ struct Started {
 }
 
 async fn start(config: &Config) -> Result<Started, Failure> {
-    let public = bind("[server] listen", config.server.listen).await?;
-    let internal = bind("[server] internal_listen", config.server.internal_listen).await?;
+    let public = bind("listen", config.server.listen).await?;
+    let internal = bind("internal_listen", config.server.internal_listen).await?;
     let secrets = config.secrets()?;
     for warning in config.warnings().iter().chain(&secrets.warnings) {
         tracing::warn!("{warning}");
