@@ -20,7 +20,7 @@ mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
 pub use payload::{json, payload_json};
-pub use table::{FanOut, Handling, Judge, Lane, about, handling, is_look_again, lane};
+pub use table::{FanOut, Handling, Judge, Lane, about, decides_pull_request, handling, is_look_again, lane};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
 #[derive(Clone)]

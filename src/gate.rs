@@ -412,6 +412,7 @@ impl Gate {
             if let (Some(repository), Some(number), Some(open)) =
                 (looked.subject.repository, looked.subject.id, looked.open)
                 && looked.subject.kind == event::SubjectKind::PullRequest
+                && decides_pull_request(item)
             {
                 // A head that a later event has stated is newer than the one just judged.
                 let later = lock(&self.0.unjudged).contains_key(&(repository, number));
@@ -643,6 +644,11 @@ fn pull_key(event: &Event) -> Option<(u64, u64)> {
         }
         _ => None,
     }
+}
+
+/// The verdict on it is one on its pull request.
+fn decides_pull_request(item: &Item) -> bool {
+    item.event.as_deref().is_some_and(|e| event::handling(e).judge == On::PullRequest)
 }
 
 /// A person asked for another look, with a button on a check run.

@@ -112,6 +112,18 @@ pub fn handling(event: &Event) -> Handling {
     Handling { judge, fan_out, drop_caches }
 }
 
+/// Whether a verdict on an event of this name decides about its pull request. Others (a comment on it) only
+/// mention it: what the gate knows of its pull requests, and when it looks at them again, does not go by them.
+/// For events of the ledger, whose payload may be gone; of an event in hand [`handling`] says the same.
+#[must_use]
+pub fn decides_pull_request(name: &str, source: Source) -> bool {
+    match name {
+        "pull_request" | "pull_request_review" => true,
+        "gatelog" => source == Source::Gatelog,
+        _ => false,
+    }
+}
+
 /// What the policies are told the event is about (`input.about`): the subject whose facts they are
 /// given. An event that only mentions a pull request, ref or merge group is about `none`.
 #[must_use]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{self, About, Cause, CheckRef, Event, FanOut, Handling, Sha},
-    ledger::entry::{Draft, Kind, Receipt, Ref},
+    ledger::entry::{Draft, Receipt, Ref},
     time::Time,
     verdict::{Decision, Verdict},
 };
@@ -166,6 +166,10 @@ impl Gate {
 
     /// Looks again at an open pull request when its verdict is no longer valid.
     pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
+        // A comment decides nothing, and ends no waiting for the end of a decision.
+        if event::handling(event).judge != event::Judge::PullRequest {
+            return;
+        }
         let Some(at) = drafts::address(event) else { return };
         match verdict.valid_until {
             Some(until) => self.schedule_at(at, until),
@@ -210,7 +214,7 @@ impl Gate {
         let mut count = 0;
         for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if stored.entry.kind != Kind::Verdict {
+            if !self.decides_pull_request(&stored) {
                 continue;
             }
             match stored.entry.data["decision"].as_str() {

@@ -322,7 +322,8 @@ impl Gate {
         let seqs = self.0.ledger.of_pull(repository, number);
         for seq in seqs.into_iter().rev() {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if stored.entry.kind != Kind::Verdict || stored.entry.subject.head.as_ref() != Some(head) {
+            let here = stored.entry.subject.head.as_ref() == Some(head);
+            if !here || !self.decides_pull_request(&stored) {
                 continue;
             }
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
@@ -347,11 +348,21 @@ impl Gate {
         }
     }
 
+    /// Whether an entry is a verdict on its pull request, not one on an event that only mentions it.
+    pub(super) fn decides_pull_request(&self, stored: &Stored) -> bool {
+        let event = || {
+            let event = self.0.ledger.entry(*stored.entry.refs.first()?).ok()??;
+            serde_json::from_value::<EventData>(event.entry.data).ok()
+        };
+        stored.entry.kind == Kind::Verdict
+            && event().is_some_and(|e| event::decides_pull_request(&e.name, e.source))
+    }
+
     fn valid_until(&self, repository: u64, number: u64) -> Option<Time> {
         let seqs = self.0.ledger.of_pull(repository, number);
         let newest = seqs.into_iter().rev().find_map(|seq| {
             let stored = self.0.ledger.entry(seq).ok()??;
-            (stored.entry.kind == Kind::Verdict).then_some(stored)
+            self.decides_pull_request(&stored).then_some(stored)
         })?;
         serde_json::from_value::<VerdictData>(newest.entry.data).ok()?.valid_until
     }

@@ -60,6 +60,10 @@ fn how_events_are_handled() {
     let is = |name, action, about, judge, fan_out, drop_caches| {
         let e = event(name, action, about);
         assert_eq!(handling(&e), Handling { judge, fan_out, drop_caches }, "{name}.{action}");
+        // What the ledger shows of an event without its payload says the same.
+        if matches!(e.about, About::PullRequest(_)) {
+            assert_eq!(decides_pull_request(name, e.source), judge == Judge::PullRequest, "{name}.{action}");
+        }
     };
     use {FanOut as F, Judge as J};
     for action in ["opened", "closed", "reopened", "synchronize", "edited"] {
