@@ -23,6 +23,8 @@ async fn started(rules: &str) -> Scene {
     s.use_parameters(&format!("\"{REPO}\": {{}}"));
     std::fs::write(s.service.dir.join("policies/waivers.yaml"), rules).unwrap();
     s.gh.with(|w| {
+        // Comments are answered when they are fresh.
+        w.now = Time::now();
         for (login, role) in [("dora", Role::Admin), ("erin", Role::Maintain), ("frank", Role::Write)] {
             w.add_user(login);
             w.grant(login, REPO, role).unwrap();
@@ -155,6 +157,14 @@ async fn who_may_not_is_refused_with_the_reason_or_not_heard() {
     s.settle().await;
     assert_eq!(s.check(other).0, "failure", "{}", page(&s, other));
     assert!(page(&s, other).contains("the head moved after the comment was written"), "{}", page(&s, other));
+    // A comment that comes long after it was written was about something else.
+    let old = s.gh.with(|w| w.say("dora", REPO, other, &waive)).unwrap();
+    let mut old = old.hooks.into_iter().next().unwrap();
+    let hour_ago = Time::now().before(Duration::from_secs(3600)).to_string();
+    old.payload["comment"]["created_at"] = format!("{}Z", &hour_ago[..19]).into();
+    s.deliver(&old).await;
+    s.settle().await;
+    assert!(page(&s, other).contains("more than 15 minutes after it was written"), "{}", page(&s, other));
     // mallory may only read: nothing is answered, nothing is judged again.
     let before = steps(&s).len();
     say(&s, "mallory", other, &waive).await;

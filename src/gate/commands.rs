@@ -39,6 +39,10 @@ pub use operator::{Exception, WaiverError};
 /// `recheck` of one person on one pull request in an hour.
 const RECHECKS: usize = 5;
 
+/// A comment that comes later than this was looked at by nobody as it stands now: one that was never delivered
+/// and is asked for again, or one sent again after its first copy was erased.
+const LATE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// What follows from a command.
@@ -158,6 +162,11 @@ impl Gate {
             Ok(command) => command.clone(),
             Err(why) => return Ok(Err(why.clone())),
         };
+        if asked.now.since(asked.given.at) > LATE {
+            return Ok(Err(
+                "the comment came more than 15 minutes after it was written: write it again".to_owned()
+            ));
+        }
         if asked.change.pull_request.state != "open" && !matches!(command, Command::Reviewed { .. }) {
             return Ok(Err("the pull request is closed".to_owned()));
         }
