@@ -216,7 +216,7 @@ impl Gate {
         }
         if until > latest {
             let days = rule.max_days;
-            return Ok(Err(format!("an exception lasts at most {days} days: until {}", minute(latest))));
+            return Ok(Err(format!("an exception lasts at most {days} days: until {}", latest.minute())));
         }
         let waits = rule.approvals > 1;
         let what = format!("waive {}", controls.join(","));
@@ -225,7 +225,7 @@ impl Gate {
                 "{what}: waits for a second person, who writes `/gatelog approve` with this entry's number"
             )
         } else {
-            format!("{what}: holds until {}", minute(until))
+            format!("{what}: holds until {}", until.minute())
         };
         let data = WaiverData {
             step: if waits { WaiverStep::Requested } else { WaiverStep::Granted },
@@ -262,7 +262,7 @@ impl Gate {
             "break-glass: waits for a second person, who writes `/gatelog approve` with this entry's number"
                 .to_owned()
         } else {
-            format!("break-glass: holds until {}; to be reviewed until {}", minute(until), minute(due))
+            format!("break-glass: holds until {}; to be reviewed until {}", until.minute(), due.minute())
         };
         let alert = format!("break-glass by @{} on #{}: {reason}", asked.given.by.login, asked.number());
         let data = WaiverData {
@@ -320,7 +320,7 @@ impl Gate {
         }
         let until = hours.map(|h| asked.now.plus(HOUR * h));
         let end = until.unwrap_or(held.waiver.until);
-        let answer = format!("approve {of}: {} holds until {}", what(&held), minute(end));
+        let answer = format!("approve {of}: {} holds until {}", what(&held), end.minute());
         let alert = glass.then(|| {
             let (asker, reason) = (&held.by.login, &held.waiver.reason);
             format!("break-glass by @{asker} with @{} on #{}: {reason}", asked.given.by.login, asked.number())
@@ -490,7 +490,7 @@ impl Gate {
             }
             let Some((still, held)) = due(&gate).filter(|(now, _)| *now <= at) else { return };
             let by = Who { id: None, login: "gatelog".to_owned() };
-            let reason = format!("not reviewed until {}", minute(still));
+            let reason = format!("not reviewed until {}", still.minute());
             let words = Words { answer: None, ..plain(by, reason) };
             let step =
                 Step { data: later_step(WaiverStep::Overdue, seq, &held, "gatelog"), words, alert: None };
@@ -597,10 +597,4 @@ fn what(held: &Held) -> String {
         WaiverKind::BreakGlass => "break-glass".to_owned(),
         WaiverKind::Waiver => format!("the waiver of {}", held.waiver.controls.join(",")),
     }
-}
-
-/// `2026-12-01 00:00 UTC`
-fn minute(time: Time) -> String {
-    let text = time.to_string();
-    format!("{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
 }

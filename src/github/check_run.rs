@@ -371,7 +371,7 @@ fn waived(page: &mut Page, verdict: &Verdict) {
             let kind = if w.break_glass { "**break-glass** " } else { "" };
             let entry = w.entry.map_or("in the policies".to_owned(), |seq| format!("entry {seq}"));
             let (owner, reason) = (markdown(&w.owner), markdown(&w.reason));
-            let _ = writeln!(item, "  - {kind}until {} by {owner}: {reason} ({entry})", minute(w.until));
+            let _ = writeln!(item, "  - {kind}until {} by {owner}: {reason} ({entry})", w.until.minute());
         }
         for f in c.findings.iter().filter(|f| matches!(f.kind, FindingKind::Deny | FindingKind::Pending)) {
             let path = f.path.as_deref().map_or(String::new(), |p| format!("{} ", markdown_code(p)));
@@ -380,12 +380,6 @@ fn waived(page: &mut Page, verdict: &Verdict) {
         item
     });
     page.section("**Waived**\n\n", items, "\n");
-}
-
-/// `2026-12-01 00:00 UTC`
-fn minute(time: crate::time::Time) -> String {
-    let text = time.to_string();
-    format!("{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
 }
 
 fn answers(page: &mut Page, verdict: &Verdict) {

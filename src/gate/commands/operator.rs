@@ -1,6 +1,6 @@
 //! Exceptions on the command line of the machine that gatelog runs on.
 
-use super::{HOUR, Held, Step, draft, later_step, minute, plain, subject_of, what};
+use super::{HOUR, Held, Step, draft, later_step, plain, subject_of, what};
 use crate::{
     event::{Cause, Subject, SubjectKind},
     facts::waivers::EVERY_CONTROL,
@@ -66,7 +66,7 @@ impl Gate {
             }
         }
         if asked.until <= from.max(now) {
-            return refused(format!("it would end ({}) before it begins", minute(asked.until)));
+            return refused(format!("it would end ({}) before it begins", asked.until.minute()));
         }
         let mut patterns = asked.paths.iter().chain(&asked.branch);
         if let Some(why) = patterns.find_map(|p| crate::policy::not_a_glob(p)) {
