@@ -20,7 +20,7 @@ const SIGNED: &str = "signed";
 pub(in crate::store) const WITNESSED: &str = "witnessed";
 /// Beside the journal too: see [`write_restored`].
 pub(in crate::store) const RESTORED: &str = "restored";
-const ERASED: &str = "erased";
+pub(in crate::store) const ERASED: &str = "erased";
 
 /// At least this existed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
