@@ -228,6 +228,9 @@ def consistency_holds(old, old_root, new, new_root, proof):
 # ---- What was asked for
 
 
+CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
 def is_pull(entry, selection):
     s = entry["subject"]
     return (s["kind"], s.get("repository"), s.get("id")) == (
@@ -242,7 +245,9 @@ def is_asked_for(entry, selection, heads):
     if selection["by"] == "entry":
         return entry["seq"] == selection["entry"]
     check(selection["by"] == "time", "it is not known what was asked for")
-    # Times are RFC 3339 in UTC with microseconds: their order is that of their text.
+    # Times are RFC 3339 in UTC with microseconds: their order is that of their text, if all are written so.
+    for limit in (selection["since"], selection["until"]):
+        check(limit is None or CANONICAL.fullmatch(limit), f"{limit!r} is not a time as gatelog writes it")
     return (
         (selection["since"] is None or entry["time"] >= selection["since"])
         and (selection["until"] is None or entry["time"] < selection["until"])

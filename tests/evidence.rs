@@ -631,6 +631,38 @@ async fn a_time_of_which_a_part_is_left_out_is_not_complete() {
     if let Some(theirs) = python(&file, &vkey) {
         assert!(!said(&theirs).contains("complete: everything"), "{}", said(&theirs));
     }
+    // A time written in another way has another place in the order of texts.
+    let (mut manifest, files) = unpack(&file);
+    let gatelog::ledger::evidence::Selection::Time { since, .. } = &mut manifest.selection else { panic!() };
+    let canonical = times.last().unwrap().clone();
+    *since = Some(canonical.parse().unwrap());
+    manifest.selected.clear();
+    for other in [canonical.replace('Z', "+02:00"), "9".repeat(canonical.len())] {
+        pack(manifest.clone(), &files, &file);
+        write_in_manifest(&file, &format!("\"{canonical}\""), &format!("\"{other}\""));
+        assert!(!verify(&file, &vkey).status.success(), "{other}");
+        if let Some(theirs) = python(&file, &vkey) {
+            assert!(!theirs.status.success(), "{other}: {}", said(&theirs));
+            assert!(said(&theirs).contains("is not a time as gatelog writes it"), "{}", said(&theirs));
+        }
+    }
+}
+
+/// Changes the text of the manifest, whatever it then is.
+fn write_in_manifest(file: &Path, from: &str, to: &str) {
+    let mut archive = Archive::open(File::open(file).unwrap()).unwrap();
+    let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
+    for name in archive.names().to_vec() {
+        let mut bytes = archive.read(&name).unwrap().unwrap();
+        if name == "manifest.json" {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(from), "{text}");
+            bytes = text.replace(from, to).into_bytes();
+        }
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, &bytes).unwrap();
+    }
+    fs::write(file, zip.finish().unwrap().into_inner()).unwrap();
 }
 
 /// Two pull requests hours apart, in a ledger whose clock is ours.
