@@ -259,6 +259,32 @@ async fn a_wrong_catalog_only_costs_time() {
     assert!(said(&shown).contains("redacted at entry 60 (erasure 399: ticket 7)"), "{}", said(&shown));
 }
 
+/// It names another entry for the policies, its checksum fits, and its hashes are right.
+#[tokio::test]
+async fn a_catalog_that_lies_about_the_policies_is_not_believed() {
+    let dir = Dir::new();
+    let (vkey, _) = signed_ledger(&dir.path()).await;
+    let mut lies = 0;
+    for file in catalogs(&dir.path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        let end = 80 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
+        let contents = String::from_utf8(bytes[80..end].to_vec()).unwrap();
+        let lie = contents.replace("[40,\"sha256:00\"]", "[41,\"sha256:00\"]");
+        lies += u32::from(lie != contents);
+        bytes[80..end].copy_from_slice(lie.as_bytes());
+        let crc = crc32c::crc32c(&bytes[..end]);
+        bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
+        fs::write(&file, bytes).unwrap();
+    }
+    assert_eq!(lies, 1);
+    let zip = dir.0.path().join("z").to_str().unwrap().to_owned();
+    let place = dir.path().to_str().unwrap().to_owned();
+    let out = gatelog(&["audit", "evidence", "export", "--entry", "60", "-o", &zip, "--ledger", &place]);
+    assert!(out.status.success(), "{}", said(&out));
+    let checked = gatelog(&["audit", "evidence", "verify", &zip, "--vkey", &vkey]);
+    assert!(checked.status.success(), "{}", said(&checked));
+}
+
 /// What commands on the files take, with catalogs and without: 200,000 entries with `GATELOG_EFFORT=long`.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_on_the_files_do_not_grow_with_the_ledger() {

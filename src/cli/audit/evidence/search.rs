@@ -24,6 +24,8 @@ pub const ANSWERED_WITHIN: u64 = 4096;
 pub struct Ledger<'a> {
     pub journal: &'a Path,
     pub directory: Directory,
+    /// The directory was made of files that may be wrong.
+    pub trusted: bool,
 }
 
 /// Entries, all of `from..to`.
