@@ -20,7 +20,9 @@ mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
 pub use payload::{json, payload_json};
-pub use table::{FanOut, Handling, Judge, Lane, decides_pull_request, handling, is_look_again, lane};
+pub use table::{
+    EXPLAIN, FanOut, Handling, Judge, Lane, RECHECK, decides_pull_request, handling, is_look_again, lane,
+};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
 #[derive(Clone)]

@@ -43,10 +43,12 @@ mod attempts;
 pub mod commands;
 mod deployments;
 mod drafts;
+mod explain;
 mod groups;
 mod known;
 mod landed;
 mod look;
+mod often;
 mod publish;
 mod pulls;
 mod pushers;
@@ -137,6 +139,10 @@ struct Inner {
     timers: Mutex<HashMap<(u64, u64), Time>>,
     waivers: Mutex<waivers::Waivers>,
     tampered: Mutex<tampering::Alerted>,
+    /// Digests of bundles → the entry that holds it.
+    bundles: Mutex<HashMap<String, u64>>,
+    /// Who had which check explained.
+    explained: Mutex<often::Often<(Target, u64)>>,
     /// One sweep at a time.
     sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
@@ -378,6 +384,7 @@ impl Gate {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert_of_tampering(found, seq, name);
         }
+        self.explain(item);
         // What follows is known before anything is shown: a green waits for it.
         let mut follow = receipts.iter().skip(place + 1);
         for ((at, cause), receipt) in again.iter().zip(&mut follow) {

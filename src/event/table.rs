@@ -2,6 +2,11 @@
 
 use super::{About, Event, RefKind, Sha, Source};
 
+/// Identifiers of the buttons on our check run: judge again; say which rules decided. GitHub: at most 20
+/// characters.
+pub const RECHECK: &str = "recheck";
+pub const EXPLAIN: &str = "explain";
+
 /// What an event asks of gatelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handling {
@@ -82,6 +87,8 @@ pub fn handling(event: &Event) -> Handling {
         ("merge_group", _, A::MergeGroup { .. }) => (Judge::MergeGroup,  FanOut::None,         KEEP),
 
         // "Re-run" and the buttons of our check run. GitHub sends them to the owner of the run only.
+        ("check_run", "requested_action", A::Check(c)) if c.button.as_deref() == Some(EXPLAIN)
+                                                 => (Judge::Bare,        FanOut::None,         KEEP),
         ("check_run", "rerequested" | "requested_action", A::Check(_))
                                                  => (Judge::Bare,        FanOut::Head,         KEEP),
         ("check_suite", "rerequested", A::Check(_))

@@ -17,10 +17,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Github, RepoAt, Trouble, TroubleKind, check_run::State, rest::segment};
-use crate::{event::Sha, time::Time};
-
-/// The button on a check run. GitHub: label and identifier at most 20 characters, description 40.
-pub const RECHECK: &str = "recheck";
+use crate::{
+    event::{self, Sha},
+    time::Time,
+};
 
 /// GitHub lists at most this many per page.
 const PER_PAGE: usize = 100;
@@ -248,7 +248,11 @@ fn content(show: &Show) -> Value {
         "external_id": show.external_id,
         "status": show.state.status(),
         "output": {"title": show.title, "summary": show.summary},
-        "actions": [{"label": "Re-check", "identifier": RECHECK, "description": "Judge this commit again"}],
+        // GitHub: at most three; label and identifier at most 20 characters, description 40.
+        "actions": [
+            {"label": "Re-check", "identifier": event::RECHECK, "description": "Judge this commit again"},
+            {"label": "Explain", "identifier": event::EXPLAIN, "description": "Which rules decided, and why"},
+        ],
     });
     if let Some(conclusion) = show.state.conclusion() {
         // Never `null`: GitHub answers 422 to that.

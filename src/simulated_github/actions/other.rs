@@ -194,6 +194,23 @@ impl World {
         Ok(Did { what: (), hooks: self.hook(run.repository, Some(who), "check_run", body) })
     }
 
+    /// Somebody pressed a button on a check run.
+    ///
+    /// # Errors
+    /// Unknown login or check run.
+    pub fn press(&mut self, who: &str, check_run: u64, button: &str) -> Act {
+        self.tick();
+        let who = self.who(who)?;
+        let Some(run) = self.check_runs.get(&check_run).cloned() else {
+            return impossible(format!("there is no check run {check_run}"));
+        };
+        let body = json!({
+            "action": "requested_action", "check_run": self.check_run_json(&run),
+            "requested_action": {"identifier": button},
+        });
+        Ok(Did { what: (), hooks: self.hook(run.repository, Some(who), "check_run", body) })
+    }
+
     /// The commit is lost (force pushed over and collected).
     pub fn forget_commit(&mut self, sha: &str) {
         self.commits.remove(sha);
