@@ -1,6 +1,6 @@
 //! Which events touch which subject, and what gatelog does about them: one table, [`handling`].
 
-use super::{About, Event, RefKind, Sha, Source, SubjectKind};
+use super::{About, Event, RefKind, Sha, Source};
 
 /// What an event asks of gatelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,21 +121,6 @@ pub fn decides_pull_request(name: &str, source: Source) -> bool {
         "pull_request" | "pull_request_review" => true,
         "gatelog" => source == Source::Gatelog,
         _ => false,
-    }
-}
-
-/// What the policies are told the event is about (`input.about`): the subject whose facts they are
-/// given. An event that only mentions a pull request, ref or merge group is about `none`.
-#[must_use]
-pub fn about(event: &Event) -> SubjectKind {
-    match (handling(event).judge, event.subject().kind) {
-        (Judge::PullRequest, _) => SubjectKind::PullRequest,
-        (Judge::Ref, _) => SubjectKind::Ref,
-        (Judge::MergeGroup, _) => SubjectKind::MergeGroup,
-        (Judge::Bare, SubjectKind::PullRequest | SubjectKind::Ref | SubjectKind::MergeGroup) => {
-            SubjectKind::None
-        }
-        (Judge::Bare, kind) => kind,
     }
 }
 

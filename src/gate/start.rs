@@ -136,6 +136,7 @@ impl Gate {
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
             waivers: Mutex::new(told.waivers),
+            tampered: Mutex::default(),
             sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,

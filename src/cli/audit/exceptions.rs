@@ -1,6 +1,6 @@
 //! `gatelog audit exceptions`
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::{
     escape::terminal as safe,
     facts::waivers::WaiverKind,
     gate::waivers::Waivers,
-    ledger::entry::{Kind, VerdictData},
+    ledger::entry::{Entry, Kind, TamperingData, VerdictData},
     time::Time,
 };
 
@@ -23,12 +23,12 @@ pub struct Args {
     period: Period,
 }
 
-/// One row per landing that is an exception, in the order of the ledger; then every broken glass and how far
-/// its review is.
+/// One row per landing that is an exception, in the order of the ledger; then what was done against the gate
+/// itself; then every broken glass and how far its review is.
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.period.place.journal()?;
     let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name)).transpose()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut against) = (Vec::new(), Vec::new());
     let mut waivers = Waivers::default();
     for item in log::entries(&journal, 0)? {
         let item = item?;
@@ -44,6 +44,12 @@ pub fn run(args: &Args) -> CommandResult {
         let here =
             wanted.as_ref().is_none_or(|ids| entry.subject.repository.is_some_and(|r| ids.contains(&r)));
         let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { continue };
+        if let Some(found) = data.tampering.filter(|_| inside) {
+            let body = item.json("tampering")?;
+            if here || wanted.as_ref().is_some_and(|ids| concerns(entry, body.as_ref(), ids)) {
+                against.push(tampering(entry, &found, body.as_ref()));
+            }
+        }
         let Some(landing) = data.landing.filter(|l| inside && here && !l.exceptions.is_empty()) else {
             continue;
         };
@@ -79,16 +85,58 @@ pub fn run(args: &Args) -> CommandResult {
     match args.period.format {
         Format::Json => {
             let glass: Vec<Value> = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now)).collect();
-            writeln!(out, "{}", log::pretty(&json!({"exceptions": rows, "break_glass": glass})))?;
+            writeln!(
+                out,
+                "{}",
+                log::pretty(&json!({"exceptions": rows, "tampering": against, "break_glass": glass}))
+            )?;
         }
         Format::Table => {
-            write!(out, "{}", table(&rows))?;
+            write!(out, "{}{}", table(&rows), table_of_tampering(&against))?;
             for (seq, held) in broken {
                 write!(out, "{}", waiver::text(seq, held, now))?;
             }
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Whether what is about no one repository is about one of these. What does not list its repositories is.
+fn concerns(entry: &Entry, body: Option<&Value>, ids: &BTreeSet<u64>) -> bool {
+    let listed = body.and_then(|b| b["repositories"].as_array()).filter(|l| !l.is_empty());
+    let has =
+        |listed: &Vec<Value>| listed.iter().any(|r| r["id"].as_u64().is_some_and(|id| ids.contains(&id)));
+    entry.subject.repository.is_none() && listed.is_none_or(has)
+}
+
+fn tampering(entry: &Entry, found: &TamperingData, body: Option<&Value>) -> Value {
+    json!({
+        "entry": entry.seq,
+        "event": entry.refs.first(),
+        "time": entry.time,
+        "repository": entry.subject.repository,
+        "name": body.map(|b| &b["repository"]),
+        "commit": entry.subject.head,
+        "kind": found.kind,
+        "passes": found.passes,
+        "by": body.map(|b| &b["by"]["login"]),
+        "text": body.map(|b| &b["text"]),
+    })
+}
+
+fn table_of_tampering(rows: &[Value]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let text = |key: &str| safe(row[key].as_str().unwrap_or("(erased)"));
+        let place = row["name"].as_str().map_or(String::new(), |name| format!("{}: ", safe(name)));
+        let time = row["time"].as_str().unwrap_or_default().get(..19).unwrap_or_default();
+        let (kind, what) = (text("kind"), text("text"));
+        out += &format!("{time}  {:>6}  {kind}: {place}{what}\n", row["entry"]);
+    }
+    match rows.len() {
+        0 => out,
+        n => out + &format!("{n} against the gate\n"),
+    }
 }
 
 fn table(rows: &[Value]) -> String {

@@ -229,11 +229,19 @@ fn about(entry: &Entry, names: &BTreeMap<u64, String>) -> String {
     let s = &entry.subject;
     let repository = match s.repository {
         Some(id) => names.get(&id).map_or_else(|| format!("repository {id}"), |n| safe(n)),
-        None => return s.organization.map_or(String::new(), |id| format!("organization {id}")),
+        None => match (s.kind, s.id, s.organization) {
+            (SubjectKind::Team | SubjectKind::Installation, Some(id), _) => {
+                return format!("{} {id}", s.kind.as_str());
+            }
+            (_, _, organization) => {
+                return organization.map_or(String::new(), |id| format!("organization {id}"));
+            }
+        },
     };
     match (s.kind, s.id, &s.head) {
-        (SubjectKind::PullRequest, Some(n), _) => format!("{repository}#{n}"),
+        (SubjectKind::PullRequest | SubjectKind::Issue, Some(n), _) => format!("{repository}#{n}"),
         (_, _, Some(sha)) => format!("{repository}@{}", sha.short()),
+        (kind, Some(id), _) => format!("{repository} {} {id}", kind.as_str()),
         _ => repository,
     }
 }
