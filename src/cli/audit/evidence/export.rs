@@ -62,8 +62,9 @@ pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
     let signed = mark::last_published(&dir)?.ok_or_else(|| {
-        let what = "nothing was signed yet, so nothing can be proved: set [ledger] origin and key_file, make the \
-                    key with `gatelog log key new`, and let `gatelog serve` sign";
+        let what = "nothing was published yet, so nothing can be proved: set [ledger] origin and key_file, make the \
+                    key with `gatelog log key new`, and let `gatelog serve` sign; with publish_only_with_quorum, the \
+                    witnesses have to cosign first";
         Failure::new(Exit::Incomplete, what)
     })?;
     // What is kept beside the segments is believed first. Where that does not lead to the signed root, the
