@@ -167,6 +167,7 @@ fn client(sim: &SimulatedGithub, api_url: &str, outbound: Outbound) -> Github {
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout: Duration::from_secs(10),
         outbound,
+        secondary_limits: false,
     };
     Github::new(&settings).unwrap()
 }
