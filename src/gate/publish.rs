@@ -631,7 +631,7 @@ impl Gate {
 }
 
 impl super::Inner {
-    fn started_at_seq(&self) -> u64 {
+    pub(super) fn started_at_seq(&self) -> u64 {
         self.started_at_seq.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

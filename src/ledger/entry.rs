@@ -220,6 +220,9 @@ pub enum ReportResult {
     /// Not sent, for good: the repository is gone, or the pull request was closed first. Run and conclusion
     /// are what GitHub goes on to show.
     Withheld,
+    /// It was sent, and whether GitHub took it is not known: an earlier try ended without an answer, and now
+    /// there is nothing left to ask. The conclusion is what may stand there.
+    Unknown,
 }
 
 /// An entry to be: what the caller says. The sequencer adds `seq`, `time`, `prev` and commitments.

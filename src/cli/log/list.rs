@@ -284,6 +284,7 @@ pub fn report(entry: &Entry) -> String {
         ReportResult::Updated => "updated",
         ReportResult::Unchanged => "was so already",
         ReportResult::Withheld => "not sent",
+        ReportResult::Unknown => "perhaps sent",
     };
     format!("{} on {}: {} ({done})", safe(&r.target.check), r.target.sha.short(), safe(&state))
 }

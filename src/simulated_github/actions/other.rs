@@ -70,6 +70,7 @@ impl World {
         let (who, id, run) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
         let (sha, deployment) = (self.tip(id, "main")?, self.next_id());
         self.waiting_runs.insert(run, id);
+        self.deploying_runs.insert(run, id);
         let body = json!({
             "action": "requested",
             "environment": environment,
@@ -82,6 +83,11 @@ impl World {
             "pull_requests": [],
         });
         Ok(Did { what: run, hooks: self.hook(id, Some(who), "deployment_protection_rule", body) })
+    }
+
+    /// Somebody cancels a run that waits for its environment.
+    pub fn cancel_run(&mut self, run: u64) {
+        self.waiting_runs.remove(&run);
     }
 
     /// What another app says of a commit: a new check run, or the end of the one it began (`conclusion`).
