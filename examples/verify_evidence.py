@@ -228,6 +228,9 @@ def consistency_holds(old, old_root, new, new_root, proof):
 # ---- What was asked for
 
 
+CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
 def is_pull(entry, selection):
     s = entry["subject"]
     return (s["kind"], s.get("repository"), s.get("id")) == (
@@ -242,7 +245,9 @@ def is_asked_for(entry, selection, heads):
     if selection["by"] == "entry":
         return entry["seq"] == selection["entry"]
     check(selection["by"] == "time", "it is not known what was asked for")
-    # Times are RFC 3339 in UTC with microseconds: their order is that of their text.
+    # Times are RFC 3339 in UTC with microseconds: their order is that of their text, if all are written so.
+    for limit in (selection["since"], selection["until"]):
+        check(limit is None or CANONICAL.fullmatch(limit), f"{limit!r} is not a time as gatelog writes it")
     return (
         (selection["since"] is None or entry["time"] >= selection["since"])
         and (selection["until"] is None or entry["time"] < selection["until"])
@@ -408,14 +413,19 @@ def created_of(selection, body):
 
 def read_erasure(entry, body):
     """(reason, {body: [(first entry, last entry)]}) of an erasure; what it names came before it."""
+    unreadable = Wrong(f"entry {entry['seq']}: its list of erased bodies cannot be read")
     ranges = {}
-    for name, items in json.loads(body).items():
-        ranges[name] = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
-        ends = [end for pair in ranges[name] for end in pair]
-        orderly = all(len(pair) == 2 for pair in ranges[name]) and ends == sorted(ends)
-        check(orderly and all(0 <= end < entry["seq"] for end in ends),
-              f"entry {entry['seq']}: its list of erased bodies cannot be read")
-    return entry["data"]["reason"], ranges
+    try:
+        for name, items in json.loads(body).items():
+            pairs = [tuple(item) if isinstance(item, list) else (item, item) for item in items]
+            ends = [end for pair in pairs for end in pair]
+            orderly = all(len(pair) == 2 for pair in pairs) and ends == sorted(ends)
+            if not orderly or not all(0 <= end < entry["seq"] for end in ends):
+                raise unreadable
+            ranges[name] = pairs
+        return entry["data"]["reason"], ranges
+    except (ValueError, AttributeError, TypeError, KeyError) as e:
+        raise unreadable from e
 
 
 def erasure_of(seq, name, erasures):

@@ -17,7 +17,9 @@ mod policy;
 mod reconcile;
 mod schema;
 mod serve;
+mod waiver;
 mod witness;
+mod witnesses;
 
 /// A merge gate that can prove itself.
 #[derive(Parser)]
@@ -56,6 +58,9 @@ enum Command {
     /// Policies: test, check, eval.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// Exceptions from controls: add, list, revoke, review.
+    #[command(subcommand)]
+    Waiver(waiver::Command),
     /// JSON Schema of what policies read and say.
     Schema(schema::Args),
     /// Judge what standard input says: `serve` starts this.
@@ -171,6 +176,7 @@ pub fn main() -> ExitCode {
         Command::Audit(c) => audit::run(c),
         Command::Witness(c) => witness::run(c),
         Command::Policy(c) => policy::run(c),
+        Command::Waiver(c) => waiver::run(c),
         Command::Schema(a) => schema::run(&a),
     };
     let exit = result.unwrap_or_else(|f| {

@@ -14,11 +14,13 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 mod holds;
 mod secret;
 mod settings;
+mod witnesses;
 
 pub use holds::Hold;
 pub use secret::{Secret, keep_secrets_out_of_core_dumps};
 pub use settings::Origin;
 use settings::{KEYS, Raw, Settings};
+pub use witnesses::Witness;
 
 /// Why a configuration cannot be used. The text is for people and complete.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,8 @@ pub struct Github {
     pub check_name: String,
     /// `publish`
     pub publish: Publish,
+    /// `secondary_limits`: GitHub's limits for one minute are obeyed. `false` where an Enterprise Server has none.
+    pub secondary_limits: bool,
 }
 
 /// `[github] publish`
@@ -133,6 +137,14 @@ pub struct Ledger {
     pub key_file: Option<PathBuf>,
     /// `public`: whether the transparency log is served to everyone. It shows activity.
     pub public: bool,
+    /// `[[ledger.witness]]`: who is asked to cosign checkpoints.
+    pub witnesses: Vec<Witness>,
+    /// `quorum_file`: whose cosignatures are enough, a C2SP tlog-policy; witnesses in it that have a URL are
+    /// asked, too. Without it all of [`Ledger::witnesses`] are needed.
+    pub quorum_file: Option<PathBuf>,
+    /// `publish_only_with_quorum`: a checkpoint without the quorum is not published. Otherwise it is, and
+    /// readiness and metrics say so.
+    pub publish_only_with_quorum: bool,
     /// `[ledger.retention] bodies`: days after which bodies are erased. `None`: they are kept.
     pub keep_bodies_days: Option<u32>,
     /// `[[ledger.hold]]`: what is kept whatever else is said.
@@ -348,6 +360,7 @@ impl Reader<'_> {
                 "publish",
                 &[("checks", Publish::Checks), ("observe", Publish::Observe)],
             )?,
+            secondary_limits: self.settings.require("github", "secondary_limits")?.raw != Raw::Flag(false),
         })
     }
 
@@ -379,9 +392,24 @@ impl Reader<'_> {
             Some(_) => Some(self.path("ledger", "key_file")?),
             None => None,
         };
-        let public = matches!(self.settings.get("ledger", "public").map(|s| &s.raw), Some(Raw::Flag(true)));
+        let flag = |name| matches!(self.settings.get("ledger", name).map(|s| &s.raw), Some(Raw::Flag(true)));
+        let (public, publish_only_with_quorum) = (flag("public"), flag("publish_only_with_quorum"));
+        let has_quorum = self.settings.get("ledger", "quorum_file").is_some();
+        let quorum_file = has_quorum.then(|| self.path("ledger", "quorum_file")).transpose()?;
+        let witnesses = self.settings.witnesses.clone();
         let (keep_bodies_days, holds) = (self.keep_bodies_days()?, self.settings.holds.clone());
-        Ok(Ledger { path: self.path("ledger", "path")?, origin, key_file, public, keep_bodies_days, holds })
+        let path = self.path("ledger", "path")?;
+        Ok(Ledger {
+            path,
+            origin,
+            key_file,
+            public,
+            witnesses,
+            quorum_file,
+            publish_only_with_quorum,
+            keep_bodies_days,
+            holds,
+        })
     }
 
     /// `400d`. Not less than a day: what is being judged is a few minutes old.

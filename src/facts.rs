@@ -17,14 +17,22 @@ use crate::{
     time::Time,
 };
 
+pub mod alerts;
+pub mod checks;
 pub mod codeowners;
 pub mod graph;
 pub mod landed;
 pub mod pushes;
 pub mod rules;
 pub mod update_merge;
+pub mod waivers;
+pub mod workflows;
+pub(crate) mod yaml;
 
+pub use alerts::SecretAlert;
+pub use checks::Check;
 pub use rules::BaseRules;
+pub use workflows::Workflow;
 
 /// All facts of one judgement: the `input` of the policies without `event`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +61,19 @@ pub struct Facts {
     /// With the fact `base_rules`: what GitHub itself demands on the branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_rules: Option<BaseRules>,
+    /// With the fact `secret_alerts`: the open ones of the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_alerts: Option<Vec<SecretAlert>>,
+    /// With the fact `deployment`, where GitHub asks whether to deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<Deployment>,
+    /// Exceptions that the ledger holds for this repository and that have not ended: `data.waivers` has those
+    /// of the policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waivers: Vec<waivers::Waiver>,
+    /// Answers to comment commands on this pull request's head, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<waivers::Answered>,
     pub facts: Status,
 }
 
@@ -98,6 +119,13 @@ pub const FACTS: &[(&str, &str)] = &[
     ("permissions", "`reviews[].permission`: level on the base repository (beyond `can_push`)"),
     ("team_members", "id `org/slug`: members of a team and whether it may write"),
     ("organization_members", "id `org`: which reviewers are members"),
+    ("commit_messages", "`commits[].full_message` (REST)"),
+    ("comparison", "how far the head is ahead of the base branch, and behind it"),
+    ("checks", "check runs and commit statuses of the head, with the app that made them"),
+    ("workflows", "changed workflows and actions as they are at the head, parsed"),
+    ("secret_alerts", "open secret scanning alerts of the repository, without the secrets"),
+    ("deployment", "the commit to be deployed, and the pull requests that brought it"),
+    ("on_default_branch", "whether the commit that was pushed or tagged is on the default branch"),
     ("pushes", "who pushed the head, push by push"),
     ("push_commits", "commits of a push: people, parents, signature"),
     ("landed", "which pull requests a push merged, and whether they were allowed"),
@@ -127,6 +155,15 @@ pub struct Change {
     /// one last push with `user: null` stands for all that came before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pushes: Option<Vec<PushedBy>>,
+    /// With the fact `comparison`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
+    /// With the fact `checks`: of the head, the newest of each name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Vec<Check>>,
+    /// With the fact `workflows`: of the changed files, those that are workflows or actions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflows: Option<Vec<Workflow>>,
     /// Other open pull requests with the same head.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_head: Vec<u64>,
@@ -159,6 +196,19 @@ pub struct PullRequest {
     pub base_force_pushed_at: Option<Time>,
     /// GitHub's own opinion (`APPROVED`, `REVIEW_REQUIRED` …): shown, never decided on.
     pub review_decision: Option<String>,
+}
+
+/// How the head lies to the base branch, as it was when the pull request was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Comparison {
+    pub base_sha: Sha,
+    pub head_sha: Sha,
+    /// `null`: they have no commit in common.
+    pub merge_base_sha: Option<Sha>,
+    /// Commits of the head that the base lacks.
+    pub ahead_by: u64,
+    /// Commits of the base that the head lacks; also of a newer base that an event has told of.
+    pub behind_by: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -216,6 +266,9 @@ pub struct Commit {
     pub sha: Sha,
     /// First line only.
     pub message: String,
+    /// With the fact `commit_messages`: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_message: Option<String>,
     pub parents: Vec<Sha>,
     pub author: Person,
     pub committer: Person,
@@ -337,9 +390,35 @@ pub struct Push {
     /// With the fact `push_commits`: the commits the push brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commits: Option<Vec<Commit>>,
+    /// With the fact `on_default_branch`; of a tag: the commit that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_default_branch: Option<bool>,
     /// With the fact `landed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landed: Option<Landed>,
+}
+
+/// A commit that is to be deployed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Deployment {
+    pub sha: Sha,
+    pub on_default_branch: bool,
+    pub commit: Commit,
+    /// Pull requests of this repository whose merge made the commit.
+    pub pull_requests: Vec<DeployedPull>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DeployedPull {
+    pub number: u64,
+    pub head: Sha,
+    pub base_ref: String,
+    pub user: Option<Account>,
+    pub merged_by: Option<Account>,
+    /// Accounts named in its commits: author, committer, co-authors.
+    pub authors: Vec<Account>,
+    /// Our ledger allowed it at this head, for this base, while it was open.
+    pub allowed: bool,
 }
 
 /// What a push is, as far as it can be proved.

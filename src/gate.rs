@@ -40,17 +40,23 @@ use crate::{
 mod again;
 mod alerts;
 mod attempts;
+pub mod commands;
+mod deployments;
 mod drafts;
+mod explain;
 mod groups;
 mod known;
 mod landed;
 mod look;
+mod often;
 mod publish;
 mod pulls;
 mod pushers;
 pub mod reconcile;
 mod start;
+mod tampering;
 mod tidy;
+pub mod waivers;
 
 pub use start::{Running, load};
 pub use tidy::{EraseError, holds};
@@ -124,12 +130,19 @@ struct Inner {
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
     publisher: publish::Publisher,
+    deployments: Mutex<deployments::Waiting>,
     /// A run of our App that this ledger did not write was seen: success is withheld.
     alarm: AtomicBool,
     /// The first entry of this process: what is older was made by another.
     started_at_seq: AtomicU64,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
+    waivers: Mutex<waivers::Waivers>,
+    tampered: Mutex<tampering::Alerted>,
+    /// Digests of bundles → the entry that holds it.
+    bundles: Mutex<HashMap<String, u64>>,
+    /// Who had which check explained.
+    explained: Mutex<often::Often<(Target, u64)>>,
     /// One sweep at a time.
     sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
@@ -205,11 +218,15 @@ impl Gate {
             tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
         }
         let event = parsed.ok().map(Arc::new);
-        let (group, own) = self.entries_of(&delivery, event.as_deref());
+        let (group, own, forged) = self.entries_of(&delivery, event.as_deref());
         let receipts = self.0.ledger.append(group).await.map_err(|e| self.refused(e))?;
         let Some(first) = receipts.first().copied() else {
             return Err(ReceiveError::StoreDown("the ledger answered nothing".into()));
         };
+        if let (Some(found), Some(verdict), false) = (forged, receipts.get(1), first.duplicate) {
+            let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert_of_tampering(found, verdict.seq, name);
+        }
         if !first.duplicate && !own {
             self.enqueue(Item {
                 seq: first.seq,
@@ -281,6 +298,16 @@ impl Gate {
                 Err(trouble) => self.look_without_github(item, &trouble),
             }
         };
+        let command = match self.command(item).await {
+            Ok(command) => command,
+            Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
+                return Err(self.wait_for_github(item, &trouble));
+            }
+            Err(trouble) => {
+                tracing::error!("a command is not carried out: GitHub cannot be asked: {}", trouble.reason);
+                None
+            }
+        };
         self.0.metrics.stage("gather", Time::now().since(begun));
         let judging = Time::now();
         let verdict = match (&looked.verdict, &looked.input) {
@@ -289,7 +316,9 @@ impl Gate {
             (None, None) => self.no_verdict("there is nothing to judge"),
         };
         self.0.metrics.stage("judge", Time::now().since(judging));
-        let target = self.target(handling, &looked.subject, looked.open, &verdict);
+        let target = self
+            .target(handling, &looked.subject, looked.open, &verdict)
+            .or_else(|| self.deployment_target(item, &looked.subject));
         let mut group: Vec<Draft> = Vec::new();
         for old in older {
             let subject = old.event.as_deref().map_or(event::Subject::NONE, Event::subject);
@@ -308,8 +337,13 @@ impl Gate {
             Some(at) => drafts::valid_until(draft, at),
             None => draft,
         };
-        group.push(match &landing {
+        let draft = match &landing {
             Some(merge) => drafts::with_landing(draft, &merge.data, &merge.body),
+            None => draft,
+        };
+        let tampering = self.tampering(item);
+        group.push(match &tampering {
+            Some(found) => drafts::with_tampering(draft, &found.data, &found.body),
             None => draft,
         });
         let mut again = self.fan_outs(item, older);
@@ -318,13 +352,27 @@ impl Gate {
             again.extend(self.on_head(looked.subject.repository, looked.subject.head.as_ref(), Cause::Base));
         }
         again.extend(self.not_known_yet(&looked));
+        let (step, concerned) = command.map_or((None, vec![]), |c| (c.step, c.again));
+        again.extend(concerned);
         group.extend(again.iter().map(|(at, cause)| self.fan_out_draft(item.seq, at, *cause)));
         let groups = self.groups_to_look_at(item, &looked, verdict.decision);
         group.extend(groups.iter().map(|(at, cause)| {
             let key = format!("again:{}:{}:group:{}", item.seq, at.repository.id, at.head);
             at.draft(*cause, vec![Ref::Seq(item.seq)], key)
         }));
+        let alarming = step.map(|(step, alarming)| {
+            group.push(step);
+            alarming
+        });
         let receipts = self.append(group).await?;
+        // The last of the group. Before anything that follows is judged.
+        if let (Some(alarming), Some(receipt)) = (alarming, receipts.last()) {
+            self.learn_waiver(receipt.seq);
+            if let Some(text) = alarming {
+                let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+                self.alert("break_glass", receipt.seq, name, &text);
+            }
+        }
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
@@ -332,6 +380,11 @@ impl Gate {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
         }
+        if let Some(found) = tampering {
+            let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert_of_tampering(found, seq, name);
+        }
+        self.explain(item);
         // What follows is known before anything is shown: a green waits for it.
         let mut follow = receipts.iter().skip(place + 1);
         for ((at, cause), receipt) in again.iter().zip(&mut follow) {
@@ -381,6 +434,7 @@ impl Gate {
             if let (Some(repository), Some(number), Some(open)) =
                 (looked.subject.repository, looked.subject.id, looked.open)
                 && looked.subject.kind == event::SubjectKind::PullRequest
+                && decides_pull_request(item)
             {
                 // A head that a later event has stated is newer than the one just judged.
                 let later = lock(&self.0.unjudged).contains_key(&(repository, number));
@@ -407,6 +461,9 @@ impl Gate {
             self.schedule(event, verdict);
         }
         if let (Some(target), Some(at)) = (target, looked.at.clone()) {
+            if deployments::is_about_one(&looked.subject) {
+                return self.answer_deployment(target, at, seq);
+            }
             let force = item.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
             self.publish_verdict(target, at, seq, looked.frozen_at, looked.without_github, force);
         }
@@ -438,26 +495,32 @@ impl Gate {
         self.0.ledger.failure().map_or(Ok(()), Err)
     }
 
-    /// The group that a delivery becomes, and whether it is of our own App and needs no judging.
-    fn entries_of(&self, delivery: &Delivery, event: Option<&Event>) -> (Vec<Draft>, bool) {
+    /// The group that a delivery becomes, whether it is of our own App and needs no judging, and what is then
+    /// to be alerted.
+    fn entries_of(
+        &self,
+        delivery: &Delivery,
+        event: Option<&Event>,
+    ) -> (Vec<Draft>, bool, Option<tampering::Tampering>) {
         let Some(event) = event else {
-            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false);
+            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false, None);
         };
         let Some(check) = self.own_check(event) else {
-            return (vec![drafts::delivery(delivery, Some(event), vec![])], false);
+            return (vec![drafts::delivery(delivery, Some(event), vec![])], false, None);
         };
         let mut flags = vec![Flag::OwnApp];
+        let verdict = own_app_verdict(&self.bundle());
+        let mut verdict = drafts::verdict(Ref::InGroup(0), event.subject(), &verdict, None, None);
+        let mut forged = None;
         if !self.wrote(check) {
             flags.push(Flag::UnknownRun);
             self.raise_alarm(check.external_id.as_deref());
+            forged = Some(self.unknown_run(event, check));
         }
-        let verdict = own_app_verdict(&self.bundle());
-        let subject = event.subject();
-        let group = vec![
-            drafts::delivery(delivery, Some(event), flags),
-            drafts::verdict(Ref::InGroup(0), subject, &verdict, None, None),
-        ];
-        (group, true)
+        if let Some(found) = &forged {
+            verdict = drafts::with_tampering(verdict, &found.data, &found.body);
+        }
+        (vec![drafts::delivery(delivery, Some(event), flags), verdict], true, forged)
     }
 
     /// The check of our own App that an event is about, unless a person asks for something with it.
@@ -611,6 +674,11 @@ fn pull_key(event: &Event) -> Option<(u64, u64)> {
     }
 }
 
+/// The verdict on it is one on its pull request.
+fn decides_pull_request(item: &Item) -> bool {
+    item.event.as_deref().is_some_and(|e| event::handling(e).judge == On::PullRequest)
+}
+
 /// A person asked for another look, with a button on a check run.
 fn asks_for_a_look(item: &Item) -> bool {
     item.event.as_deref().is_some_and(|e| event::handling(e).fan_out == event::FanOut::Head)
@@ -629,6 +697,7 @@ fn own_app_verdict(bundle: &Bundle) -> Verdict {
         bundle: bundle.digest().to_owned(),
         engine: crate::policy::ENGINE.to_owned(),
         rewriter: crate::policy::REWRITER,
+        answers: vec![],
     }
 }
 

@@ -210,16 +210,16 @@ impl Ledger {
     ) -> Result<(Self, OpenReport), OpenError> {
         let (mut store, mut opened) = Embedded::open(dir, sizes)?;
         let secret = store.secret();
-        let signed = mark::signed(dir)?;
-        let loaded = match load(&store, signed.as_ref()) {
+        let marks = mark::seen_outside(dir)?;
+        let loaded = match load(&store, &marks) {
             Ok(loaded) => loaded,
             Err(damaged) => {
                 opened.rebuilt = Some(damaged.to_string());
                 store.rebuild()?;
-                load(&store, signed.as_ref()).map_err(read_failed)?
+                load(&store, &marks).map_err(read_failed)?
             }
         };
-        loaded.agrees_with(signed.as_ref())?;
+        loaded.agrees_with(&marks)?;
         let beginning = generation::beginning(dir)?;
         Self::start(Arc::new(store), opened, loaded, secret, &beginning, Box::new(now))
     }
@@ -232,7 +232,7 @@ impl Ledger {
         store: Arc<dyn Store>,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let loaded = load(&*store, None).map_err(read_failed)?;
+        let loaded = load(&*store, &[]).map_err(read_failed)?;
         let secret = Secret(zeroize::Zeroizing::new([0x73; 32]));
         Self::start(store, Opened::default(), loaded, secret, &Beginning::default(), Box::new(now))
     }

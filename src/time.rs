@@ -65,6 +65,21 @@ impl Time {
             .map_or(Self(jiff::Timestamp::MAX), Self::cut)
     }
 
+    /// `self - d`; stays at the first representable instant instead of overflowing.
+    #[must_use]
+    pub fn before(self, d: Duration) -> Self {
+        jiff::SignedDuration::try_from(d)
+            .ok()
+            .and_then(|d| self.0.checked_sub(d).ok())
+            .map_or(Self(jiff::Timestamp::MIN), Self::cut)
+    }
+
+    /// To the minute, for people: `2026-12-01 00:00 UTC`.
+    #[must_use]
+    pub fn minute(self) -> String {
+        self.0.strftime("%Y-%m-%d %H:%M UTC").to_string()
+    }
+
     /// How long `earlier` was before `self`; zero if it was not before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
@@ -119,6 +134,7 @@ mod tests {
         let t: Time = "2026-11-24T15:04:05Z".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-24T15:04:05.000000Z");
         assert_eq!(t.to_string().parse::<Time>().unwrap(), t);
+        assert_eq!(t.minute(), "2026-11-24 15:04 UTC");
         assert_eq!(t.plus(Duration::from_millis(1)).since(t), Duration::from_millis(1));
         assert_eq!(t.since(t.plus(Duration::from_secs(1))), Duration::ZERO);
     }

@@ -22,6 +22,9 @@ pub struct Verdict {
     pub engine: String,
     /// Version of the rewriting of `not` and `every` to OPA's meaning.
     pub rewriter: u32,
+    /// Answers to comment commands, to show with the verdict.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
 }
 
 /// What one control said.
@@ -39,6 +42,23 @@ pub struct Control {
     pub findings: Vec<Finding>,
     /// Why it does not apply.
     pub skip_reason: Option<String>,
+    /// With the outcome `waived`: the exceptions that cover its findings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waived_by: Vec<WaivedBy>,
+}
+
+/// An exception that covers findings of a control.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WaivedBy {
+    /// The entry that grants it; absent: it stands in the data of the policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<u64>,
+    /// It is the emergency kind, which is reviewed afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    pub owner: String,
+    pub reason: String,
+    pub until: Time,
 }
 
 /// One message of a control.

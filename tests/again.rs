@@ -143,3 +143,35 @@ async fn a_new_bundle_looks_again_at_every_open_head() {
     assert_eq!(causes(&s), ["bundle"]);
     assert_eq!(s.view().of_kind(&Kind::Policy).count(), 2);
 }
+
+/// A busy repository has many checks: only who reads them looks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_that_no_control_reads_makes_nobody_look() {
+    let (s, pr) = green().await;
+    let head = s.head(pr);
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("success"))).await;
+    s.act(|w| w.set_status("bob", REPO, &head, "build", "success")).await;
+    s.act(|w| w.any_event("bob", REPO, "repository_ruleset", json!({"action": "edited"}))).await;
+    s.settle().await;
+    assert_eq!(causes(&s), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_that_a_control_reads_is_looked_at_when_it_changes() {
+    let mut s = Scene::set().await;
+    let checks = "required_checks: {enabled: true, checks: [{name: build, app: ci}]}";
+    s.use_parameters(&format!("\"{REPO}\": {{{checks}}}\n"));
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "in_progress", "{}", s.service.log());
+    let head = s.head(pr);
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("success"))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("failure"))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{}", s.service.log());
+    assert_eq!(causes(&s), ["fact", "fact"]);
+}

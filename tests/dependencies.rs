@@ -83,3 +83,25 @@ fn few_crates_are_there_twice() {
     versions.retain(|_, v| v.len() > 1);
     assert!(versions.len() <= MOST_DUPLICATES, "{}: {versions:?}", versions.len());
 }
+
+/// Package, version and features of all that a package is built from.
+fn built_for(package: &str, edges: &str) -> BTreeSet<String> {
+    let args = ["tree", "--locked", "--prefix", "none", "--format", "{p}|{f}", "-e", edges, "-p", package];
+    let dir = env!("CARGO_MANIFEST_DIR");
+    let out = Command::new(env!("CARGO")).args(args).current_dir(dir).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let said = String::from_utf8(out.stdout).unwrap();
+    said.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// With other features than in the tests a dependency, and all that use it, would be built once more.
+#[test]
+fn fuzzing_builds_no_dependency_again() {
+    let tests = built_for("gatelog", "normal,build,dev");
+    let own = ["arbitrary ", "gatelog-fuzz ", "libfuzzer-sys "];
+    let other: Vec<String> = built_for("gatelog-fuzz", "normal,build")
+        .into_iter()
+        .filter(|line| !tests.contains(line) && !own.iter().any(|o| line.starts_with(o)))
+        .collect();
+    assert!(other.is_empty(), "give these the features of the tests in fuzz/Cargo.toml: {other:?}");
+}

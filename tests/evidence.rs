@@ -130,7 +130,16 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
     assert!(!all("A door").is_empty());
     let page = String::from_utf8(files["index.html"].clone()).unwrap();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
-    assert!(page.contains("opened it at") && page.contains("approved"), "{page}");
+    for part in [
+        "opened it at",
+        "approved",
+        "octo-org/app#",
+        "class=\"badge deny\"",
+        "Can fix it: ",
+        "href=\"bodies/",
+    ] {
+        assert!(page.contains(part), "no `{part}` in\n{page}");
+    }
 
     assert_eq!(s.service.stop().await.code(), Some(0));
     let again = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
@@ -537,6 +546,7 @@ async fn what_was_erased_is_explained_and_what_is_withheld_is_not() {
     let (manifest, files) = unpack(&file);
     assert!(!manifest.redacted.is_empty());
     assert!(!files.values().any(|b| contains(b, "\"bob\"")), "what was erased is in the file");
+    assert!(contains(&files["index.html"], "payload erased</span>"));
     let ours = verify(&file, &vkey);
     assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
     for gone in &manifest.redacted {
@@ -621,6 +631,38 @@ async fn a_time_of_which_a_part_is_left_out_is_not_complete() {
     if let Some(theirs) = python(&file, &vkey) {
         assert!(!said(&theirs).contains("complete: everything"), "{}", said(&theirs));
     }
+    // A time written in another way has another place in the order of texts.
+    let (mut manifest, files) = unpack(&file);
+    let gatelog::ledger::evidence::Selection::Time { since, .. } = &mut manifest.selection else { panic!() };
+    let canonical = times.last().unwrap().clone();
+    *since = Some(canonical.parse().unwrap());
+    manifest.selected.clear();
+    for other in [canonical.replace('Z', "+02:00"), "9".repeat(canonical.len())] {
+        pack(manifest.clone(), &files, &file);
+        write_in_manifest(&file, &format!("\"{canonical}\""), &format!("\"{other}\""));
+        assert!(!verify(&file, &vkey).status.success(), "{other}");
+        if let Some(theirs) = python(&file, &vkey) {
+            assert!(!theirs.status.success(), "{other}: {}", said(&theirs));
+            assert!(said(&theirs).contains("is not a time as gatelog writes it"), "{}", said(&theirs));
+        }
+    }
+}
+
+/// Changes the text of the manifest, whatever it then is.
+fn write_in_manifest(file: &Path, from: &str, to: &str) {
+    let mut archive = Archive::open(File::open(file).unwrap()).unwrap();
+    let mut zip = zip::ZipWriter::new(Cursor::new(vec![]));
+    for name in archive.names().to_vec() {
+        let mut bytes = archive.read(&name).unwrap().unwrap();
+        if name == "manifest.json" {
+            let text = String::from_utf8(bytes).unwrap();
+            assert!(text.contains(from), "{text}");
+            bytes = text.replace(from, to).into_bytes();
+        }
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, &bytes).unwrap();
+    }
+    fs::write(file, zip.finish().unwrap().into_inner()).unwrap();
 }
 
 /// Two pull requests hours apart, in a ledger whose clock is ours.
@@ -662,7 +704,7 @@ async fn hours(dir: &Path) -> String {
     }
     let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
     Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
     publisher.begin().await.unwrap();
     let vkey = publisher.keys()[0].to_string();
     ledger.close().await.unwrap();

@@ -17,7 +17,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("facts", &["event", "time"]),
     ("verdict", &["event", "time"]),
     ("policy", &["escape", "event", "facts", "time", "verdict"]),
-    ("ledger", &["escape", "event", "store", "time", "verdict"]),
+    ("ledger", &["escape", "event", "outbound", "store", "time", "verdict"]),
     ("store", &["event", "ledger", "time"]),
     ("outbound", &[]),
     ("github", &["escape", "event", "facts", "outbound", "time", "verdict"]),

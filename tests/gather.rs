@@ -72,6 +72,7 @@ fn client(sim: &SimulatedGithub, timeout: Duration) -> Github {
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout,
         outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     };
     Github::new(&settings).unwrap()
 }
@@ -142,6 +143,10 @@ fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }
@@ -889,7 +894,7 @@ async fn pushes_come_from_the_ledger_and_gaps_from_the_activity() {
     };
     let pushes = vec![push(None, first.clone()), push(Some(first), s.head())];
     let mut known = Known::default();
-    known.pulls.insert(1, KnownPull { pushes, shared_heads: vec![7, 1] });
+    known.pulls.insert(1, KnownPull { pushes, shared_heads: vec![7, 1], ..KnownPull::default() });
     let completed = s.complete_knowing(&[("pushes", "")], &known).await;
     assert!(s.asked().is_empty(), "the ledger knows it all");
     assert_eq!(pushers(&completed).len(), 2);
@@ -1041,6 +1046,7 @@ fn push_of(hooks: &[Webhook]) -> (Push, Known) {
         pusher_kind: "user".to_owned(),
         pusher: None,
         commits: None,
+        on_default_branch: None,
         landed: None,
     };
     let ids =

@@ -81,6 +81,7 @@ fn denied() -> Draft {
         evaluate_only: false,
         findings,
         skip_reason: None,
+        waived_by: vec![],
     };
     let verdict_body = Verdict {
         decision: Decision::Deny,
@@ -93,6 +94,7 @@ fn denied() -> Draft {
         bundle: "sha256:00".into(),
         engine: "regorus".into(),
         rewriter: 1,
+        answers: vec![],
     };
     let facts =
         json!({"about": "pull_request", "event": {"name": "pull_request"}, "time": "2026-11-24T15:04:06Z"});

@@ -273,6 +273,14 @@ fn roll_back(data: &Path, backup: &Path) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     let (mut s, _) = scene(false).await;
+    // An erasure far up in the old generation.
+    for _ in 0..3 {
+        s.pull(&format!("branch-{}", s.view().entries.len()), "Stones").await;
+        s.settle().await;
+    }
+    let out = s.service.gatelog(&["log", "erase", "--entry", "5", "--reason", "ticket 7"]).await;
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    s.settle().await;
     s.service.stop().await;
     let (data, backup) = (s.service.ledger.clone(), s.service.dir.join("backup"));
     copy(&data, &backup);
@@ -316,6 +324,15 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     assert_eq!(first.data["predecessor"], signed);
     let in_use = s.service.gatelog(&["log", "new-generation"]).await;
     assert!(said(&in_use).contains("in use"), "{}", said(&in_use));
+    // What the old one erased says nothing about this one.
+    let pr = s.pull("third", "A roof").await;
+    s.settle().await;
+    let event = s.view().of_kind(&Kind::Event).find(|e| e.subject.id == Some(pr)).unwrap().seq;
+    let erase = ["log", "erase", "--entry", &event.to_string(), "--reason", "ticket 8"];
+    let out = s.service.gatelog(&erase).await;
+    assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    let shown = s.service.gatelog(&["log", "show", &event.to_string()]).await;
+    assert!(said(&shown).contains("(erasure "), "{}", said(&shown));
     s.service.stop().await;
     s.service.verify().await;
 }

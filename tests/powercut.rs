@@ -129,20 +129,20 @@ async fn publisher(ledger: &Ledger, dir: &Path) -> Arc<Publisher> {
     if !place.key_file.exists() {
         Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
     }
-    let publisher = Publisher::open(ledger.clone(), place).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
     publisher.begin().await.unwrap();
-    Arc::new(publisher)
+    publisher
 }
 
 /// Publishes, and says what was published; between appends, a change of keys begins and ends.
-async fn publish(publisher: &Publisher, done: u64, rotate_after: Option<u64>) {
+async fn publish(publisher: &Arc<Publisher>, done: u64, rotate_after: Option<u64>) {
     match rotate_after {
         // A process before this one may have died in the middle of a change.
         Some(n) if done == n => drop(publisher.rotate().await),
         Some(n) if done == 2 * n => drop(publisher.finish_rotation().await),
         _ => {}
     }
-    let published = publisher.publish().unwrap();
+    let published = publisher.publish().await.unwrap();
     let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
     say(&publication(published.checkpoint.size, published.checkpoint.root, &keys));
 }
@@ -433,7 +433,7 @@ fn a_power_cut_while_a_new_generation_begins() {
         let (first, told) =
             (starts().nth(1).unwrap(), |s: &Step| matches!(s, Step::Ack(t) if t.contains("generation 2")));
         let begun = run.steps.iter().position(told).expect("the second one comes to its end");
-        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(30) };
+        let every = if long() { 1 } else { (run.steps.len() - first).div_ceil(12) };
         let mut survived = 0;
         for rule in [Folders::Journaled, Folders::Strict] {
             let pages = || [Pages::Lost, Pages::Kept, Pages::Mixed(45)];

@@ -1,5 +1,5 @@
-//! One function per parser of outside bytes, for two runners: `cargo fuzz` (this folder) and, on stable
-//! Rust, `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
+//! One function per parser of outside bytes, for two runners: libFuzzer (`.ci/fuzz`) and, without it,
+//! `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
 //!
 //! Seeds lie in `seeds/<name>/`; they are text where the format allows it.
 
@@ -17,14 +17,17 @@ use gatelog::{
     github::check_run,
     ledger::{
         checkpoint::Checkpoint,
+        cosignature::{Cosigner, CosigningKey, cosigned},
         entry::{Entry, Hash, Link, not_canonical},
         follow::State,
         index::Index,
         note::{self, Signer, Verifier},
         proof::TlogProof,
+        quorum::Policy,
         summary::Summary,
         tile::{self, Tile},
         verify::verify,
+        witness::AddCheckpoint,
     },
     policy::{Bundle, EventHeader, Input},
     store::{
@@ -37,8 +40,10 @@ use gatelog::{
 use serde_json::{Value, json};
 
 mod answers;
+mod evidence;
 
 pub use answers::answers;
+pub use evidence::evidence;
 
 pub type Target = fn(&[u8]);
 
@@ -56,6 +61,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("answers", answers),
     ("page", page),
     ("tlog", tlog),
+    ("witness", witness),
+    ("evidence", evidence),
+    ("command", command),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
@@ -66,6 +74,16 @@ fn now() -> Time {
 
 fn text(data: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(data)
+}
+
+/// A comment on a pull request.
+pub fn command(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = event::command::parse(&text);
+    let _ = event::command::parse(&format!("/gatelog {text}"));
+    let comment = json!({"user": {"id": 1, "login": "a", "type": "User"}, "body": text, "created_at": text});
+    let payload = json!({"action": "created", "issue": {"pull_request": {}}, "comment": comment, "sender": comment["user"]});
+    let _ = event::command::given("issue_comment", &payload);
 }
 
 /// The first line, and what follows it.
@@ -98,7 +116,7 @@ pub fn webhook(data: &[u8]) {
         source: event.source,
         cause: event.cause,
     };
-    if let Ok(input) = Input::new(event::about(&event), header, payload.clone(), &no_facts()) {
+    if let Ok(input) = Input::new(told(&event), header, payload.clone(), &no_facts()) {
         let again =
             Input::splice(&input.facts_body(), payload.to_string().as_bytes()).expect("its own parts");
         assert_eq!(again.document(), input.document());
@@ -117,6 +135,10 @@ pub(crate) fn no_facts() -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: time },
     }
 }
@@ -276,6 +298,10 @@ pub fn tlog(data: &[u8]) {
         assert_eq!(Checkpoint::parse(&checkpoint.text()), Ok(checkpoint));
     }
     let _ = Checkpoint::open(data, &trusted);
+    let _ = Policy::parse(data);
+    if let Some(request) = AddCheckpoint::parse(data) {
+        assert_eq!(AddCheckpoint::parse(request.text().as_bytes()), Some(request));
+    }
     if let Ok(proof) = TlogProof::parse(data) {
         assert_eq!(TlogProof::parse(proof.text().as_bytes()), Ok(proof.clone()));
         let _ = proof.verify(Hash([1; 32]), &trusted);
@@ -286,6 +312,9 @@ pub fn tlog(data: &[u8]) {
             let _ = tile.is_within(u64::MAX);
         }
         if let Ok(key) = text.parse::<Verifier>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        if let Ok(key) = text.parse::<Cosigner>() {
             assert_eq!(key.to_string().parse(), Ok(key));
         }
         let _ = Signer::parse(text);
@@ -299,6 +328,34 @@ pub fn tlog(data: &[u8]) {
     let mut state = State::default();
     state.trust(&trusted);
     assert!(state.follow(&mut |_| Ok(Some(bytes.clone()))).is_err());
+}
+
+/// What a log says to a witness, a witness to a log, and somebody to those who verify: a request, a note with
+/// cosignatures, a policy, a key.
+pub fn witness(data: &[u8]) {
+    let key = CosigningKey::new("witness.example/w1", &[2; 32]).expect("a name");
+    let trusted = [key.cosigner().clone()];
+    if let Some(request) = AddCheckpoint::parse(data) {
+        assert_eq!(AddCheckpoint::parse(request.text().as_bytes()), Some(request.clone()));
+        assert_eq!(request.text().as_bytes(), data);
+    }
+    if let Ok(parsed) = note::parse(data) {
+        // What is on it already may be wrong; ours is not, and counts.
+        let _ = cosigned(&parsed, &trusted);
+        let line = key.cosign(parsed.text, now());
+        let note = format!("{}\n{line}", parsed.text);
+        let found = cosigned(&note::parse(note.as_bytes()).expect("a note"), &trusted).expect("ours");
+        assert_eq!((found[0].time, &found[0].line), (now(), &line));
+    }
+    if let Ok(policy) = Policy::parse(data) {
+        let _ = (policy.missing(&[]), policy.keys());
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(key) = text.parse::<Cosigner>() {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        let _ = CosigningKey::parse(text);
+    }
 }
 
 /// The bytes that the ledger keeps of a bundle.
@@ -344,11 +401,13 @@ pub fn page(data: &[u8]) {
             evaluate_only: false,
             findings: (0..said.len().min(2000)).map(finding).collect(),
             skip_reason: None,
+            waived_by: vec![],
         }],
         valid_until: None,
         bundle: "sha256:0".into(),
         engine: "x".into(),
         rewriter: 1,
+        answers: vec![],
     };
     let context = check_run::Context {
         check_name: at(5),
@@ -369,4 +428,14 @@ pub fn page(data: &[u8]) {
     assert!(!shown.title.contains('\n') && shown.title.chars().count() <= 255);
     assert!(visible(&shown.title) && visible(&shown.summary) && visible(&shown.text));
     let _ = Value::from(shown.text);
+}
+
+/// What policies are told that an event is about, as the gate does.
+fn told(event: &event::Event) -> SubjectKind {
+    match event::handling(event).judge {
+        event::Judge::PullRequest => SubjectKind::PullRequest,
+        event::Judge::Ref => SubjectKind::Ref,
+        event::Judge::MergeGroup => SubjectKind::MergeGroup,
+        event::Judge::Bare => SubjectKind::None,
+    }
 }

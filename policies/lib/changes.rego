@@ -82,6 +82,25 @@ checks("pull_request", _, pull) := [
 
 checks("reviews", change, _) := [{"holds": is_array(object.get(change, "reviews", null)), "why": "the reviews were not read"}]
 
+checks("checks", change, _) := [{"holds": is_array(object.get(change, "checks", null)), "why": "the checks were not read"}]
+
+# Every workflow and action that changed and is still there.
+checks("workflows", change, _) := [{"holds": count(unread) == 0, "why": sprintf("%d changed workflows were not read", [count(unread)])}] if {
+	read := {file.path | some file in object.get(change, "workflows", [])}
+	unread := {file.filename |
+		some file in object.get(change, "files", [])
+		file.status != "removed"
+		regex.match(`^\.github/workflows/[^/]+\.ya?ml$|(^|/)action\.ya?ml$`, file.filename)
+	} - read
+}
+
+checks("commit_messages", change, _) := [{"holds": count(bare) == 0, "why": sprintf("the messages of %d commits were not read", [count(bare)])}] if {
+	bare := [commit |
+		some commit in object.get(change, "commits", [])
+		not is_string(object.get(commit, "full_message", null))
+	]
+}
+
 checks("pushes", change, _) := [{"holds": is_array(object.get(change, "pushes", null)), "why": "who pushed was not read"}]
 
 # A file moved away from a path changes that path.

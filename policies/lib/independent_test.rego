@@ -27,10 +27,13 @@ test_who_had_a_part_does_not[name] if {
 	found == set()
 }
 
+test_a_comment_is_no_opinion if by([f.approval(f.bob), f.review(f.bob, "COMMENTED", {})], {}) == {2}
+
 test_who_pressed_update_had_no_part if {
 	commits := [f.commit("c1", f.alice, {}), f.update_merge("c2", f.bob)]
 	pushes := [f.push(f.bob, "c1", "c2", ["c2"]), f.push(f.alice, null, "c1", ["c1"])]
 	by([f.approval_of(f.bob, "c1", ["c2"])], {"commits": commits, "pushes": pushes}) == {2}
+	by([f.approval_of(f.bob, "c1", ["c2"])], object.union({"commits": commits, "pushes": pushes}, at("2026-11-21T12:00:00Z"))) == set()
 }
 
 two := [f.commit("c1", f.alice, {}), f.commit("c2", f.alice, {})]

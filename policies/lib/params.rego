@@ -258,8 +258,12 @@ structure contains sprintf("params.repositories.%s must be a mapping", [name]) i
 }
 
 structure contains "the branch is not known, so the parameters are not" if {
+	not branchless
 	not is_string(object.get(input, ["target", "name"], null))
 }
+
+# Events about no branch at all get the parameters of none.
+branchless if input.about in {"none", "commit", "deployment", "workflow_run", "organization"}
 
 sections := {"defaults": defaults, "repository": repository}
 

@@ -2,8 +2,11 @@
 
 use std::io::Write as _;
 
-use super::{CommandResult, ConfigArg, Exit, Failure, serve};
-use crate::config::{Config, Line};
+use super::{CommandResult, ConfigArg, Exit, Failure, serve, witnesses};
+use crate::{
+    config::{Config, Line},
+    escape::terminal,
+};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -54,6 +57,15 @@ async fn check(config: &Config) -> Found {
             found.said.push(format!("policies  {} controls, {}", bundle.controls().len(), bundle.digest()));
         }
         Err(e) => found.wrong.push(e),
+    }
+    // That there is no way out is said above.
+    match serve::outbound(config).map(|outbound| witnesses::of(config, &outbound)) {
+        Err(_) | Ok(Ok(None)) => {}
+        Ok(Ok(Some(w))) => {
+            let names: Vec<String> = w.policy().keys().iter().map(|k| terminal(k.name())).collect();
+            found.said.push(format!("witnesses {}", names.join(", ")));
+        }
+        Ok(Err(e)) => found.wrong.push(e),
     }
     found.said.extend(warnings.into_iter().map(|w| format!("warning   {w}")));
     found

@@ -108,9 +108,9 @@ async fn publishing(publisher: Option<Arc<Publisher>>, mut stop: watch::Receiver
 /// What the stop itself recorded is signed too: then a ledger that lacks it does not start again.
 async fn sign_the_end(publisher: Option<Arc<Publisher>>) {
     let Some(publisher) = publisher else { return };
-    match tokio::task::spawn_blocking(move || publisher.publish()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(e)) => tracing::error!("the end of the ledger could not be signed: {e}"),
+    match publisher.publish().await {
+        // Without the quorum it is signed and not published, as before.
+        Ok(_) | Err(PublishError::Withheld(_)) => {}
         Err(e) => tracing::error!("the end of the ledger could not be signed: {e}"),
     }
 }
@@ -178,7 +178,7 @@ async fn start(config: &Config) -> Result<Started, Failure> {
     let settings = gate::Settings { alerts: poster(&secrets, &outbound)?, ..settings(config) };
     let bundle = load_policies(config).await?;
     let (ledger, opened) = open_ledger(config).await?;
-    let publisher = publisher(config, &ledger)?;
+    let publisher = publisher(config, &ledger, &outbound)?;
     let admin = admin_socket(config);
     let metrics = Arc::new(Metrics::new());
     let running = Gate::start(settings, ledger, &opened, github.clone(), bundle, metrics.clone())
@@ -193,7 +193,12 @@ async fn start(config: &Config) -> Result<Started, Failure> {
 }
 
 /// Who signs, if the configuration names a key.
-fn publisher(config: &Config, ledger: &Ledger) -> Result<Option<Arc<Publisher>>, Failure> {
+fn publisher(
+    config: &Config,
+    ledger: &Ledger,
+    outbound: &Outbound,
+) -> Result<Option<Arc<Publisher>>, Failure> {
+    let witnesses = super::witnesses::of(config, outbound)?;
     let config::Ledger { path, origin: Some(origin), key_file: Some(key_file), .. } = &config.ledger else {
         return Ok(None);
     };
@@ -205,7 +210,7 @@ fn publisher(config: &Config, ledger: &Ledger) -> Result<Option<Arc<Publisher>>,
         )));
     }
     let place = publish::Place { dir: path.clone(), origin: origin.clone(), key_file: key_file.clone() };
-    Ok(Some(Arc::new(Publisher::open(ledger.clone(), place)?)))
+    Ok(Some(Publisher::open(ledger.clone(), place, witnesses)?))
 }
 
 impl From<PublishError> for Failure {
@@ -213,7 +218,7 @@ impl From<PublishError> for Failure {
         let exit = match e {
             PublishError::Key(_) | PublishError::Refused(_) => Exit::Usage,
             PublishError::Contradiction(_) => Exit::Integrity,
-            PublishError::Failed(_) => Exit::CouldNotRun,
+            PublishError::Failed(_) | PublishError::Withheld(_) => Exit::CouldNotRun,
         };
         Self::new(exit, e.to_string())
     }
@@ -235,6 +240,7 @@ pub fn connect(config: &Config, secrets: &Secrets, outbound: &Outbound) -> Resul
         private_key_pem: secrets.private_key.expose().to_vec().into(),
         timeout: GITHUB_TIMEOUT,
         outbound: outbound.clone(),
+        secondary_limits: config.github.secondary_limits,
     };
     Github::new(&settings).map_err(|e| Failure::usage(format!("[github]: {e}")))
 }

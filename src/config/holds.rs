@@ -1,6 +1,6 @@
 //! `[[ledger.hold]]`: what a legal hold keeps, whoever asks for its erasure and however old it is.
 //!
-//! The only part of the configuration that is a list of tables; it has no variables in the environment.
+//! A list of tables has no variables in the environment.
 
 use toml::de::DeValue;
 

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     ConfigError,
     holds::{self, Hold},
+    witnesses::{self, Witness},
 };
 
 /// One key that a configuration may have.
@@ -55,12 +56,15 @@ pub const KEYS: &[Key] = &[
     key("github", "webhook_secret_files", Kind::List, "new.secret,old.secret", None),
     key("github", "check_name", Kind::Text, "gatelog", Some("gatelog")),
     key("github", "publish", Kind::Text, "checks", Some("checks")),
+    key("github", "secondary_limits", Kind::Flag, "true", Some("true")),
     key("policies", "path", Kind::Text, "policies", None),
     key("policies", "judging", Kind::Text, "processes", Some("processes")),
     key("ledger", "path", Kind::Text, "data", None),
     key("ledger", "origin", Kind::Text, "gate.example.com/log/1", None),
     key("ledger", "key_file", Kind::Text, "log.key", None),
     key("ledger", "public", Kind::Flag, "false", Some("false")),
+    key("ledger", "quorum_file", Kind::Text, "witnesses.policy", None),
+    key("ledger", "publish_only_with_quorum", Kind::Flag, "false", Some("false")),
     key("ledger.retention", "bodies", Kind::Text, "400d", None),
     key("reconcile", "minutes", Kind::Number, "10", Some("10")),
     key("reconcile", "branches", Kind::List, "release/*,lts/**", None),
@@ -164,6 +168,8 @@ pub struct Settings {
     values: BTreeMap<(&'static str, &'static str), Setting>,
     /// `[[ledger.hold]]`, in the order of the file.
     pub holds: Vec<Hold>,
+    /// `[[ledger.witness]]`, in the order of the file.
+    pub witnesses: Vec<Witness>,
 }
 
 impl Settings {
@@ -172,7 +178,8 @@ impl Settings {
     /// # Errors
     /// Bad TOML, an unknown section, key or variable, a value of another kind.
     pub fn read(file: &Path, text: &str, environment: &super::Environment) -> Result<Self, ConfigError> {
-        let mut settings = Self { file: file.to_owned(), values: BTreeMap::new(), holds: vec![] };
+        let mut settings =
+            Self { file: file.to_owned(), values: BTreeMap::new(), holds: vec![], witnesses: vec![] };
         for key in KEYS {
             if let Some(raw) = key.default.and_then(|d| from_text(key, d)) {
                 settings.set(key, raw, Origin::Default);
@@ -246,6 +253,10 @@ impl Settings {
             let nested = format!("{name}.{}", entry.get_ref());
             if nested == holds::SECTION {
                 self.holds = holds::read(value.get_ref(), &at)?;
+                continue;
+            }
+            if nested == witnesses::SECTION {
+                self.witnesses = witnesses::read(value.get_ref(), &at)?;
                 continue;
             }
             if let DeValue::Table(table) = value.get_ref()

@@ -107,6 +107,25 @@ fn holds_and_retention() {
 }
 
 #[test]
+fn witnesses_and_their_quorum() {
+    let more = "[[ledger.witness]]\nvkey = \"a+1+b\"\nurl = \"https://a\"\n[[ledger.witness]]\nvkey = \"c\"\nurl = \"d\"\n";
+    let witness = |vkey: &str, url: &str| Witness { vkey: vkey.into(), url: url.into() };
+    let c = load(&format!("{MINIMAL}\n{more}"), &[]).unwrap();
+    assert_eq!(c.ledger.witnesses, [witness("a+1+b", "https://a"), witness("c", "d")]);
+    assert!(c.ledger.quorum_file.is_none() && !c.ledger.publish_only_with_quorum);
+    for (wrong, said) in [
+        ("[ledger.witness]\nvkey = \"a\"", "written as [[ledger.witness]]"),
+        ("[[ledger.witness]]\nvkey = \"a\"", "needs a url"),
+        ("[[ledger.witness]]\nurl = \"a\"", "needs a vkey"),
+        ("[[ledger.witness]]\nurl = 1", "url must be a text"),
+        ("[[ledger.witness]]\nname = \"a\"", "no key `name`"),
+    ] {
+        let e = load(&format!("{MINIMAL}\n{wrong}"), &[]).unwrap_err().to_string();
+        assert!(e.contains(said), "{e}");
+    }
+}
+
+#[test]
 fn the_environment_wins() {
     let c = load(
         MINIMAL,

@@ -4,12 +4,13 @@
 //! has another type than GitHub documents makes the delivery unreadable: better said than guessed.
 
 mod people;
+mod things;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     About, Account, Cause, CheckRef, ContentType, Delivery, Event, PullRequestRef, RefChange, RefKind,
-    RepoName, Repository, Sha, Source, payload,
+    RepoName, Repository, Sha, Source, SubjectKind, payload,
 };
 use crate::time::Time;
 
@@ -54,9 +55,10 @@ pub fn parse_stored(
     payload::check(&json)?;
     let envelope: Envelope = read(&json)?;
     let about = match about(name, source, &json)? {
-        About::Nothing if envelope.repository.is_none() && envelope.organization.is_some() => {
-            About::Organization
+        About::Nothing if envelope.repository.is_some() => {
+            About::Thing { kind: SubjectKind::Repository, id: None }
         }
+        About::Nothing if envelope.organization.is_some() => About::Organization,
         about => about,
     };
     let account = envelope.installation.as_ref().and_then(|i| i.account.as_ref());
@@ -153,7 +155,7 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
         "merge_group" => read::<Group>(json)?.about(),
         "check_run" => read::<CheckRun>(json)?.about(),
         "check_suite" => read::<CheckSuite>(json)?.about(),
-        "status" => commit(read::<Status>(json)?.sha),
+        "status" => read::<Status>(json)?.about(),
         "commit_comment" => commit(read::<CommitComment>(json)?.comment.commit_id),
         "code_scanning_alert" => read::<CodeScanning>(json)?.about()?,
         "deployment" | "deployment_status" | "deployment_protection_rule" => read::<Deployment>(json)?
@@ -164,17 +166,13 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
             .map_or(About::Nothing, |r| About::WorkflowRun { id: r.id, head: real(r.head_sha) }),
         "workflow_job" => {
             let job = read::<WorkflowJob>(json)?.workflow_job;
-            About::WorkflowRun { id: job.run_id, head: real(job.head_sha) }
+            About::WorkflowJob { id: job.id, head: real(job.head_sha) }
         }
+        "secret_scanning_alert" => read::<SecretAlert>(json)?.about(),
         "membership" => read::<people::TeamMembership>(json)?.about(),
         "organization" => read::<people::OrganizationMembership>(json)?.about(),
-        "team"
-        | "team_add"
-        | "org_block"
-        | "installation"
-        | "installation_repositories"
-        | "installation_target" => About::Organization,
-        _ => About::Nothing,
+        "org_block" => About::Organization,
+        _ => things::about(name, json),
     })
 }
 
@@ -296,7 +294,7 @@ impl IssueComment {
     fn about(self) -> About {
         let i = self.issue;
         if i.pull_request.is_none() {
-            return About::Nothing;
+            return About::Thing { kind: SubjectKind::Issue, id: Some(i.number) };
         }
         let open = i.state.map(|s| s == "open");
         About::PullRequest(PullRequestRef { number: i.number, open, ..PullRequestRef::default() })
@@ -449,6 +447,7 @@ impl CheckRun {
             check_run: Some(self.check_run.id),
             name: self.check_run.name,
             external_id: self.check_run.external_id.filter(|e| !e.is_empty()),
+            status: None,
             conclusion: self.check_run.conclusion,
             button: self.requested_action.and_then(|a| a.identifier),
         })
@@ -474,6 +473,7 @@ impl CheckSuite {
             check_run: None,
             name: None,
             external_id: None,
+            status: None,
             conclusion: None,
             button: None,
         })
@@ -482,7 +482,27 @@ impl CheckSuite {
 
 #[derive(Deserialize)]
 struct Status {
+    id: Option<u64>,
     sha: Sha,
+    context: Option<String>,
+    /// `pending`, `success`, `failure` or `error`
+    state: Option<String>,
+}
+
+impl Status {
+    fn about(self) -> About {
+        let (Some(id), Some(context)) = (self.id, self.context) else { return commit(self.sha) };
+        About::Check(CheckRef {
+            head: real(Some(self.sha)),
+            app_id: None,
+            check_run: None,
+            name: Some(context),
+            external_id: None,
+            status: Some(id),
+            conclusion: self.state.filter(|s| s != "pending"),
+            button: None,
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -493,6 +513,27 @@ struct CommitComment {
 #[derive(Deserialize)]
 struct Comment {
     commit_id: Sha,
+}
+
+#[derive(Deserialize)]
+struct SecretAlert {
+    action: Option<String>,
+    alert: Option<Alert>,
+}
+
+#[derive(Deserialize)]
+struct Alert {
+    number: u64,
+    state: Option<String>,
+}
+
+impl SecretAlert {
+    fn about(self) -> About {
+        let Some(alert) = self.alert else { return About::Nothing };
+        // Payloads have no `state` on every kind of GitHub.
+        let closed = self.action.as_deref() == Some("resolved") || alert.state.as_deref() == Some("resolved");
+        About::SecretAlert { number: alert.number, open: !closed }
+    }
 }
 
 #[derive(Deserialize)]
@@ -537,7 +578,7 @@ struct WorkflowJob {
 
 #[derive(Deserialize)]
 struct JobIn {
-    run_id: u64,
+    id: u64,
     head_sha: Option<Sha>,
 }
 

@@ -1,6 +1,11 @@
 //! Which events touch which subject, and what gatelog does about them: one table, [`handling`].
 
-use super::{About, Event, RefKind, Sha, Source, SubjectKind};
+use super::{About, Event, RefKind, Sha, Source};
+
+/// Identifiers of the buttons on our check run: judge again; say which rules decided. GitHub: at most 20
+/// characters.
+pub const RECHECK: &str = "recheck";
+pub const EXPLAIN: &str = "explain";
 
 /// What an event asks of gatelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,9 @@ pub enum FanOut {
     Organization,
     /// Those with this branch as base.
     Base,
+    /// Those whose controls read this fact: on the commit, into the branch, or of the repository or
+    /// organisation that the event is about.
+    Reading(&'static str),
 }
 
 /// The table: first row that matches. An event it does not know is judged on itself alone, and an
@@ -68,6 +76,9 @@ pub fn handling(event: &Event) -> Handling {
         // Branches and tags. Code owners are read from the base branch.
         ("push", _, A::Ref(r)) if r.touches_codeowners
                                                  => (Judge::Ref,         FanOut::Base,         KEEP),
+        // Whether a pull request is up to date with its base.
+        ("push", _, A::Ref(r)) if r.kind == RefKind::Branch
+                                                 => (Judge::Ref,         FanOut::Reading("comparison"), KEEP),
         ("push" | "create" | "delete", _, A::Ref(_))
                                                  => (Judge::Ref,         FanOut::None,         KEEP),
 
@@ -76,10 +87,16 @@ pub fn handling(event: &Event) -> Handling {
         ("merge_group", _, A::MergeGroup { .. }) => (Judge::MergeGroup,  FanOut::None,         KEEP),
 
         // "Re-run" and the buttons of our check run. GitHub sends them to the owner of the run only.
+        ("check_run", "requested_action", A::Check(c)) if c.button.as_deref() == Some(EXPLAIN)
+                                                 => (Judge::Bare,        FanOut::None,         KEEP),
         ("check_run", "rerequested" | "requested_action", A::Check(_))
                                                  => (Judge::Bare,        FanOut::Head,         KEEP),
         ("check_suite", "rerequested", A::Check(_))
                                                  => (Judge::Bare,        FanOut::Head,         KEEP),
+
+        // What other apps say of a commit.
+        ("check_run" | "status", _, A::Check(_)) => (Judge::Bare,        FanOut::Reading("checks"), KEEP),
+        ("secret_scanning_alert", _, _)          => (Judge::Bare,        FanOut::Reading("secret_alerts"), KEEP),
 
         // People and teams.
         ("member", _, _)                         => (Judge::Bare,        FanOut::Repository,   DROP),
@@ -90,7 +107,9 @@ pub fn handling(event: &Event) -> Handling {
         ("repository", "renamed" | "transferred" | "edited", _)
                                                  => (Judge::Bare,        FanOut::Repository,   DROP),
         // Rules, and what we may see.
-        ("repository" | "branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
+        ("branch_protection_rule" | "branch_protection_configuration" | "repository_ruleset", _, _)
+                                                 => (Judge::Bare,        FanOut::Reading("base_rules"), DROP),
+        ("repository", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),
         ("installation" | "installation_repositories", _, _)
                                                  => (Judge::Bare,        FanOut::None,         DROP),
@@ -100,18 +119,15 @@ pub fn handling(event: &Event) -> Handling {
     Handling { judge, fan_out, drop_caches }
 }
 
-/// What the policies are told the event is about (`input.about`): the subject whose facts they are
-/// given. An event that only mentions a pull request, ref or merge group is about `none`.
+/// Whether a verdict on an event of this name decides about its pull request. Others (a comment on it) only
+/// mention it: what the gate knows of its pull requests, and when it looks at them again, does not go by them.
+/// For events of the ledger, whose payload may be gone; of an event in hand [`handling`] says the same.
 #[must_use]
-pub fn about(event: &Event) -> SubjectKind {
-    match (handling(event).judge, event.subject().kind) {
-        (Judge::PullRequest, _) => SubjectKind::PullRequest,
-        (Judge::Ref, _) => SubjectKind::Ref,
-        (Judge::MergeGroup, _) => SubjectKind::MergeGroup,
-        (Judge::Bare, SubjectKind::PullRequest | SubjectKind::Ref | SubjectKind::MergeGroup) => {
-            SubjectKind::None
-        }
-        (Judge::Bare, kind) => kind,
+pub fn decides_pull_request(name: &str, source: Source) -> bool {
+    match name {
+        "pull_request" | "pull_request_review" => true,
+        "gatelog" => source == Source::Gatelog,
+        _ => false,
     }
 }
 

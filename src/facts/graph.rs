@@ -93,6 +93,7 @@ pub(crate) mod tests {
             committer: nobody,
             authors: Vec::new(),
             committed_via_web: false,
+            full_message: None,
             update_merge: false,
             verification: Verification {
                 verified: false,

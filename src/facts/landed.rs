@@ -308,6 +308,7 @@ mod tests {
             pusher_kind: "user".to_owned(),
             pusher: None,
             commits: None,
+            on_default_branch: None,
             landed: None,
         }
     }

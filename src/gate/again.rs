@@ -8,8 +8,8 @@ use super::{
     lock, look,
 };
 use crate::{
-    event::{self, About, Cause, Event, FanOut, Handling, Sha},
-    ledger::entry::{Draft, Kind, Receipt, Ref},
+    event::{self, About, Cause, CheckRef, Event, FanOut, Handling, Sha},
+    ledger::entry::{Draft, Receipt, Ref},
     time::Time,
     verdict::{Decision, Verdict},
 };
@@ -64,7 +64,25 @@ impl Gate {
                 (About::Ref(r), Some(id)) => because(Cause::Base, lock(&self.0.pulls).with_base(id, &r.name)),
                 _ => vec![],
             },
+            FanOut::Reading(fact) => because(Cause::Fact, self.reading(event, fact)),
         }
+    }
+
+    /// The pull requests that an event is about whose controls read this fact.
+    fn reading(&self, event: &Event, fact: &str) -> Vec<PullAddress> {
+        let pulls = lock(&self.0.pulls);
+        let repository = event.repository.as_ref().map(|r| r.id);
+        let mut found = match (&event.about, repository) {
+            (About::Check(CheckRef { head, .. }), Some(id)) => {
+                let numbers = head.iter().flat_map(|h| pulls.on_head(id, h));
+                numbers.filter_map(|n| pulls.address(id, n)).collect()
+            }
+            (About::Ref(r), Some(id)) => pulls.with_base(id, &r.name),
+            (_, Some(id)) => pulls.of_repository(id),
+            (_, None) => pulls.of_organization(event.organization, event.installation),
+        };
+        found.retain(|at| pulls.reads(at.repository.id, at.number, fact));
+        found
     }
 
     /// Pull requests that GitHub shows on the head just read, and that no delivery has told of: the one
@@ -148,6 +166,10 @@ impl Gate {
 
     /// Looks again at an open pull request when its verdict is no longer valid.
     pub(super) fn schedule(&self, event: &Event, verdict: &Verdict) {
+        // A comment decides nothing, and ends no waiting for the end of a decision.
+        if event::handling(event).judge != event::Judge::PullRequest {
+            return;
+        }
         let Some(at) = drafts::address(event) else { return };
         match verdict.valid_until {
             Some(until) => self.schedule_at(at, until),
@@ -192,7 +214,7 @@ impl Gate {
         let mut count = 0;
         for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if stored.entry.kind != Kind::Verdict {
+            if !self.decides_pull_request(&stored) {
                 continue;
             }
             match stored.entry.data["decision"].as_str() {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Gate, drafts};
 use crate::{
     event::RepoName,
-    ledger::entry::{Draft, Entry, Kind, Ref, VerdictData},
+    ledger::entry::{Draft, Entry, Kind, Ref, VerdictData, WaiverData, WaiverStep},
     telemetry::alerts::Poster,
     time::Time,
 };
@@ -29,10 +29,26 @@ impl Unposted {
             self.0.retain(|seq| !entry.refs.contains(seq));
         }
         let exception = || entry.data["landing"]["exceptions"].as_array().is_some_and(|e| !e.is_empty());
-        if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && exception() {
+        if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {
+            self.0.push(entry.seq);
+        }
+        let tampering = || {
+            let found =
+                serde_json::from_value::<VerdictData>(entry.data.clone()).ok().and_then(|d| d.tampering);
+            found.is_some_and(|t| t.repeats.is_none())
+        };
+        if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && (exception() || tampering()) {
             self.0.push(entry.seq);
         }
     }
+}
+
+/// A broken glass, or one that nobody looked at afterwards.
+fn alarming(entry: &Entry) -> bool {
+    let data = serde_json::from_value::<WaiverData>(entry.data.clone());
+    data.is_ok_and(|d| {
+        d.break_glass && matches!(d.step, WaiverStep::Granted | WaiverStep::Approved | WaiverStep::Overdue)
+    })
 }
 
 impl Gate {
@@ -74,12 +90,30 @@ impl Gate {
         }
         for seq in unposted.0 {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
+            if stored.entry.kind == Kind::Waiver {
+                let reason = super::commands::words_of(&self.0.ledger, seq).map(|w| w.reason);
+                let text = format!("break-glass: {}", reason.as_deref().unwrap_or("(erased)"));
+                self.alert("break_glass", seq, None, &text);
+                continue;
+            }
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
-            let body = self.0.ledger.body(seq, "landing").ok().flatten();
-            let body = body.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
-            let Some((landing, body)) = data.landing.zip(body) else { continue };
-            let name = body["repository"].as_str().and_then(|n| n.parse::<RepoName>().ok());
-            self.alert("exception", seq, name.as_ref(), &super::landed::sentence(&landing, &body));
+            if let (Some(found), Some(body)) = (data.tampering, self.json_body(seq, "tampering")) {
+                let kind = super::tampering::alert_kind(&found.kind);
+                self.alert(kind, seq, named(&body).as_ref(), super::tampering::text(&body));
+            }
+            if let (Some(landing), Some(body)) = (data.landing, self.json_body(seq, "landing")) {
+                let text = super::landed::sentence(&landing, &body);
+                self.alert("exception", seq, named(&body).as_ref(), &text);
+            }
         }
     }
+
+    fn json_body(&self, seq: u64, name: &str) -> Option<serde_json::Value> {
+        let body = self.0.ledger.body(seq, name).ok()??;
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+fn named(body: &serde_json::Value) -> Option<RepoName> {
+    body["repository"].as_str()?.parse().ok()
 }

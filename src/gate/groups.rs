@@ -184,7 +184,9 @@ impl Gate {
         let Some(repository) = subject.repository else { return vec![] };
         let mut again = Vec::new();
         match (subject.kind, subject.id, &subject.head) {
-            (SubjectKind::PullRequest, Some(number), _) if looked.open == Some(true) => {
+            (SubjectKind::PullRequest, Some(number), _)
+                if looked.open == Some(true) && super::decides_pull_request(item) =>
+            {
                 again = lock(&self.0.groups).that_may_turn(repository, number, decision);
             }
             (SubjectKind::MergeGroup, _, Some(head)) => {

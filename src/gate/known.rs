@@ -154,15 +154,28 @@ impl Gate {
     pub(super) fn known(&self, facts: &Facts, payload: &Value) -> Known {
         let base = facts.repository.as_ref().map(|r| r.id);
         let entries = facts.merge_group.iter().filter_map(|g| g.entries.as_ref()).flatten();
-        let mut all = Known { pushed: pushed(payload), ..Known::default() };
+        let sha =
+            |place: &str| payload.pointer(place).and_then(Value::as_str).and_then(|s| s.parse::<Sha>().ok());
+        let mut all = Known {
+            pushed: pushed(payload),
+            // Of an annotated tag `after` is the tag itself.
+            tip: sha("/head_commit/id").or_else(|| sha("/after")).filter(|s| !s.is_zero()),
+            deployed: sha("/deployment/sha"),
+            alerts: base.map(|b| lock(&self.0.pulls).open_alerts(b, Time::now())).unwrap_or_default(),
+            ..Known::default()
+        };
         for change in facts.change.iter().chain(entries) {
             let pull = &change.pull_request;
             let mut known = KnownPull::default();
             if let (Some(head), Some(repo)) = (&pull.head.sha, &pull.head.repo) {
                 known.pushes = self.pushes_to(repo.id, &pull.head.name, head);
                 let on_head = base.map(|b| lock(&self.0.pulls).on_head(b, head)).unwrap_or_default();
+                known.checks =
+                    base.map(|b| lock(&self.0.pulls).told_of(b, head, Time::now())).unwrap_or_default();
                 known.shared_heads = on_head.into_iter().filter(|n| *n != pull.number).collect();
             }
+            known.base_told =
+                base.and_then(|b| lock(&self.0.pulls).branch_told(b, &pull.base.name, Time::now()));
             all.pulls.insert(pull.number, known);
         }
         all

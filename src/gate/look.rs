@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict};
+use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict, lock};
 use crate::{
     event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Sha, Source, Subject, SubjectKind},
-    facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
+    facts::{Change, FACTS, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
     github::{
         RepoAt, Trouble, TroubleKind,
         gather::{self, Needs},
@@ -96,6 +96,7 @@ impl Gate {
             }
         }
         facts.time = Time::now();
+        self.add_waivers(&mut facts);
         let tagged = tagged_commit(event, &payload);
         let input = match Input::new(about, header, payload, &facts) {
             Ok(input) => Arc::new(input),
@@ -125,6 +126,16 @@ impl Gate {
             incomplete: !facts.facts.missing.is_empty(),
             landing: merged,
         })
+    }
+
+    /// The ledger's exceptions, and what was answered to commands at this head.
+    fn add_waivers(&self, facts: &mut Facts) {
+        let Some(repository) = facts.repository.as_ref().map(|r| r.id) else { return };
+        let waivers = super::lock(&self.0.waivers);
+        facts.waivers = waivers.of_repository(repository, facts.time);
+        if let Some(pull) = facts.change.as_ref().map(|c| &c.pull_request) {
+            facts.commands = waivers.answers((repository, pull.number), pull.head.sha.as_ref());
+        }
     }
 
     async fn look_at_pull(
@@ -193,12 +204,19 @@ impl Gate {
         if watched {
             needs.extend(["landed", "base_rules"].map(|fact| (fact.to_owned(), None)));
         }
+        if let Some(change) = &facts.change {
+            let read = needs.iter().map(|(fact, _)| fact.clone()).collect();
+            lock(&self.0.pulls).read(at.repository.id, change.pull_request.number, read);
+        }
         let known = self.known(&facts, payload);
         let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         if let Some(rules) = &mut facts.base_rules {
             let settings = &self.0.settings;
             rules.required = Some(rules.demands(&settings.check_name, settings.app_id));
+        }
+        for pull in facts.deployment.iter_mut().flat_map(|d| &mut d.pull_requests) {
+            pull.allowed = self.was_allowed(at.repository.id, pull);
         }
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();
@@ -235,6 +253,7 @@ impl Gate {
             bundle: self.bundle().digest().to_owned(),
             engine: ENGINE.to_owned(),
             rewriter: REWRITER,
+            answers: vec![],
         }
     }
 
@@ -271,7 +290,7 @@ impl Gate {
     fn known_place(&self, at: Option<&RepoAt>, subject: &Subject) -> (Option<Sha>, Option<bool>) {
         match (at, subject.kind, subject.id) {
             (Some(at), SubjectKind::PullRequest, Some(number)) => {
-                let pulls = super::lock(&self.0.pulls);
+                let pulls = lock(&self.0.pulls);
                 let id = at.repository.id;
                 (pulls.head(id, number), Some(pulls.is_open(id, number)))
             }
@@ -287,6 +306,9 @@ impl Gate {
             On::Ref if item.replayed => SubjectKind::None,
             On::Ref => SubjectKind::Ref,
             On::MergeGroup => SubjectKind::MergeGroup,
+            On::Bare if !item.replayed && item.event.as_deref().is_some_and(super::deployments::asks) => {
+                SubjectKind::Deployment
+            }
             On::Bare => SubjectKind::None,
         }
     }
@@ -311,7 +333,7 @@ pub(super) fn repo_at(event: &Event) -> Option<RepoAt> {
     Some(RepoAt { installation: event.installation?, repository: event.repository.clone()? })
 }
 
-fn status(repository: Option<crate::event::Repository>) -> Facts {
+pub(super) fn status(repository: Option<crate::event::Repository>) -> Facts {
     let now = Time::now();
     Facts {
         time: now,
@@ -323,6 +345,10 @@ fn status(repository: Option<crate::event::Repository>) -> Facts {
         teams: Default::default(),
         organizations: Default::default(),
         base_rules: None,
+        secret_alerts: None,
+        deployment: None,
+        waivers: vec![],
+        commands: vec![],
         facts: Status { complete: true, missing: vec![], fetched_at: now },
     }
 }
@@ -331,18 +357,24 @@ fn bare(event: &Event) -> Facts {
     status(event.repository.clone())
 }
 
+/// Nothing could be read: whatever a control needs is missing, the fact that the rest hangs on first.
 fn missing(facts: &mut Facts, about: SubjectKind, reason: &str) {
-    let fact = match about {
-        SubjectKind::PullRequest => "pull_request",
-        SubjectKind::MergeGroup => "merge_group",
-        SubjectKind::Ref => "push_commits",
-        _ => return,
+    let first = match about {
+        SubjectKind::PullRequest => Some("pull_request"),
+        SubjectKind::MergeGroup => Some("merge_group"),
+        SubjectKind::Ref => Some("push_commits"),
+        SubjectKind::Deployment => Some("deployment"),
+        _ => None,
     };
+    // Without a pull request every control is an error, whatever it needs: it is missing only where it is asked for.
+    let rest =
+        FACTS.iter().map(|(name, _)| *name).filter(|name| Some(*name) != first && *name != "pull_request");
     facts.facts.complete = false;
-    facts.facts.missing.push(Missing { fact: fact.into(), id: None, reason: reason.to_owned() });
-    if about == SubjectKind::Ref {
-        facts.facts.missing.push(Missing { fact: "landed".into(), id: None, reason: reason.to_owned() });
-    }
+    facts.facts.missing.extend(first.into_iter().chain(rest).map(|fact| Missing {
+        fact: fact.into(),
+        id: None,
+        reason: reason.to_owned(),
+    }));
 }
 
 fn header(item: &Item, event: &Event) -> EventHeader {
@@ -410,6 +442,35 @@ fn push_of(event: &Event, payload: &Value) -> Option<Push> {
         pusher_kind: pusher_kind.into(),
         pusher,
         commits: None,
+        on_default_branch: None,
         landed: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a control needs is named, so that none is judged as if it had been read.
+    #[test]
+    fn without_github_every_fact_is_missing() {
+        for (about, first) in [
+            (SubjectKind::PullRequest, "pull_request"),
+            (SubjectKind::MergeGroup, "merge_group"),
+            (SubjectKind::Ref, "push_commits"),
+            (SubjectKind::Deployment, "deployment"),
+            (SubjectKind::None, "reviews"),
+        ] {
+            let mut facts = status(None);
+            missing(&mut facts, about, "GitHub could not be asked");
+            assert!(!facts.facts.complete);
+            let named: Vec<&str> = facts.facts.missing.iter().map(|m| m.fact.as_str()).collect();
+            assert_eq!(named.first(), Some(&first), "{about:?}");
+            for (fact, _) in FACTS.iter().filter(|(f, _)| *f != "pull_request") {
+                assert_eq!(named.iter().filter(|n| *n == fact).count(), 1, "{about:?}: {fact}");
+            }
+            let whole = named.contains(&"pull_request");
+            assert_eq!(whole, about == SubjectKind::PullRequest);
+        }
+    }
 }

@@ -10,20 +10,27 @@ use std::{
 
 use super::drafts::PullAddress;
 use crate::{
-    event::{About, Event, PullRequestRef, Repository, Sha},
+    event::{About, CheckRef, Event, PullRequestRef, RefKind, Repository, Sha},
+    facts::checks::{CheckKind, ToldCheck},
     time::Time,
     verdict::Decision,
 };
 
-/// How long after a review was stated an answer without it is taken for late. GitHub's replicas are
-/// seldom a second behind.
-const REVIEW_FLOOR: Duration = Duration::from_secs(120);
+/// How long after something was stated (a review, a check, a push) an answer without it is taken for late.
+/// GitHub's replicas are seldom a second behind.
+const FLOOR: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub(super) struct Pulls {
     open: HashMap<(u64, u64), Open>,
     by_head: HashMap<Sha, BTreeSet<(u64, u64)>>,
     repositories: HashMap<u64, Known>,
+    /// By repository and head: checks that events have told of lately.
+    checks: HashMap<(u64, Sha), Vec<(ToldCheck, Time)>>,
+    /// By repository and branch: where a push has told lately that it is.
+    branches: HashMap<(u64, String), (Sha, Time)>,
+    /// By repository: secret alerts that events have told of lately, and whether as open.
+    alerts: HashMap<u64, Vec<(u64, bool, Time)>>,
 }
 
 #[derive(Default)]
@@ -34,6 +41,8 @@ struct Open {
     stated_at: Option<Time>,
     /// Reviews that payloads stated lately: id, state, when.
     reviews: Vec<(u64, String, Time)>,
+    /// The facts that controls asked for when it was last looked at by this process.
+    read: Option<BTreeSet<String>>,
     /// The newest decision on it, and the entry of its verdict.
     decided: Option<(Decision, u64)>,
 }
@@ -51,6 +60,7 @@ impl Pulls {
     /// where the pull request stands now.
     pub fn learn(&mut self, event: &Event, now: Time) {
         self.learn_repository(event);
+        self.learn_facts(event, now);
         let (Some(repository), About::PullRequest(pull)) = (&event.repository, &event.about) else { return };
         let id = repository.id;
         match pull.open {
@@ -61,9 +71,71 @@ impl Pulls {
         }
         if let Some(open) = self.open.get_mut(&(id, pull.number)) {
             open.stated_at = open.stated_at.max(pull.updated_at);
-            open.reviews.retain(|(_, _, at)| now.since(*at) < REVIEW_FLOOR);
+            open.reviews.retain(|(_, _, at)| now.since(*at) < FLOOR);
             open.reviews.extend(pull.review.clone().map(|(review, state)| (review, state, now)));
         }
+    }
+
+    /// What the API must not fall behind of, beside pull requests: checks, and where branches are.
+    fn learn_facts(&mut self, event: &Event, now: Time) {
+        let Some(repository) = event.repository.as_ref().map(|r| r.id) else { return };
+        match &event.about {
+            About::Check(check) => {
+                self.checks.retain(|_, told| {
+                    told.retain(|(_, at)| now.since(*at) < FLOOR);
+                    !told.is_empty()
+                });
+                if let (Some(head), Some(told)) = (&check.head, told(check)) {
+                    self.checks.entry((repository, head.clone())).or_default().push((told, now));
+                }
+            }
+            About::Ref(r) if r.kind == RefKind::Branch => {
+                self.branches.retain(|_, (_, at)| now.since(*at) < FLOOR);
+                let key = (repository, r.name.clone());
+                match &r.after {
+                    Some(after) => _ = self.branches.insert(key, (after.clone(), now)),
+                    None if r.deleted => _ = self.branches.remove(&key),
+                    None => {}
+                }
+            }
+            About::SecretAlert { number, open } => {
+                let told = self.alerts.entry(repository).or_default();
+                told.retain(|(n, _, at)| n != number && now.since(*at) < FLOOR);
+                told.push((*number, *open, now));
+            }
+            _ => {}
+        }
+    }
+
+    /// Secret alerts that events have told of lately as open.
+    pub fn open_alerts(&self, repository: u64, now: Time) -> Vec<u64> {
+        let told = self.alerts.get(&repository).into_iter().flatten();
+        told.filter(|(_, open, at)| *open && now.since(*at) < FLOOR).map(|(n, ..)| *n).collect()
+    }
+
+    /// Checks on a commit that events have told of lately, oldest first.
+    pub fn told_of(&self, repository: u64, head: &Sha, now: Time) -> Vec<ToldCheck> {
+        let told = self.checks.get(&(repository, head.clone())).into_iter().flatten();
+        told.filter(|(_, at)| now.since(*at) < FLOOR).map(|(told, _)| told.clone()).collect()
+    }
+
+    /// Where a push has told lately that a branch is.
+    pub fn branch_told(&self, repository: u64, branch: &str, now: Time) -> Option<Sha> {
+        let told = self.branches.get(&(repository, branch.to_owned()));
+        told.filter(|(_, at)| now.since(*at) < FLOOR).map(|(sha, _)| sha.clone())
+    }
+
+    /// Notes the facts that the controls of a pull request ask for.
+    pub fn read(&mut self, repository: u64, number: u64, facts: BTreeSet<String>) {
+        if let Some(open) = self.open.get_mut(&(repository, number)) {
+            open.read = Some(facts);
+        }
+    }
+
+    /// Whether the controls of a pull request read a fact; one not looked at by this process may.
+    pub fn reads(&self, repository: u64, number: u64, fact: &str) -> bool {
+        let open = self.open.get(&(repository, number));
+        open.is_some_and(|o| o.read.as_ref().is_none_or(|facts| facts.contains(fact)))
     }
 
     /// The payload is older than what is known of the pull request.
@@ -86,8 +158,7 @@ impl Pulls {
     /// Reviews that payloads have stated lately, in the order they came.
     pub fn reviews(&self, repository: u64, number: u64, now: Time) -> Vec<(u64, String)> {
         let open = self.open.get(&(repository, number));
-        let lately =
-            open.into_iter().flat_map(|o| &o.reviews).filter(|(_, _, at)| now.since(*at) < REVIEW_FLOOR);
+        let lately = open.into_iter().flat_map(|o| &o.reviews).filter(|(_, _, at)| now.since(*at) < FLOOR);
         lately.map(|(id, state, _)| (*id, state.clone())).collect()
     }
 
@@ -203,6 +274,16 @@ impl Pulls {
         })
     }
 
+    pub fn everywhere(&self) -> Vec<PullAddress> {
+        self.addresses(|_, _| true)
+    }
+
+    /// By its name as it was last told, without case.
+    pub fn repository_named(&self, name: &str) -> Option<Known> {
+        let mut known = self.repositories.values();
+        known.find(|k| k.repository.name.as_str().eq_ignore_ascii_case(name)).cloned()
+    }
+
     pub fn repositories(&self) -> Vec<Known> {
         let mut all: Vec<_> = self.repositories.values().cloned().collect();
         all.sort_by_key(|k| k.repository.id);
@@ -212,6 +293,17 @@ impl Pulls {
     pub fn repository(&self, id: u64) -> Option<Known> {
         self.repositories.get(&id).cloned()
     }
+}
+
+/// What an event states of a check run or status; nothing of a suite.
+fn told(check: &CheckRef) -> Option<ToldCheck> {
+    let (kind, id) = match (check.check_run, check.status) {
+        (Some(id), _) => (CheckKind::CheckRun, id),
+        (None, Some(id)) => (CheckKind::Status, id),
+        (None, None) => return None,
+    };
+    let (app, conclusion) = (check.app_id, check.conclusion.clone());
+    Some(ToldCheck { kind, id, app, name: check.name.clone()?, conclusion })
 }
 
 #[cfg(test)]

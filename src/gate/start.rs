@@ -16,11 +16,11 @@ use tokio::{
 use super::{
     Gate, Inner, Item, Settings,
     again::LOOKS_PER_SECOND,
-    alerts, attempts, drafts,
+    alerts, attempts, commands, drafts,
     drafts::PullAddress,
     lock, publish,
     pulls::{Known, Pulls},
-    reconcile,
+    reconcile, waivers,
 };
 use crate::{
     config::Judging,
@@ -75,9 +75,14 @@ struct Told {
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
+    /// Digest → its newest entry.
+    bundles: HashMap<String, u64>,
     /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
+    waivers: waivers::Waivers,
+    /// Installations with when they last wrote to GitHub.
+    wrote: Vec<(u64, Time)>,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -97,7 +102,7 @@ impl Gate {
     ) -> anyhow::Result<Running> {
         let bundle = Arc::new(bundle);
         let judge = judge(settings.judging, &bundle).await?;
-        let told = read_back(&ledger)?;
+        let mut told = read_back(&ledger)?;
         let changed = !is_active(&ledger, told.policy, &bundle)?;
         let started = json!({
             "event": "started",
@@ -112,6 +117,9 @@ impl Gate {
         }
         let receipts = ledger.append(group).await?;
         let service = receipts.first().map_or(0, |r| r.seq);
+        if let Some(policy) = receipts.get(1) {
+            told.bundles.insert(bundle.digest().to_owned(), policy.seq);
+        }
         let (work, rx) = mpsc::unbounded_channel();
         let (stopping, stop) = watch::channel(false);
         let sweeps = reconcile::Sweeps::of(&ledger, &told.sweeps);
@@ -130,13 +138,21 @@ impl Gate {
             groups: Mutex::default(),
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
+            deployments: Mutex::default(),
             alarm: AtomicBool::new(told.alarm),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
+            waivers: Mutex::new(told.waivers),
+            tampered: Mutex::default(),
+            bundles: Mutex::new(told.bundles),
+            explained: Mutex::default(),
             sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,
         }));
+        for (installation, at) in &told.wrote {
+            gate.0.github.wrote_before(*installation, Time::now().since(*at));
+        }
         gate.0.metrics.alarm(told.alarm);
         gate.learn_repositories(&told.events);
         gate.learn_groups(&told.groups);
@@ -144,6 +160,7 @@ impl Gate {
         gate.take_up_unreported();
         gate.schedule_all();
         gate.post_again(told.unposted);
+        gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
@@ -177,7 +194,10 @@ impl Gate {
         let bundle = Arc::new(bundle);
         self.0.judge.prepare(&bundle).await.map_err(anyhow::Error::msg)?;
         let entry = drafts::policy(bundle.digest(), bundle.archive());
-        self.0.ledger.append(vec![entry]).await?;
+        let receipts = self.0.ledger.append(vec![entry]).await?;
+        if let Some(receipt) = receipts.first() {
+            lock(&self.0.bundles).insert(bundle.digest().to_owned(), receipt.seq);
+        }
         tracing::info!(bundle = bundle.digest(), "policies reloaded");
         *self.0.bundle.write().unwrap_or_else(std::sync::PoisonError::into_inner) = bundle;
         let gate = self.clone();
@@ -231,13 +251,17 @@ impl Gate {
             let Some(target) = data.target else { continue };
             let known = lock(&self.0.pulls).repository(target.repository);
             if let Some(Known { installation, repository, .. }) = known {
-                self.touch(target, RepoAt { installation, repository }, |_| {});
+                let at = RepoAt { installation, repository };
+                match super::deployments::is_about_one(&stored.entry.subject) {
+                    true => self.answer_deployment(target, at, seq),
+                    false => self.touch(target, at, |_| {}),
+                }
             }
         }
     }
 
     /// The event of an entry, from its payload.
-    fn recorded_event(&self, seq: u64) -> Option<Event> {
+    pub(super) fn recorded_event(&self, seq: u64) -> Option<Event> {
         let stored = self.0.ledger.entry(seq).ok()??;
         let data: EventData = serde_json::from_value(stored.entry.data.clone()).ok()?;
         let media = stored.entry.bodies.get("payload").map(|b| b.media.clone()).unwrap_or_default();
@@ -314,7 +338,8 @@ impl Gate {
         let seqs = self.0.ledger.of_pull(repository, number);
         for seq in seqs.into_iter().rev() {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if stored.entry.kind != Kind::Verdict || stored.entry.subject.head.as_ref() != Some(head) {
+            let here = stored.entry.subject.head.as_ref() == Some(head);
+            if !here || !self.decides_pull_request(&stored) {
                 continue;
             }
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
@@ -339,11 +364,21 @@ impl Gate {
         }
     }
 
+    /// Whether an entry is a verdict on its pull request, not one on an event that only mentions it.
+    pub(super) fn decides_pull_request(&self, stored: &Stored) -> bool {
+        let event = || {
+            let event = self.0.ledger.entry(*stored.entry.refs.first()?).ok()??;
+            serde_json::from_value::<EventData>(event.entry.data).ok()
+        };
+        stored.entry.kind == Kind::Verdict
+            && event().is_some_and(|e| event::decides_pull_request(&e.name, e.source))
+    }
+
     fn valid_until(&self, repository: u64, number: u64) -> Option<Time> {
         let seqs = self.0.ledger.of_pull(repository, number);
         let newest = seqs.into_iter().rev().find_map(|seq| {
             let stored = self.0.ledger.entry(seq).ok()??;
-            (stored.entry.kind == Kind::Verdict).then_some(stored)
+            self.decides_pull_request(&stored).then_some(stored)
         })?;
         serde_json::from_value::<VerdictData>(newest.entry.data).ok()?.valid_until
     }
@@ -378,7 +413,9 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
         told.unposted.note(&stored.entry, now);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
-            Kind::Policy => told.policy = Some(seq),
+            Kind::Policy => told.policy(&stored),
+            Kind::Report => told.report(&stored, now),
+            Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
             _ => {}
@@ -387,7 +424,27 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     Ok(told)
 }
 
+/// GitHub counts what was written for a minute.
+const COUNTED: Duration = Duration::from_secs(60);
+
 impl Told {
+    fn report(&mut self, stored: &Stored, now: Time) {
+        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated"));
+        if let Some(installation) = stored.entry.subject.installation
+            && wrote
+            && now.since(stored.entry.time) < COUNTED
+        {
+            self.wrote.push((installation, stored.entry.time));
+        }
+    }
+
+    fn policy(&mut self, stored: &Stored) {
+        self.policy = Some(stored.entry.seq);
+        if let Some(digest) = stored.entry.data["bundle"].as_str() {
+            self.bundles.insert(digest.to_owned(), stored.entry.seq);
+        }
+    }
+
     fn event(&mut self, stored: &Stored) {
         let subject = &stored.entry.subject;
         if flags(stored).contains(&Flag::UnknownRun) {

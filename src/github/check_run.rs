@@ -188,11 +188,13 @@ fn summary(verdict: &Verdict, context: &Context, worse: Option<&InTheWay>) -> St
     missing_table(&mut page, verdict);
     long_fixes(&mut page, verdict);
     let enforced = |c: &&Control| !c.evaluate_only;
-    findings(&mut page, "Waiting", verdict, |c, f| enforced(&c) && f.kind == FindingKind::Pending);
+    let blocking = |c: &Control| enforced(&c) && c.outcome != Outcome::Waived;
+    findings(&mut page, "Waiting", verdict, |c, f| blocking(c) && f.kind == FindingKind::Pending);
     findings(&mut page, "Warnings (they do not block)", verdict, |c, f| {
-        enforced(&c) && c.outcome != Outcome::Waived && f.kind == FindingKind::Warn
+        blocking(c) && f.kind == FindingKind::Warn
     });
     waived(&mut page, verdict);
+    answers(&mut page, verdict);
     evaluate_only(&mut page, verdict);
     passed_and_skipped(&mut page, verdict);
     page.finish()
@@ -203,8 +205,10 @@ fn headline(verdict: &Verdict) -> String {
     let count = |d: Decision| enforced().filter(|c| c.outcome.decision() == d).count();
     let judged = enforced().filter(|c| c.outcome != Outcome::Skip).count();
     let of = |n: usize| format!("{n} of {}", controls(judged));
+    let waived = enforced().filter(|c| c.outcome == Outcome::Waived).count();
     let line = match shown(verdict.decision) {
         Decision::Allow if judged == 0 => "Allowed: no control applies".to_owned(),
+        Decision::Allow if waived > 0 => format!("Allowed by {}, {waived} waived", of(judged - waived)),
         Decision::Allow => format!("Allowed by {}", controls(judged)),
         Decision::Superseded | Decision::Pending => {
             format!("Waiting: {} not decided yet", of(count(Decision::Pending)))
@@ -247,7 +251,8 @@ fn shared(o: &InTheWay) -> String {
 fn missing_table(page: &mut Page, verdict: &Verdict) {
     let mut rows = Vec::new();
     for kind in [FindingKind::Deny, FindingKind::Error] {
-        for c in verdict.controls.iter().filter(|c| !c.evaluate_only) {
+        let blocking = |c: &&Control| !c.evaluate_only && c.outcome != Outcome::Waived;
+        for c in verdict.controls.iter().filter(blocking) {
             rows.extend(c.findings.iter().filter(|f| f.kind == kind).map(|f| row(c, f)));
             let silent = c.findings.is_empty() && c.outcome.decision() == decision_of(kind);
             rows.extend(silent.then(|| format!("| {} | {} | |", name(c), silence(c.outcome))));
@@ -317,7 +322,7 @@ fn place(finding: &Finding, code: fn(&str) -> String) -> String {
 /// Commands of several lines, to be copied.
 fn long_fixes(page: &mut Page, verdict: &Verdict) {
     let mut seen = Vec::new();
-    for c in verdict.controls.iter().filter(|c| !c.evaluate_only) {
+    for c in verdict.controls.iter().filter(|c| !c.evaluate_only && c.outcome != Outcome::Waived) {
         for fix in c.findings.iter().filter(|f| blocks(f.kind)).filter_map(|f| f.fix.as_deref()) {
             if !fits_in_cell(fix) && !seen.iter().any(|(_, s)| *s == fix) {
                 seen.push((c, fix));
@@ -358,12 +363,28 @@ fn said(finding: &Finding) -> String {
     line + "\n"
 }
 
+/// What an exception covers stays to be read.
 fn waived(page: &mut Page, verdict: &Verdict) {
     let items = verdict.controls.iter().filter(|c| c.outcome == Outcome::Waived).map(|c| {
-        let why: Vec<String> = c.findings.iter().map(|f| markdown(&f.msg)).collect();
-        format!("- {}: {}\n", name(c), why.join("; "))
+        let mut item = format!("- {}: waived\n", name(c));
+        for w in &c.waived_by {
+            let kind = if w.break_glass { "**break-glass** " } else { "" };
+            let entry = w.entry.map_or("in the policies".to_owned(), |seq| format!("entry {seq}"));
+            let (owner, reason) = (markdown(&w.owner), markdown(&w.reason));
+            let _ = writeln!(item, "  - {kind}until {} by {owner}: {reason} ({entry})", w.until.minute());
+        }
+        for f in c.findings.iter().filter(|f| matches!(f.kind, FindingKind::Deny | FindingKind::Pending)) {
+            let path = f.path.as_deref().map_or(String::new(), |p| format!("{} ", markdown_code(p)));
+            let _ = writeln!(item, "  - not met: {path}{}", markdown(&f.msg));
+        }
+        item
     });
     page.section("**Waived**\n\n", items, "\n");
+}
+
+fn answers(page: &mut Page, verdict: &Verdict) {
+    let items = verdict.answers.iter().map(|a| format!("- {}\n", markdown(a)));
+    page.section("**Commands**\n\n", items, "\n");
 }
 
 /// Controls on trial: what they would have said.
@@ -427,6 +448,45 @@ fn text(verdict: &Verdict, context: &Context) -> String {
             markdown_code(&c.package)
         );
         page.section_even_if_empty(&head, c.findings.iter().map(kind_bullet), "\n");
+    }
+    page.finish()
+}
+
+/// What the rules of a control did: text of several lines per rule.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub package: String,
+    /// Per rule its name with the place, and the lines; or why they cannot be told.
+    pub rules: Result<Vec<(String, String)>, String>,
+}
+
+/// The text of a check run whose explanation was asked for: which rules gave the findings, and what kept the
+/// others from holding. What blocks comes first. `note` stands above it.
+#[must_use]
+pub fn explanation(verdict: &Verdict, explained: &[Explained], note: &str, context: &Context) -> String {
+    let command = format!("gatelog policy eval --entry {} --explain", context.entry);
+    let footer =
+        format!("{}All of this on your own machine: {}\n", proof(verdict, context), markdown_code(&command));
+    let mut page = Page::of(footer, command);
+    page.paragraph("### Why");
+    page.paragraph(note);
+    let mut controls: Vec<&Control> = verdict.controls.iter().collect();
+    controls.sort_by_key(|c| std::cmp::Reverse(c.outcome.decision()));
+    for c in controls {
+        let head =
+            format!("#### {}: {}\n\n{}\n\n", name(c), outcome_word(c.outcome), markdown_code(&c.package));
+        let rules = explained.iter().find(|e| e.package == c.package).map(|e| &e.rules);
+        let items: Vec<String> = match rules {
+            Some(Ok(rules)) => {
+                let rule = |(rule, lines): &(String, String)| {
+                    format!("{}\n\n{}\n", markdown_code(rule), markdown_block(lines))
+                };
+                rules.iter().map(rule).collect()
+            }
+            Some(Err(why)) => vec![format!("It cannot be told: {}\n", markdown(why))],
+            None => vec!["It cannot be told.\n".to_owned()],
+        };
+        page.section_even_if_empty(&head, items.into_iter(), "\n");
     }
     page.finish()
 }

@@ -9,12 +9,15 @@
 //! |---|---|
 //! | `pull` | stage 1 of a pull request: all pages, one moment, the floor of the event |
 //! | `group` | stage 1 of a merge group; open pull requests |
-//! | `complete` | stage 2, with `history` (update merges, pushes), `owners`, `people`, `landing`, `rules` |
+//! | `complete` | stage 2, with `history` (update merges, pushes), `owners`, `people`, `landing`, `rules`, `checks`, `compared`, `deployed` |
 //! | `answer`, `head`, `page`, `cache` | shapes of answers; paging; what may be remembered |
 
 mod answer;
 mod cache;
+mod checks;
+mod compared;
 mod complete;
+mod deployed;
 mod group;
 mod head;
 mod history;

@@ -9,7 +9,10 @@
 //! | what moved a branch | <https://docs.github.com/en/rest/repos/repos#list-repository-activities> |
 //! | history, compare | <https://docs.github.com/en/rest/commits/commits> |
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use http::Method;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -322,6 +325,32 @@ impl Github {
         most: usize,
     ) -> Result<Vec<T>, Trouble> {
         complete(what, self.pages(who, path, most, plain, |_| false).await?)
+    }
+
+    /// As [`Github::all_of`], where each page is an object with the list under `name` and says how many
+    /// there are in all (`total_count`).
+    pub(super) async fn all_in<T: DeserializeOwned>(
+        &self,
+        who: As,
+        path: String,
+        name: &str,
+        most: usize,
+    ) -> Result<Vec<T>, Trouble> {
+        let total = AtomicU64::new(0);
+        let take = |answer: &Response| {
+            let mut page: Value = answer.json()?;
+            total.store(page["total_count"].as_u64().unwrap_or(u64::MAX), Ordering::Relaxed);
+            let items = page.get_mut(name).map(Value::take).unwrap_or_default();
+            serde_json::from_value(items).map_err(|e| {
+                Trouble::new(TroubleKind::Unexpected, format!("{name}: answer not understood: {e}"))
+            })
+        };
+        let all = complete(name, self.pages(who, path, most, take, |_| false).await?)?;
+        let (read, total) = (all.len() as u64, total.into_inner());
+        if read != total {
+            return Err(Trouble::new(TroubleKind::Unexpected, format!("{read} of {total} {name} read")));
+        }
+        Ok(all)
     }
 
     /// Follows `Link` until `over` says so of a page, or there are no more.

@@ -35,7 +35,8 @@ pub(super) fn transport(settings: &Settings) -> Result<Transport, SetupError> {
     let graph = build(settings, AuthState::None, &graphql.origin)?;
     let signs = api.signs();
     let (graphql_path, api_path) = (graphql.path, api.path);
-    Ok(Transport { rest, graph, graphql_path, api_path, signs, timeout: settings.timeout })
+    let (origin, timeout) = (api.origin, settings.timeout);
+    Ok(Transport { rest, graph, graphql_path, api_path, origin, signs, timeout })
 }
 
 fn key_or_sentence<K, E: std::fmt::Display>(key: Result<K, E>) -> Result<K, SetupError> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{Cause, Source, Subject},
+    event::{Cause, Sha, Source, Subject},
     time::Time,
     verdict::{Decision, Target},
 };
@@ -120,6 +120,23 @@ pub struct VerdictData {
     /// Of a push to a watched branch: whether what landed was allowed and had to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<LandingData>,
+    /// What the event does against the gate itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tampering: Option<TamperingData>,
+}
+
+/// Something done against the gate: a forged check, weakened rules, an App that was taken away. Names and the
+/// text of the alert stand in the body `tampering`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TamperingData {
+    /// `forged_check`, `forged_status` (of our name, by somebody else), `unknown_run` (of our App, not in the
+    /// ledger), `rules_weakened`, `access_lost`.
+    pub kind: String,
+    /// A forged check or status lets a change pass where the rule is not bound to our App.
+    pub passes: bool,
+    /// The entry that was alerted for the same a short while before; this one is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
 }
 
 /// The merge verdict: what landed on a watched branch, beside what the policies say of the push. Names of
@@ -136,6 +153,49 @@ pub struct LandingData {
     /// Why this is an exception: `not_allowed`, `not_required`, `not_bound`, `bypassed`, `unknown`. Empty: it
     /// is none.
     pub exceptions: Vec<String>,
+}
+
+/// `data` of a `waiver`: one step in the life of an exception. Owner, reason, names and paths stand in the
+/// body `waiver`; what it is about in the subject (repository; pull request and head, if it is tied to one).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverData {
+    pub step: WaiverStep,
+    pub break_glass: bool,
+    /// The first entry of the exception this is a step of; `null`: it begins here, or nothing came of it.
+    pub of: Option<u64>,
+    /// Ids of controls; `*`: every one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+    /// Holds at this head of the pull request only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Sha>,
+    /// Until when somebody else must have reviewed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_due: Option<Time>,
+    /// `comment` or `operator`.
+    pub via: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaiverStep {
+    /// Waits for a second person.
+    Requested,
+    /// Holds from now on.
+    Granted,
+    /// A second person agreed: the request of `of` holds from now on.
+    Approved,
+    Refused,
+    /// Ended before its time.
+    Revoked,
+    /// A break-glass was looked at afterwards.
+    Reviewed,
+    /// The time for that look has passed.
+    Overdue,
 }
 
 /// `data` of a `report`: what was written to GitHub.
@@ -160,6 +220,9 @@ pub enum ReportResult {
     /// Not sent, for good: the repository is gone, or the pull request was closed first. Run and conclusion
     /// are what GitHub goes on to show.
     Withheld,
+    /// It was sent, and whether GitHub took it is not known: an earlier try ended without an answer, and now
+    /// there is nothing left to ask. The conclusion is what may stand there.
+    Unknown,
 }
 
 /// An entry to be: what the caller says. The sequencer adds `seq`, `time`, `prev` and commitments.

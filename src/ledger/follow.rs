@@ -16,6 +16,7 @@ use super::{
     entry::{Entry, Hash, Link, not_canonical},
     note::Verifier,
     proof::{self, Node, verify_consistency},
+    quorum::{Demand, Unwitnessed},
     tile::{self, Kind, Tile, WIDTH, new_tiles},
 };
 use crate::time::Time;
@@ -66,6 +67,9 @@ pub enum FollowError {
     /// What is served is not signed by the log.
     #[error("the checkpoint: {0}")]
     Checkpoint(#[from] CheckpointError),
+    /// It lacks the cosignatures that are demanded, or one of them is wrong.
+    #[error("the checkpoint: {0}")]
+    Unwitnessed(Unwitnessed),
     /// What is served is not what the checkpoint covers.
     #[error("entry {at}: {what}")]
     Broken { at: u64, what: String },
@@ -129,9 +133,19 @@ impl State {
     /// # Errors
     /// See [`FollowError`]. The state is as it was then.
     pub fn follow(&mut self, fetch: &mut Fetch<'_>) -> Result<News, FollowError> {
+        self.follow_witnessed(&Demand::default(), fetch)
+    }
+
+    /// As [`State::follow`], where the checkpoint must be cosigned.
+    ///
+    /// # Errors
+    /// See [`FollowError`]. The state is as it was then.
+    pub fn follow_witnessed(&mut self, demand: &Demand, fetch: &mut Fetch<'_>) -> Result<News, FollowError> {
         let note = get(fetch, "checkpoint")?;
         let trusted = self.trusted()?;
         let checkpoint = Checkpoint::open(&note, &trusted)?;
+        // A log that was rewritten is told even where the witnesses are missing.
+        let cosigned = demand.check(&note);
         let served = String::from_utf8_lossy(&note).into_owned();
         let edge = self.edge()?;
         if let Some(kept) = self.checkpoint.clone() {
@@ -149,10 +163,12 @@ impl State {
         if let Err(wrong) = look.all(self.size, &checkpoint, fetch) {
             return Err(self.blame(wrong, &checkpoint, &served, fetch));
         }
+        let cosigned = cosigned.map_err(FollowError::Unwitnessed)?;
         let Look { mut next, edge, mut news, .. } = look;
         next.checkpoint = Some(served);
         next.levels = edge.levels().to_vec();
         news.before = self.size;
+        news.cosigned = cosigned;
         news.checkpoint = Some(checkpoint);
         *self = next;
         Ok(news)

@@ -16,39 +16,47 @@ pub(super) struct Loaded {
     pub tree: Edge,
     /// Of the last entry.
     pub time: Time,
-    /// The root where the last signed checkpoint was made.
-    root_signed: Option<Hash>,
+    /// The root at the size of each mark. `None`: there are not so many entries.
+    roots: Vec<Option<Hash>>,
 }
 
 impl Loaded {
-    /// A log must never sign what contradicts what it has signed: it would be caught, and rightly.
-    pub fn agrees_with(&self, signed: Option<&Mark>) -> Result<(), OpenError> {
-        let Some(Mark { size, root: Some(root), .. }) = signed else { return Ok(()) };
-        match self.root_signed {
-            Some(found) if found == *root => Ok(()),
-            found => Err(OpenError::Damaged {
-                at: size.saturating_sub(1),
-                what: format!(
-                    "the last signed checkpoint says that the first {size} entries have the root {root}, but {}",
+    /// A log must never sign what contradicts what others have seen of it: it would be caught, and rightly.
+    /// `marks` are those that [`load`] had.
+    pub fn agrees_with(&self, marks: &[(&str, Mark)]) -> Result<(), OpenError> {
+        for ((who, Mark { size, root, .. }), found) in marks.iter().zip(&self.roots) {
+            let Some(root) = root else { continue };
+            if *found != Some(*root) {
+                let what = format!(
+                    "{who} says that the first {size} entries have the root {root}, but {}",
                     found.map_or("they are not there".into(), |f| format!("theirs is {f}"))
-                ),
-            }),
+                );
+                return Err(OpenError::Damaged { at: size.saturating_sub(1), what });
+            }
         }
+        Ok(())
     }
 }
 
 /// Builds the index and the tree from the store, and finds the time of the last entry.
-pub(super) fn load(store: &dyn Store, signed: Option<&Mark>) -> Result<Loaded, ReadError> {
+pub(super) fn load(store: &dyn Store, marks: &[(&str, Mark)]) -> Result<Loaded, ReadError> {
     let mut index = Index::default();
     let mut tree = Edge::default();
     let mut last = Hash::default();
     let mut time = Time::from_unix_micros(0);
-    let root_where_signed = |tree: &Edge| signed.filter(|m| m.size == tree.size()).map(|_| tree.root());
-    let mut root_signed = root_where_signed(&tree);
+    let mut roots = vec![None; marks.len()];
+    let mut take_roots = |tree: &Edge| {
+        for ((_, mark), root) in marks.iter().zip(&mut roots) {
+            if mark.size == tree.size() {
+                *root = Some(tree.root());
+            }
+        }
+    };
+    take_roots(&tree);
     store.scan(&mut |seq, leaf, summary| {
         index.apply(seq, summary);
         tree.push(leaf);
-        root_signed = root_signed.or_else(|| root_where_signed(&tree));
+        take_roots(&tree);
         (last, time) = (leaf, Some(summary.time));
     })?;
     if last != store.tip().leaf {
@@ -56,7 +64,7 @@ pub(super) fn load(store: &dyn Store, signed: Option<&Mark>) -> Result<Loaded, R
         return Err(ReadError::Damaged { seq: tree.size().saturating_sub(1), what });
     }
     let time = time.ok_or_else(|| ReadError::Io("no time".into()))?;
-    Ok(Loaded { index, tree, time, root_signed })
+    Ok(Loaded { index, tree, time, roots })
 }
 
 /// Of entry 0, which must be of this ledger. `None`: there is none yet.

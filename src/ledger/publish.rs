@@ -4,6 +4,10 @@
 //! both, and rightly not believed any more. So what is signed is durable (`signed`, a file beside the
 //! journal) before anybody can see it, and goes on from what was signed before, which is proved from the
 //! stored tree each time. A ledger that is shorter than `signed`, or another one, does not open.
+//!
+//! ```text
+//! sign ─▶ `signed`, durable ─▶ witnesses (1 s) ─▶ `witnessed`, durable ─▶ everybody
+//! ```
 
 use std::{
     path::PathBuf,
@@ -11,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior},
@@ -20,13 +23,13 @@ use tokio::{
 use super::{
     AppendError, Ledger,
     checkpoint::Checkpoint,
-    entry::{Draft, Key, Kind},
+    cosignature::Cosigned,
     key::{KeyFileError, Keys},
     note::{self, Verifier},
     proof::{TlogProof, verify_consistency, verify_inclusion},
+    witness::Witnesses,
 };
 use crate::{
-    event::Subject,
     store::{
         ReadError, files,
         journal::{
@@ -37,13 +40,19 @@ use crate::{
     time::Time,
 };
 
+mod change;
+mod witnessed;
+
+use witnessed::Round;
+pub use witnessed::WitnessState;
+
 /// How often it is looked whether the ledger grew: a checkpoint is out within a second.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Without growth a checkpoint is signed again after this, which shows that somebody is there.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// The pause after a failure, such as a full disk.
+/// The pause after a failure, such as a full disk or a quorum of witnesses that was missed.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
 const RESTORED: &str = "it was restored from a backup, and more may have been signed after that, which whoever \
@@ -54,8 +63,10 @@ const RESTORED: &str = "it was restored from a backup, and more may have been si
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub checkpoint: Checkpoint,
-    /// The signed note.
+    /// The signed note, with its cosignatures.
     pub note: String,
+    pub cosigned: Vec<Cosigned>,
+    /// When it was signed.
     pub time: Time,
 }
 
@@ -69,7 +80,10 @@ pub enum PublishError {
     /// Nothing was published; the same may work later.
     #[error("{0}")]
     Failed(String),
-    /// Asked for at the wrong time.
+    /// Nothing is published without the quorum of witnesses, which was missed. What there is, is signed.
+    #[error("{0}")]
+    Withheld(String),
+    /// Asked for at the wrong time, or with a witness that is the log itself.
     #[error("{0}")]
     Refused(String),
 }
@@ -114,8 +128,14 @@ pub struct Publisher {
     place: Place,
     state: Mutex<State>,
     published: watch::Sender<Option<Arc<Published>>>,
+    /// One publication at a time: what is published only grows.
+    publishing: tokio::sync::Mutex<()>,
     /// One change of keys at a time.
     changing: tokio::sync::Mutex<()>,
+    /// `None`: none are asked.
+    witnesses: Option<Witnesses>,
+    /// What came of asking them.
+    round: Mutex<Round>,
 }
 
 struct State {
@@ -124,12 +144,20 @@ struct State {
 }
 
 impl Publisher {
-    /// Reads the keys and what was signed last.
+    /// Reads the keys, and what was signed and witnessed last.
     ///
     /// # Errors
-    /// The key file cannot be used, or what was signed is of another log.
-    pub fn open(ledger: Ledger, place: Place) -> Result<Self, PublishError> {
+    /// The key file cannot be used, what was signed is of another log, or a witness is this log.
+    pub fn open(
+        ledger: Ledger,
+        place: Place,
+        witnesses: Option<Witnesses>,
+    ) -> Result<Arc<Self>, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        if let Some(witnesses) = &witnesses {
+            let keys: Vec<Verifier> = keys.verifiers().cloned().collect();
+            witnesses.policy().witnesses_others(&keys).map_err(PublishError::Refused)?;
+        }
         // Whoever wrote the file may have died before its name was durable. With the name the power would take
         // keys that had signed.
         files::sync_name(&place.key_file).map_err(|e| {
@@ -143,9 +171,10 @@ impl Publisher {
             let what = format!("it was signed for {}, and [ledger] origin is {}", last.origin, place.origin);
             return Err(PublishError::Contradiction(what));
         }
+        let round = Round::open(&place, witnesses.as_ref())?.into();
         let state = State { keys, last }.into();
-        let (published, changing) = (watch::channel(None).0, tokio::sync::Mutex::default());
-        Ok(Self { ledger, place, state, published, changing })
+        let (published, publishing, changing) = (watch::channel(None).0, <_>::default(), <_>::default());
+        Ok(Arc::new(Self { ledger, place, state, published, publishing, changing, witnesses, round }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -173,30 +202,44 @@ impl Publisher {
     ///
     /// # Errors
     /// The ledger takes nothing, or see [`Publisher::publish`].
-    pub async fn begin(&self) -> Result<(), PublishError> {
+    pub async fn begin(self: &Arc<Self>) -> Result<(), PublishError> {
         self.announce().await?;
-        self.publish().map(drop)
+        self.publish_or_withhold().await
     }
 
-    /// A power cut before: the keys stand in their file, and the next start records them.
-    async fn announce(&self) -> Result<(), PublishError> {
-        let keys = self.keys();
-        let mut before = None;
-        let mut drafts = vec![];
-        for key in &keys {
-            let data = json!({"event": "active", "vkey": key.to_string(), "beside": before});
-            drafts.push(draft(format!("key:active:{:08x}", key.id()), data));
-            before = Some(key.to_string());
+    /// As [`Publisher::publish`], where it is no failure that the quorum of witnesses is missed.
+    async fn publish_or_withhold(self: &Arc<Self>) -> Result<(), PublishError> {
+        match self.publish().await {
+            Ok(_) | Err(PublishError::Withheld(_)) => Ok(()),
+            Err(e) => Err(e),
         }
-        self.ledger.append(drafts).await?;
-        Ok(())
     }
 
-    /// Signs the ledger as it is and publishes that. Blocks for a sync.
+    /// Signs the ledger as it is, asks the witnesses, and publishes that with what came within a second.
     ///
     /// # Errors
     /// See [`PublishError`]. Nothing was published then.
-    pub fn publish(&self) -> Result<Arc<Published>, PublishError> {
+    pub async fn publish(self: &Arc<Self>) -> Result<Arc<Published>, PublishError> {
+        let _one = self.publishing.lock().await;
+        let publisher = self.clone();
+        let signed = on_thread(move || publisher.sign()).await?;
+        let Some(witnesses) = &self.witnesses else { return Ok(self.show(signed, vec![])) };
+        let told = witnesses.ask(&self.ledger, &signed, |by| self.seen_by(by)).await;
+        let publisher = self.clone();
+        on_thread(move || publisher.conclude(signed, told)).await
+    }
+
+    fn show(&self, signed: Signed, cosigned: Vec<Cosigned>) -> Arc<Published> {
+        let Signed { origin, size, root, time, checkpoint: note } = signed;
+        let checkpoint = Checkpoint { origin, size, root };
+        let published = Arc::new(Published { checkpoint, note, cosigned, time });
+        self.published.send_replace(Some(published.clone()));
+        published
+    }
+
+    /// Signs the ledger as it is. Nobody has seen it when this returns, and what comes after must go on from
+    /// it. Blocks for a sync.
+    fn sign(&self) -> Result<Signed, PublishError> {
         let mut state = self.state();
         let tree = self.ledger.tree();
         let (size, root) = (tree.size(), tree.root());
@@ -207,14 +250,12 @@ impl Publisher {
         let note = note::sign(&checkpoint.text(), state.keys.signers())
             .map_err(|e| PublishError::Failed(format!("signing: {e}")))?;
         let time = Time::now();
-        let signed = Signed { origin: checkpoint.origin.clone(), size, root, time, checkpoint: note.clone() };
+        let signed = Signed { origin: checkpoint.origin, size, root, time, checkpoint: note };
         // A power cut before: nobody saw this one. After: it is what the next one must go on from.
         mark::write_signed(&self.place.dir, &signed)
             .map_err(|e| PublishError::Failed(format!("writing what was signed: {e}")))?;
-        state.last = Some(signed);
-        let published = Arc::new(Published { checkpoint, note, time });
-        self.published.send_replace(Some(published.clone()));
-        Ok(published)
+        state.last = Some(signed.clone());
+        Ok(signed)
     }
 
     fn goes_on(&self, last: &Signed, size: u64, root: super::entry::Hash) -> Result<(), PublishError> {
@@ -244,59 +285,21 @@ impl Publisher {
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
             }
             let size = self.published.borrow().as_ref().map(|p| p.checkpoint.size);
-            if size == Some(self.ledger.tree().size()) && last.elapsed() < AGAIN {
+            let again = if self.quorum_missed().is_some() { AFTER_FAILURE } else { AGAIN };
+            if size == Some(self.ledger.tree().size()) && last.elapsed() < again {
                 continue;
             }
-            let publisher = self.clone();
-            match tokio::task::spawn_blocking(move || publisher.publish()).await {
-                Ok(Ok(_)) => last = Instant::now(),
-                Ok(Err(e @ PublishError::Contradiction(_))) => return Err(e),
-                Ok(Err(e)) => late(&e, &mut look),
-                Err(e) => late(&e, &mut look),
+            match self.publish().await {
+                Ok(_) => last = Instant::now(),
+                Err(e @ PublishError::Contradiction(_)) => return Err(e),
+                // It was said when it began.
+                Err(PublishError::Withheld(_)) => look.reset_after(AFTER_FAILURE),
+                Err(e) => {
+                    tracing::error!("no checkpoint was published: {e}");
+                    look.reset_after(AFTER_FAILURE);
+                }
             }
         }
-    }
-
-    /// A new key beside the old one: recorded, and both sign from now on.
-    ///
-    /// # Errors
-    /// A change is under way, or something cannot be written. Where the key is written but not recorded,
-    /// the next start records it.
-    pub async fn rotate(&self) -> Result<Verifier, PublishError> {
-        let _one = self.changing.lock().await;
-        let keys = self.state().keys.rotated().map_err(PublishError::Refused)?;
-        self.write_keys(&keys)?;
-        self.state().keys = keys;
-        self.announce().await?;
-        self.publish()?;
-        self.keys().pop().ok_or_else(|| PublishError::Failed("there is no key".into()))
-    }
-
-    /// The end of a change: the old key signs no more. Verifiers that did not look meanwhile must be told
-    /// the new one.
-    ///
-    /// # Errors
-    /// No change is under way, or something cannot be written.
-    pub async fn finish_rotation(&self) -> Result<Verifier, PublishError> {
-        let _one = self.changing.lock().await;
-        // Where the beginning of the change could not be recorded, it is now.
-        self.announce().await?;
-        let keys = self.state().keys.finished().map_err(PublishError::Refused)?;
-        let old = self.keys().swap_remove(0);
-        let data = json!({"event": "retired", "vkey": old.to_string()});
-        // A power cut after: the old key still signs, and asking again ends it.
-        self.ledger.append(vec![draft(format!("key:retired:{:08x}", old.id()), data)]).await?;
-        // Whoever follows sees it under the old key.
-        self.publish()?;
-        self.write_keys(&keys)?;
-        self.state().keys = keys;
-        self.publish()?;
-        Ok(old)
-    }
-
-    fn write_keys(&self, keys: &Keys) -> Result<(), PublishError> {
-        let path = &self.place.key_file;
-        keys.write(path).map_err(|e| PublishError::Failed(format!("writing {}: {e}", path.display())))
     }
 
     /// The proof of an entry in the newest published checkpoint. `None`: it is not in it yet.
@@ -315,21 +318,12 @@ impl Publisher {
     }
 }
 
-/// What failed may work later; a full log is no help meanwhile.
-fn late(why: &dyn std::fmt::Display, look: &mut tokio::time::Interval) {
-    tracing::error!("no checkpoint was published: {why}");
-    look.reset_after(AFTER_FAILURE);
-}
-
-fn draft(key: String, data: serde_json::Value) -> Draft {
-    Draft {
-        kind: Kind::Key,
-        subject: Subject::NONE,
-        key: Key::Plain(key),
-        refs: vec![],
-        bodies: vec![],
-        data,
-    }
+/// Waits for the disk without holding up others.
+async fn on_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PublishError> + Send + 'static,
+) -> Result<T, PublishError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|e| Err(PublishError::Failed(e.to_string())))
 }
 
 /// What to do about a ledger that does not hold what was signed. `None`: nothing was signed.

@@ -185,12 +185,18 @@ type Marks = Vec<(&'static str, Mark)>;
 /// Read before the journal, which only grows: so a mark made meanwhile cannot be ahead of it.
 fn marks(journal: &Path, trusted: &[Verifier]) -> Result<(Marks, Option<Covered>), VerifyError> {
     let dir = journal.parent().unwrap_or(journal);
+    // The smaller one first: what comes meanwhile only makes the other larger.
+    let witnessed = mark::witnessed_mark(dir)?;
     let (signed, signed_by) = match trusted {
         [] => (mark::signed(dir)?, None),
         keys => signed_mark(dir, keys).map(|(mark, by)| (Some(mark), Some(by)))?,
     };
     let covered = signed.map(|mark| Covered { size: mark.size, signed_by });
-    let all = [("the last clean stop", mark::stopped(journal)?), ("the last signed checkpoint", signed)];
+    let all = [
+        ("the last clean stop", mark::stopped(journal)?),
+        ("the last signed checkpoint", signed),
+        ("the last cosigned checkpoint", witnessed),
+    ];
     Ok((all.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect(), covered))
 }
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::{error::LoadError, yaml};
+use super::error::LoadError;
+use crate::facts::yaml;
 
 /// Reads `data.yaml`, `x.yml`, `x.json`.
 ///

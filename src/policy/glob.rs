@@ -82,6 +82,11 @@ fn compiled(pattern: &str, delimiters: &[char]) -> Result<Regex> {
     Ok(re)
 }
 
+/// As `glob.match(pattern, ["/"], text)`; a pattern that is none matches nothing.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    compiled(pattern, &['/']).is_ok_and(|re| re.is_match(text))
+}
+
 /// The pattern as a regular expression.
 pub(crate) fn translate(pattern: &str, delimiters: &[char]) -> Result<String> {
     let mut out = String::from(r"(?s)\A");

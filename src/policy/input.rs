@@ -1,11 +1,15 @@
 //! The document that policies read: the event and the facts, frozen.
 
 use regorus::Value;
+use serde::Deserialize as _;
 use serde_json::{Map, Value as Json};
 
 use crate::{
     event::{Cause, Source, SubjectKind},
-    facts::{Facts, Missing},
+    facts::{
+        Facts, Missing,
+        waivers::{Answered, Waiver},
+    },
     time::Time,
 };
 
@@ -29,6 +33,8 @@ pub struct Input {
     value: Value,
     time: Time,
     missing: Vec<Missing>,
+    waivers: Vec<Waiver>,
+    answers: Vec<Answered>,
 }
 
 /// Why a document is no input.
@@ -79,8 +85,10 @@ impl Input {
         let missing = document.pointer("/facts/missing").cloned().unwrap_or_default();
         let missing =
             serde_json::from_value(missing).map_err(|e| InputError::Shape("facts.missing", e.to_string()))?;
+        let waivers = list(&document, "waivers")?;
+        let answers = list(&document, "commands")?;
         let value = to_rego(&document)?;
-        Ok(Self { document, value, time, missing })
+        Ok(Self { document, value, time, missing, waivers, answers })
     }
 
     /// # Errors
@@ -141,7 +149,8 @@ impl Input {
             None => Ok(Vec::new()),
         };
         let missing = missing.map_err(|e| InputError::Shape("facts.missing", e))?;
-        Ok(Self { document: Json::Null, value, time, missing })
+        // The verdict is put together where the document is.
+        Ok(Self { document: Json::Null, value, time, missing, waivers: vec![], answers: vec![] })
     }
 
     /// The whole document.
@@ -162,6 +171,16 @@ impl Input {
         &self.missing
     }
 
+    /// Exceptions that the ledger holds.
+    pub(crate) fn waivers(&self) -> &[Waiver] {
+        &self.waivers
+    }
+
+    /// Answers to comment commands, to show with the verdict.
+    pub(crate) fn answers(&self) -> &[Answered] {
+        &self.answers
+    }
+
     pub(crate) fn value(&self) -> &Value {
         &self.value
     }
@@ -178,6 +197,14 @@ fn to_rego(document: &Json) -> Result<Value, InputError> {
         return Err(InputError::Engine(format!("the key `{key}`")));
     }
     rego(&document.to_string())
+}
+
+/// A list of the document; an absent one is empty.
+fn list<T: serde::de::DeserializeOwned>(document: &Json, name: &'static str) -> Result<Vec<T>, InputError> {
+    match document.get(name) {
+        None => Ok(vec![]),
+        Some(items) => Vec::<T>::deserialize(items).map_err(|e| InputError::Shape(name, e.to_string())),
+    }
 }
 
 fn field<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {

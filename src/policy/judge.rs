@@ -9,7 +9,7 @@ use super::{
     engine::{ENGINE, Evaluator, OWN_PACKAGE},
     error::plain,
     metadata::Mode,
-    on_big_stack,
+    on_big_stack, waived,
 };
 use crate::{
     facts::FACTS,
@@ -108,17 +108,27 @@ impl Bundle {
     pub(crate) fn verdict(&self, input: &Input, judged: Vec<Judged>) -> Verdict {
         let soonest = input.time().plus(SOONEST);
         let valid_until = judged.iter().filter_map(|j| j.valid_until).min();
-        let controls: Vec<Control> = judged.into_iter().map(|j| j.control).collect();
+        let mut controls: Vec<Control> = judged.into_iter().map(|j| j.control).collect();
+        // After it the exception is another one, so it needs no rest from judging.
+        let waived_until = waived::apply(self.waiving(), input, &mut controls);
         let decision = decide(&controls);
         let pending = (decision == Decision::Pending).then(|| input.time().plus(PENDING_FOR));
         Verdict {
             decision,
             reason: reason(decision, &controls),
-            valid_until: valid_until.map(|t| t.max(soonest)).or(pending),
+            valid_until: [valid_until.map(|t| t.max(soonest)).or(pending), waived_until]
+                .into_iter()
+                .flatten()
+                .min(),
             controls,
             bundle: self.digest().to_owned(),
             engine: ENGINE.to_owned(),
             rewriter: REWRITER,
+            answers: input
+                .answers()
+                .iter()
+                .map(|a| text(&format!("@{}: {} (entry {})", a.by, a.answer, a.entry)))
+                .collect(),
         }
     }
 
@@ -256,6 +266,7 @@ impl Judged {
             evaluate_only: meta.mode == Mode::Evaluate || to_come.is_some(),
             findings,
             skip_reason: None,
+            waived_by: vec![],
         };
         Self { control, valid_until: to_come.filter(|_| meta.mode == Mode::Enforce) }
     }
@@ -410,8 +421,10 @@ fn reason(decision: Decision, controls: &[Control]) -> String {
 
 fn allowed(controls: &[Control]) -> String {
     let applied = controls.iter().filter(|c| c.outcome != Outcome::Skip);
+    let waived = applied.clone().filter(|c| !c.evaluate_only && c.outcome == Outcome::Waived).count();
     let enforced = applied.clone().filter(|c| !c.evaluate_only).count();
     match (enforced, applied.count()) {
+        (n, _) if waived > 0 => format!("Allowed by {} of {n} controls, {waived} waived", n - waived),
         (0, 0) => "Allowed: no control applies".to_owned(),
         (0, _) => "Allowed: no control is enforced".to_owned(),
         (1, _) => "Allowed by 1 control".to_owned(),

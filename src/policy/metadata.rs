@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{error::LoadError, yaml};
-use crate::{facts::FACTS, time::Time};
+use super::error::LoadError;
+use crate::{
+    facts::{FACTS, yaml},
+    time::Time,
+};
 
 /// A control of a bundle: package `controls.<name>` with what its METADATA says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,7 +269,7 @@ deny contains \"x\"
           |
         2 | # METADATA
           | ^
-          = facts are: pull_request, reviews, commits, files, old_paths, codeowners, permissions, team_members, organization_members, pushes, push_commits, landed, base_rules, merge_group
+          = facts are: pull_request, reviews, commits, files, old_paths, codeowners, permissions, team_members, organization_members, commit_messages, comparison, checks, workflows, secret_alerts, deployment, on_default_branch, pushes, push_commits, landed, base_rules, merge_group
         ");
         insta::assert_snapshot!(e("title: Reviews", "title: [Reviews"), @"
         r.rego:4:9: METADATA: did not find expected ',' or ']'

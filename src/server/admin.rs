@@ -3,11 +3,14 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /status` | size, root, last checkpoint, process, version, bundle |
+//! | `GET /status` | size, root, last checkpoint, witnesses, process, version, bundle |
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
 //! | `POST /erase` | erases bodies: see [`erase`] |
 //! | `POST /reconcile` | makes a sweep now; the entry that records it, and its counts |
+//! | `POST /waivers` | records an exception: [`crate::gate::commands::Exception`]; its entry |
+//! | `POST /waivers/{seq}/revoke` | ends it: `{"reason"}` |
+//! | `POST /waivers/{seq}/review` | its follow-up review is done: `{"by", "note"}` |
 //! | `POST /acknowledge` | ends the alarm about an unknown check run; the entry that records it |
 //! | `GET /proofs/{seq}` | a tlog-proof of the entry under the newest checkpoint; 404 if none covers it yet |
 //! | `POST /keys/rotate` | a new key for the log beside the old one: its vkey |
@@ -40,6 +43,7 @@ use crate::{
 };
 
 pub mod erase;
+mod waivers;
 
 /// Name of the socket in the ledger's folder.
 pub const NAME: &str = "admin.sock";
@@ -100,6 +104,9 @@ pub(super) fn routes(app: App) -> Router {
         .route("/keys/finish", routing::post(finish_rotation))
         .route("/erase", routing::post(erase::erase))
         .route("/reconcile", routing::post(reconcile))
+        .route("/waivers", routing::post(waivers::add))
+        .route("/waivers/{seq}/revoke", routing::post(waivers::revoke))
+        .route("/waivers/{seq}/review", routing::post(waivers::review))
         .with_state(app)
 }
 
@@ -111,6 +118,9 @@ async fn status(State(app): State<App>) -> Response {
         let (size, root) = (p.checkpoint.size, p.checkpoint.root);
         json!({"origin": p.checkpoint.origin, "size": size, "root": root, "time": p.time})
     });
+    let witnesses = app.publisher.as_ref().map(|p| p.witnesses()).unwrap_or_default();
+    let witnesses: Vec<_> =
+        witnesses.into_iter().map(|w| json!({"name": w.name, "trouble": w.trouble})).collect();
     answer(
         StatusCode::OK,
         &json!({
@@ -119,6 +129,8 @@ async fn status(State(app): State<App>) -> Response {
             "root": head.root,
             "generation": head.generation,
             "checkpoint": checkpoint,
+            "witnesses": witnesses,
+            "quorum_missed": app.publisher.as_ref().and_then(|p| p.quorum_missed()),
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
             "bundle": app.gate.bundle().digest(),

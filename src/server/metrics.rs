@@ -16,8 +16,14 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
         syncs: stats.store.syncs,
         bytes: stats.store.bytes,
     });
-    if let Some(published) = app.publisher.as_ref().and_then(|p| p.published()) {
-        app.metrics.signed(published.checkpoint.size);
+    if let Some(publisher) = &app.publisher {
+        if let Some(published) = publisher.published() {
+            app.metrics.signed(published.checkpoint.size);
+        }
+        app.metrics.quorum_missed(publisher.quorum_missed().is_some());
+        for witness in publisher.witnesses() {
+            app.metrics.witnessed(&witness.name, witness.seen.map_or(0, |(size, _)| size));
+        }
     }
     let usage = app.github.usage();
     for call in &usage.calls {
@@ -25,6 +31,9 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
     }
     for left in &usage.remaining {
         app.metrics.github_remaining(left.installation, left.resource, left.left);
+    }
+    for limit in &usage.budget {
+        app.metrics.github_minute(limit.installation, limit.limit, limit.used, limit.waiting);
     }
     let waiting = ledger.unjudged();
     let oldest =

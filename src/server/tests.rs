@@ -32,7 +32,7 @@ impl Server {
     async fn start() -> Self {
         let any = "127.0.0.1:0".parse().unwrap();
         let (public, internal) =
-            (bind("listen", any).await.unwrap(), bind("internal_listen", any).await.unwrap());
+            (bind("[server] listen", any).await.unwrap(), bind("internal_listen", any).await.unwrap());
         let addresses = (public.local_addr().unwrap(), internal.local_addr().unwrap());
         let ledger = tempfile::tempdir().unwrap();
         let admin = Some(admin::Socket::bind(ledger.path()).unwrap());
@@ -215,9 +215,9 @@ async fn stopping_finishes_what_is_in_hand() {
 
 #[tokio::test]
 async fn a_port_in_use_is_one_sentence() {
-    let first = bind("listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let first = bind("[server] listen", "127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = first.local_addr().unwrap();
-    let e = bind("listen", address).await.unwrap_err();
+    let e = bind("[server] listen", address).await.unwrap_err();
     assert_eq!(e, format!("[server] listen: {address} is in use by another program"));
 }
 
@@ -234,6 +234,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         private_key_pem: key.private_pem.into_bytes().into(),
         timeout: Duration::from_secs(1),
         outbound: crate::outbound::Outbound::new(None, &crate::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     })
     .unwrap();
     let bundle = gate::load(&policies).unwrap();

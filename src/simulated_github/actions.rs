@@ -6,6 +6,7 @@ use super::{
     state::{Pull, Repository, World},
 };
 
+mod comments;
 mod commit;
 mod organization;
 mod other;

@@ -209,7 +209,7 @@ impl World {
                 "text": c.text,
                 "annotations_count": c.annotations.len(),
             },
-            "app": {"id": c.app, "slug": self.app.slug, "name": self.app.name},
+            "app": {"id": c.app, "slug": self.other_apps.get(&c.app).unwrap_or(&self.app.slug), "name": self.app.name},
             "check_suite": {"id": c.repository * 1_000_003 + c.app},
             "pull_requests": pulls,
         })

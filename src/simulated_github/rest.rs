@@ -58,7 +58,12 @@ fn repository(
         ("POST" | "PATCH", _) if !covered => Reply::message(403, "Resource not accessible by integration"),
         ("POST", ["check-runs"]) => checks::create(world, repo, call),
         ("PATCH", ["check-runs", id]) => checks::update(world, repo, id, call),
+        ("POST", ["actions", "runs", run, "deployment_protection_rule"]) => {
+            checks::review_deployment(world, repo, run, call)
+        }
+        ("GET", ["actions", "runs", run]) => checks::run(world, repo, run),
         ("GET", ["check-runs", id]) => checks::show(world, repo, id),
+        ("GET", ["commits", sha, "statuses"]) => checks::statuses(shared, world, repo, sha, call),
         ("GET", ["commits", sha, "check-runs"]) => checks::list(shared, world, repo, sha, call),
         ("GET", rest) => {
             let reply = content::read(shared, inner.view(), repo, call, rest);

@@ -30,8 +30,18 @@ pub struct World {
     /// Annotated tags: the tag itself → the commit it names.
     pub tag_objects: BTreeMap<String, String>,
     pub check_runs: BTreeMap<u64, CheckRun>,
+    /// Commit statuses, oldest first.
+    pub statuses: Vec<Status>,
+    /// Slugs of other apps that make check runs, by id.
+    pub other_apps: BTreeMap<u64, String>,
     /// Webhooks that no action returned: those that our own REST writes caused.
     pub outbox: Vec<Webhook>,
+    /// Runs that wait for the App's word on an environment: run → repository.
+    pub waiting_runs: BTreeMap<u64, u64>,
+    /// All that ever asked, with the same.
+    pub deploying_runs: BTreeMap<u64, u64>,
+    /// What the App said of waiting runs, in order: run and body.
+    pub deployment_reviews: Vec<(u64, Value)>,
     /// Apps being registered: code → manifest.
     pub manifests: BTreeMap<String, Value>,
     /// What `/app/hook/deliveries` lists, oldest first.
@@ -148,6 +158,8 @@ pub struct Repository {
     pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
     pub protection_shown: BTreeMap<String, Value>,
+    /// Secret scanning alerts, as REST shows them; `None`: it is switched off.
+    pub secret_alerts: Option<Vec<Value>>,
     /// Evaluations of rulesets, oldest first, as `rulesets/rule-suites` lists them.
     pub rule_suites: Vec<Value>,
     /// `rulesets/rule-suites` and `activity` answer 403.
@@ -261,6 +273,19 @@ pub struct Activity {
     pub at: Time,
 }
 
+/// One commit status.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub id: u64,
+    pub repository: u64,
+    pub sha: String,
+    pub context: String,
+    /// `pending`, `success`, `failure` or `error`
+    pub state: String,
+    pub creator: u64,
+    pub at: Time,
+}
+
 #[derive(Clone, Debug)]
 pub struct CheckRun {
     pub id: u64,
@@ -310,7 +335,12 @@ impl World {
             links: BTreeSet::new(),
             tag_objects: BTreeMap::new(),
             check_runs: BTreeMap::new(),
+            statuses: Vec::new(),
+            other_apps: BTreeMap::new(),
             outbox: Vec::new(),
+            waiting_runs: BTreeMap::new(),
+            deploying_runs: BTreeMap::new(),
+            deployment_reviews: Vec::new(),
             manifests: BTreeMap::new(),
             deliveries: Vec::new(),
             seed: seed.to_owned(),

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/journal/      the segments, each whole; the last without the zeros ahead of it
 //! DIR/signed        the last signed size, if there is one: read before the journal, so never ahead of it
+//! DIR/witnessed     what witnesses cosigned, if they did: read before `signed`
 //! DIR/backup.json   what the last backup that came to its end holds
 //! ```
 //!
@@ -44,7 +45,7 @@ use crate::{ledger::entry::Hash, time::Time};
 const MANIFEST: &str = "backup.json";
 
 /// What is copied beside the journal.
-const BESIDE: &[&str] = &["signed"];
+const BESIDE: &[&str] = &["witnessed", "signed"];
 
 /// `backup.json`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

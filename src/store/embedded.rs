@@ -356,7 +356,7 @@ fn begin(dir: &Path, journal: &Path, sizes: Sizes) -> Result<bool, OpenError> {
     let something = !segments(journal).map_err(OpenError::io("listing", journal))?.is_empty()
         || dir.join("sled").exists()
         || mark::stopped(journal)?.is_some()
-        || mark::signed(dir)?.is_some();
+        || !mark::seen_outside(dir)?.is_empty();
     if !something {
         writer::begin(journal, new_id()?, sizes).map_err(OpenError::io("creating", journal))?;
     }
@@ -378,12 +378,9 @@ fn witnesses(dir: &Path, journal: &Path, applied: Tip) -> Result<Vec<(&'static s
         root: None,
         sealed: false,
     });
-    let known = [
-        ("sled", sled),
-        ("the last clean stop", mark::stopped(journal)?),
-        ("the last signed checkpoint", mark::signed(dir)?),
-    ];
-    Ok(known.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect())
+    let known = [("sled", sled), ("the last clean stop", mark::stopped(journal)?)];
+    let known = known.into_iter().filter_map(|(who, mark)| Some((who, mark?)));
+    Ok(known.chain(mark::seen_outside(dir)?).collect())
 }
 
 /// Opens sled; if it cannot be used, an empty one, and says why.

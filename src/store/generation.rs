@@ -87,7 +87,7 @@ pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
     )?;
     let aside = dir.join(format!("generation-{old}"));
     files::create_dir(&aside)?;
-    for name in ["journal", "attempts", mark::RESTORED, "signed"] {
+    for name in ["journal", "attempts", mark::RESTORED, mark::WITNESSED, mark::ERASED, "signed"] {
         let (from, to) = (dir.join(name), aside.join(name));
         // A start between a crash of this and now was refused, and left an empty folder in the journal's place.
         let moved =

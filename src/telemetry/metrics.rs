@@ -97,6 +97,11 @@ struct AlertLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    witness: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SweepLabels {
     complete: &'static str,
 }
@@ -134,6 +139,8 @@ struct Inner {
     queue_age: Gauge<f64, AtomicU64>,
     calls: Family<CallLabels, Counter>,
     remaining: Family<LimitLabels, Gauge>,
+    minute_used: Family<LimitLabels, Gauge>,
+    minute_waiting: Family<LimitLabels, Gauge>,
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
@@ -142,6 +149,8 @@ struct Inner {
     last_sweep: Gauge,
     store_entries: Gauge,
     signed_entries: Gauge,
+    witnessed_entries: Family<WitnessLabels, Gauge>,
+    quorum_missed: Gauge,
     store_groups: Counter,
     store_syncs: Counter,
     store_bytes: Counter,
@@ -169,6 +178,8 @@ impl Metrics {
             queue_depth: Gauge::default(),
             queue_age: Gauge::default(),
             calls: Family::default(),
+            minute_used: Family::default(),
+            minute_waiting: Family::default(),
             remaining: Family::default(),
             controls: Family::default(),
             decisions: Family::default(),
@@ -178,6 +189,8 @@ impl Metrics {
             last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
             signed_entries: Gauge::default(),
+            witnessed_entries: Family::default(),
+            quorum_missed: Gauge::default(),
             store_groups: Counter::default(),
             store_syncs: Counter::default(),
             store_bytes: Counter::default(),
@@ -221,6 +234,21 @@ impl Metrics {
         self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
+    /// How much of GitHub's limit for one minute is used (`points`, `graphql_points`, `writes`), and how many
+    /// calls wait for room.
+    pub fn github_minute(
+        &self,
+        installation: Option<u64>,
+        resource: &'static str,
+        used: u32,
+        waiting: usize,
+    ) {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        let labels = LimitLabels { installation, resource };
+        self.0.minute_used.get_or_create(&labels).set(i64::from(used));
+        self.0.minute_waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
     /// A verdict was recorded.
     pub fn decided(&self, verdict: &Verdict) {
         let decision = verdict.decision.as_str();
@@ -239,6 +267,17 @@ impl Metrics {
     /// Entries under the newest published checkpoint.
     pub fn signed(&self, entries: u64) {
         self.0.signed_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Entries under the newest checkpoint that a witness cosigned.
+    pub fn witnessed(&self, witness: &str, entries: u64) {
+        let labels = WitnessLabels { witness: witness.to_owned() };
+        self.0.witnessed_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// The newest checkpoint lacks the quorum of witnesses.
+    pub fn quorum_missed(&self, missed: bool) {
+        self.0.quorum_missed.set(i64::from(missed));
     }
 
     /// Somebody must look: `exception`, `never_sent`, `lost`, `vanished`.
@@ -288,6 +327,12 @@ impl Inner {
         );
         r.register("github_calls", "Calls to GitHub, by kind and status", self.calls.clone());
         r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
+        r.register("github_minute_used", "Of GitHub's limits for one minute, used", self.minute_used.clone());
+        r.register(
+            "github_minute_waiting",
+            "Calls that wait for room in GitHub's limits for one minute",
+            self.minute_waiting.clone(),
+        );
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
         r.register("alerts", "Things somebody must look at, by kind", self.alerts.clone());
@@ -307,6 +352,16 @@ impl Inner {
             "signed_entries",
             "Entries under the newest published checkpoint",
             self.signed_entries.clone(),
+        );
+        r.register(
+            "witnessed_entries",
+            "Entries under the newest checkpoint that a witness cosigned",
+            self.witnessed_entries.clone(),
+        );
+        r.register(
+            "witness_quorum_missed",
+            "1: the newest checkpoint lacks the quorum of witnesses",
+            self.quorum_missed.clone(),
         );
         r.register("store_groups", "Groups of entries written", self.store_groups.clone());
         r.register("store_syncs", "Times the journal was synced to disk", self.store_syncs.clone());
@@ -346,6 +401,7 @@ mod tests {
             evaluate_only: false,
             findings: vec![],
             skip_reason: None,
+            waived_by: vec![],
         };
         Verdict {
             decision: Decision::Deny,
@@ -355,6 +411,7 @@ mod tests {
             bundle: "sha256:0".into(),
             engine: "none".into(),
             rewriter: 1,
+            answers: vec![],
         }
     }
 
@@ -366,9 +423,12 @@ mod tests {
         m.queue(2, Some("2026-11-24T15:00:00Z".parse().unwrap()));
         m.github_calls("rest_get", Some(200), 3);
         m.github_remaining(Some(9), "graphql", 4999);
+        m.github_minute(Some(9), "writes", 72, 3);
         m.decided(&verdict());
         m.alarm(true);
         m.signed(4);
+        m.witnessed("witness.example/w1", 4);
+        m.quorum_missed(true);
         m.store(StoreCounts { entries: 5, groups: 2, syncs: 2, bytes: 900 });
         insta::assert_snapshot!(m.text(now));
     }

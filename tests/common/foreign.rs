@@ -15,6 +15,12 @@ const OPA: &str = "github.com/open-policy-agent/opa@v1.22.2";
 /// The verifier that comes with Tessera.
 const FSCK: &str = "github.com/transparency-dev/tessera/cmd/fsck@v1.0.4";
 
+/// A log of Tessera in a folder, with Tessera's own client of witnesses.
+const TESSERA: &str = "github.com/transparency-dev/tessera/cmd/examples/posix-oneshot@v1.0.4";
+
+/// The witness that other logs use; with this one witnesses of logs are compared. The newest that Go 1.26 takes.
+const LITEWITNESS: &str = "filippo.io/torchwood/cmd/litewitness@v0.9.1-0.20260706112420-c22a68158d96";
+
 /// Trail of Bits' canonical JSON.
 const RFC8785: &str = "rfc8785==0.1.4";
 
@@ -28,6 +34,10 @@ pub enum Tool {
     Python,
     /// Tessera's `fsck`.
     Fsck,
+    /// Tessera's log in a folder.
+    Tessera,
+    /// The witness `litewitness`, and what it needs: an SSH agent, Python for its database.
+    Litewitness,
     /// The `opa` binary.
     Opa,
     /// The `python3` command.
@@ -45,6 +55,8 @@ impl Tool {
             Self::Go => "go",
             Self::Python => "python",
             Self::Fsck => "fsck",
+            Self::Tessera => "tessera",
+            Self::Litewitness => "litewitness",
             Self::Opa => "opa",
             Self::PlainPython => "python3",
             Self::Rego => "rego",
@@ -58,6 +70,8 @@ impl Tool {
             Self::Node => "GitHub's own webhook library and its 329 example payloads",
             Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
             Self::Fsck => "Tessera's fsck of the log that is served",
+            Self::Tessera => "a log of Tessera that our witness cosigns",
+            Self::Litewitness => "litewitness as a witness of our log",
             Self::Python => "Python's rfc8785 on the bytes of entries",
             Self::Opa => "the comparison of our answers with opa's",
             Self::PlainPython => "the verifier of evidence written in Python",
@@ -81,6 +95,8 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Python => python(),
         Tool::Opa => built(OPA),
         Tool::Fsck => built(FSCK),
+        Tool::Tessera => built(TESSERA),
+        Tool::Litewitness => litewitness(),
         Tool::PlainPython => on_path("python3", "--version"),
         Tool::Rego => rego(),
     };
@@ -149,6 +165,16 @@ fn built(package: &str) -> Result<PathBuf, String> {
     run(Command::new("go").args(["install", package]).env("GOBIN", &bin).env("GOFLAGS", ""))?;
     fs::rename(bin.join(name), &binary).map_err(|e| e.to_string())?;
     Ok(binary)
+}
+
+fn litewitness() -> Result<PathBuf, String> {
+    on_path("python3", "--version")?;
+    // Without an argument it is a usage error, or asks: what matters is that it is there.
+    for tool in ["ssh-agent", "ssh-add", "ssh-keygen"] {
+        let asked = Command::new(tool).arg("-?").stdin(Stdio::null()).output();
+        asked.map_err(|_| format!("{tool} is not installed"))?;
+    }
+    built(LITEWITNESS)
 }
 
 /// A program of `tests/foreign`. Go itself sees whether there is something to build.

@@ -269,7 +269,7 @@ async fn publish_again(dir: &Path, ledger: &Ledger, promised: &[Promise]) -> Res
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&place.key_file, private).map_err(|e| format!("the key file: {e}"))?;
     let publisher =
-        Publisher::open(ledger.clone(), place).map_err(|e| format!("it publishes no more: {e}"))?;
+        Publisher::open(ledger.clone(), place, None).map_err(|e| format!("it publishes no more: {e}"))?;
     publisher.begin().await.map_err(|e| format!("it publishes no more: {e}"))?;
     let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
     // Of a change, the old key may be gone once it was finished; the newest is there.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatelog::{
     event::{Account, RefKind, Repository, Sha, Source, SubjectKind},
     facts::{
-        BaseRules, Branch, Change, Codeowners, Commit, Facts, File, Landed, LandedPull, MergeGroup, Missing,
-        Person, PullRequest, Push, RepositoryId, Retarget, Review, Status, TargetRef, Team, Verification,
+        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, DeployedPull, Deployment, Facts,
+        File, Landed, LandedPull, MergeGroup, Missing, Person, PullRequest, Push, RepositoryId, Retarget,
+        Review, SecretAlert, Status, TargetRef, Team, Verification, Workflow,
+        checks::{CheckApp, CheckKind},
         codeowners::{Resolved, Rules, owned},
         graph,
         pushes::{self, KnownPush},
@@ -47,6 +49,14 @@ struct Model {
     teams: BTreeMap<String, (Vec<String>, bool)>,
     organizations: BTreeMap<String, Vec<String>>,
     rules: Vec<String>,
+    /// Commits of the base that are in the branch.
+    stands_on: usize,
+    checks: Vec<Check>,
+    alerts: Vec<SecretAlert>,
+    /// Kinds of workflows that commits wrote, by their place in `commits`.
+    workflows: BTreeMap<usize, String>,
+    /// Whether what was merged was allowed.
+    merged: Option<bool>,
     ends: Ends,
 }
 
@@ -56,6 +66,8 @@ enum Ends {
     Pull,
     Group,
     Push(Box<Push>),
+    /// Who deploys, and where.
+    Deployment(String, String),
 }
 
 fn sha(n: usize) -> Sha {
@@ -85,6 +97,9 @@ impl Model {
             "rewrites" => {
                 let before = self.head();
                 self.line.truncate(first().parse().unwrap());
+                if self.line.is_empty() {
+                    self.stands_on = self.base_commits;
+                }
                 self.commit(&Described::of(who, &words[1..]));
                 self.moved(before, Some(who), true);
             }
@@ -114,7 +129,10 @@ impl Model {
                 own.find(|r| r.user.as_ref().is_some_and(|u| u.id == id)).unwrap().state = "DISMISSED".into();
             }
             "updates" | "resolves" => self.update(who, words.first()),
-            "owns" => self.owners = Some(words.join(" ").replace(" | ", "\n")),
+            "owns" => {
+                self.owners = Some(words.join(" ").replace(" | ", "\n"));
+                self.base_commits += 1;
+            }
             "lands" => self.base_commits += 1,
             "retargets" => {
                 let (from, to) = (std::mem::replace(&mut self.base, first().to_owned()), first().to_owned());
@@ -136,6 +154,23 @@ impl Model {
             "closes" => self.open = false,
             "reopens" => self.open = true,
             "readies" => self.draft = false,
+            "leaks" => {
+                let days = first().parse::<i64>().unwrap();
+                let created_at =
+                    Time::from_unix_micros(self.now().unix_micros() - days * 86_400_000_000).unwrap();
+                let (number, state) = (self.alerts.len() as u64 + 1, "open".to_owned());
+                let secret_type = "aws_access_key_id".to_owned();
+                self.alerts.push(SecretAlert {
+                    number,
+                    secret_type,
+                    state,
+                    created_at,
+                    push_protection_bypassed: None,
+                });
+            }
+            "rotates" => _ = self.alerts.pop(),
+            "deploys" => self.ends = Ends::Deployment(who.to_owned(), first().to_owned()),
+            "reports" | "sets" => self.check(who, step.verb == "reports", first(), &words[1]),
             "demands" => self.rules.clone_from(words),
             "queues" => self.ends = Ends::Group,
             "merges" => self.merge(who, first(), bundle),
@@ -154,6 +189,7 @@ impl Model {
                 let gone = step.verb == "untags";
                 self.move_ref(who, "user", first(), None, |p| {
                     p.ref_kind = RefKind::Tag;
+                    p.on_default_branch = Some(words.len() == 1);
                     (p.created, p.deleted) = (!gone, gone);
                     if gone { p.after = None } else { p.before = None }
                 });
@@ -194,20 +230,31 @@ impl Model {
 
     fn moved(&mut self, before: Option<Sha>, pusher: Option<&str>, forced: bool) {
         let user = pusher.map(|p| self.account(p));
+        // They are of the head.
+        self.checks.clear();
         let after = self.head().unwrap();
         self.ledger.push(KnownPush { repository: REPOSITORY, before, after, user, forced });
     }
 
     fn commit(&mut self, d: &Described) {
+        if self.commits.is_empty() {
+            self.stands_on = self.base_commits;
+        }
         let parent = self.head().unwrap_or_else(|| sha(BASE));
         let mut commit = self.made(d, vec![parent]);
         commit.sha = sha(self.commits.len() + 1);
         self.line.push(self.commits.len());
+        if let Some(kind) = &d.workflow {
+            self.workflows.insert(self.commits.len(), kind.clone());
+        }
         self.commits.push((commit, files(d)));
     }
 
     fn made(&mut self, d: &Described, parents: Vec<Sha>) -> Commit {
-        let person = |user: Option<Account>| Person { email: None, user };
+        let person = |user: Option<Account>| {
+            let email = user.as_ref().map(|u| format!("{}@example.com", u.login));
+            Person { email, user }
+        };
         let author = person(self.shown(&d.author));
         let co_authors: Vec<Person> = d.co_authors.iter().map(|c| person(self.shown(c))).collect();
         let committer = person(self.shown(d.committer.as_ref().unwrap_or(&d.author)));
@@ -232,6 +279,10 @@ impl Model {
             author,
             committer,
             committed_via_web: false,
+            full_message: Some(match &d.signed_off {
+                Some(who) => format!("a commit\n\nSigned-off-by: {who} <{who}@example.com>"),
+                None => "a commit".to_owned(),
+            }),
             update_merge: false,
             verification,
         }
@@ -242,6 +293,7 @@ impl Model {
         let before = self.head();
         let written = by_hand.cloned().into_iter().collect();
         let d = Described { author: who.to_owned(), written, ..Described::default() };
+        self.stands_on = self.base_commits;
         let parents = vec![before.clone().unwrap(), sha(BASE + self.base_commits)];
         let mut commit = self.made(&d, parents);
         self.by_github(&mut commit);
@@ -304,6 +356,7 @@ impl Model {
             pusher_kind: if who.ends_with("[bot]") { "app" } else { kind }.to_owned(),
             pusher,
             commits: Some(made.into_iter().collect()),
+            on_default_branch: Some(true),
             landed: Some(Landed { kind: "direct".into(), pull_requests: vec![], reason: None }),
         };
         // Every branch but `main` is made by the push.
@@ -317,6 +370,7 @@ impl Model {
 
     fn merge(&mut self, who: &str, method: &str, bundle: &Bundle) {
         let allowed = self.judge(bundle).decision == Decision::Allow;
+        self.merged = Some(allowed);
         let head = self.head().unwrap();
         let signed_line: Vec<Commit> = self.line.iter().map(|i| self.commits[*i].0.clone()).collect();
         let d = Described { author: who.to_owned(), ..Described::default() };
@@ -336,16 +390,27 @@ impl Model {
 
     fn judge(&mut self, bundle: &Bundle) -> Verdict {
         let (about, mut facts) = self.facts();
+        let (mut name, mut action, mut payload) = ("pull_request", None, json!({}));
+        if about == SubjectKind::Ref {
+            name = "push";
+        }
+        if let Ends::Deployment(who, environment) = &self.ends {
+            let (who, environment) = (who.clone(), environment.clone());
+            let who = json!(self.account(&who));
+            (name, action) = ("deployment_protection_rule", Some("requested".to_owned()));
+            let deployment = json!({"sha": sha(BASE + 0x100), "ref": "main", "creator": who});
+            payload = json!({"environment": environment, "deployment": deployment, "sender": who});
+        }
         let input = |facts: &Facts| {
             let header = EventHeader {
-                name: if about == SubjectKind::Ref { "push" } else { "pull_request" }.into(),
-                action: None,
+                name: name.into(),
+                action: action.clone(),
                 delivery: None,
                 received_at: facts.time,
                 source: Source::Github,
                 cause: None,
             };
-            Input::new(about, header, json!({}), facts).unwrap()
+            Input::new(about, header, payload.clone(), facts).unwrap()
         };
         for need in bundle.needs(&input(&facts)) {
             if need.fact == "team_members" && need.id.as_ref().is_some_and(|id| !facts.teams.contains_key(id))
@@ -371,6 +436,10 @@ impl Model {
             teams: BTreeMap::new(),
             organizations: BTreeMap::new(),
             base_rules: Some(self.base_rules()),
+            secret_alerts: Some(self.alerts.clone()),
+            deployment: None,
+            waivers: vec![],
+            commands: vec![],
             facts: Status { complete: true, missing: vec![], fetched_at: time },
         };
         for (name, (members, can_write)) in self.teams.clone() {
@@ -384,12 +453,19 @@ impl Model {
         let about = match &self.ends {
             Ends::Pull => SubjectKind::PullRequest,
             Ends::Group => SubjectKind::MergeGroup,
+            Ends::Deployment(..) => {
+                facts.target = None;
+                SubjectKind::None
+            }
             Ends::Push(push) => {
                 facts.target = Some(TargetRef { ref_kind: push.ref_kind, name: push.ref_name.clone() });
                 facts.push = Some((**push).clone());
                 SubjectKind::Ref
             }
         };
+        if about == SubjectKind::None {
+            facts.deployment = Some(self.deployment());
+        }
         match about {
             SubjectKind::PullRequest => facts.change = Some(self.change()),
             SubjectKind::MergeGroup => {
@@ -401,6 +477,48 @@ impl Model {
             _ => {}
         }
         (about, facts)
+    }
+
+    /// The merge of the pull request, as it lies on `main`.
+    fn deployment(&mut self) -> Deployment {
+        let d = Described { author: self.author.clone(), ..Described::default() };
+        let mut commit = self.made(&d, vec![sha(BASE)]);
+        commit.sha = sha(BASE + 0x100);
+        let author = self.shown(&d.author);
+        let pull = self.merged.map(|allowed| DeployedPull {
+            number: 1,
+            head: self.head().unwrap(),
+            base_ref: self.base.clone(),
+            user: author.clone(),
+            merged_by: None,
+            authors: author.clone().into_iter().collect(),
+            allowed,
+        });
+        Deployment {
+            sha: commit.sha.clone(),
+            on_default_branch: true,
+            commit,
+            pull_requests: pull.into_iter().collect(),
+        }
+    }
+
+    /// A check run of an app, or a status set by somebody; the newest of its name counts.
+    fn check(&mut self, who: &str, run: bool, name: &str, conclusion: &str) {
+        let kind = if run { CheckKind::CheckRun } else { CheckKind::Status };
+        let same =
+            |c: &Check| c.kind == kind && c.name == name && c.app.as_ref().is_none_or(|a| a.slug == who);
+        self.checks.retain(|c| !same(c));
+        let done = conclusion != "running";
+        let (creator, id) = ((!run).then(|| self.account(who)), self.checks.len() as u64);
+        self.checks.push(Check {
+            kind,
+            id,
+            name: name.to_owned(),
+            app: run.then(|| CheckApp { id: 70, slug: who.to_owned() }),
+            creator,
+            status: if done { "completed" } else { "in_progress" }.to_owned(),
+            conclusion: done.then(|| conclusion.to_owned()),
+        });
     }
 
     fn base_rules(&self) -> BaseRules {
@@ -446,9 +564,32 @@ impl Model {
         }
         let path = self.owners.as_ref().map(|_| ".github/CODEOWNERS".to_owned());
         let codeowners = Some(Codeowners { path, sha: sha(BASE), errors: rules.errors().to_vec() });
+        let comparison = Some(Comparison {
+            base_sha: sha(BASE),
+            head_sha: head.clone(),
+            merge_base_sha: Some(sha(BASE)),
+            ahead_by: commits.len() as u64,
+            behind_by: (self.base_commits - self.stands_on) as u64,
+        });
+        let checks = Some(self.checks.clone());
+        let workflows = self.line.iter().rev().find_map(|i| self.workflows.get(i));
+        let workflows = Some(
+            workflows.into_iter().map(|kind| Workflow::of(story::WORKFLOW, &story::workflow(kind))).collect(),
+        );
         let author = self.author.clone();
         let pull_request = self.pull_request(commits.len(), files.len(), &author, head);
-        Change { pull_request, reviews, commits, files, codeowners, pushes, shared_head: vec![] }
+        Change {
+            pull_request,
+            reviews,
+            commits,
+            files,
+            codeowners,
+            pushes,
+            comparison,
+            checks,
+            workflows,
+            shared_head: vec![],
+        }
     }
 
     fn pull_request(&mut self, commits: usize, files: usize, author: &str, head: Sha) -> PullRequest {
@@ -486,6 +627,7 @@ fn files(d: &Described) -> Vec<File> {
         owners: None,
     };
     let mut files: Vec<File> = d.written.iter().map(|p| file(p, None, "added")).collect();
+    files.extend(d.workflow.iter().map(|_| file(&story::WORKFLOW.to_owned(), None, "added")));
     files.extend(d.renamed.iter().map(|(from, to)| file(to, Some(from), "renamed")));
     files.extend(d.removed.iter().map(|p| file(p, None, "removed")));
     files

@@ -17,6 +17,8 @@ const COURIERS: usize = 8;
 
 pub struct Played {
     n: String,
+    /// Address of the API.
+    api: String,
     phases: VecDeque<Vec<Step>>,
     number: u64,
     /// Every commit made on `topic`, in order.
@@ -62,7 +64,14 @@ impl Played {
             w.push(&story::local("frank", n), &repo, "start", &[]).unwrap();
         });
         let phases = story::read(story, n).into();
-        Self { n: n.to_owned(), phases, number: 0, commits: vec![], ends: Ends::Pull }
+        Self {
+            n: n.to_owned(),
+            api: scene.gh.api_url(),
+            phases,
+            number: 0,
+            commits: vec![],
+            ends: Ends::Pull,
+        }
     }
 
     /// Plays the next phase; what GitHub sends for it. `None`: the story is told.
@@ -171,6 +180,22 @@ impl Played {
                 words.iter().for_each(|m| w.add_org_member(who, m, false).unwrap());
                 vec![]
             }
+            "leaks" => w.secret_alert(who, repo, first().parse().unwrap(), None).unwrap().hooks,
+            "rotates" => w.secret_alert(who, repo, 0, Some("revoked")).unwrap().hooks,
+            "deploys" => {
+                let hooks = w.ask_to_deploy(who, repo, first(), &self.api).unwrap().hooks;
+                self.ends = Ends::Push(hooks[0].guid.clone(), None);
+                hooks
+            }
+            "reports" | "sets" => {
+                let head = self.commits.last().unwrap();
+                let done = Some(words[1].as_str()).filter(|c| *c != "running");
+                let did = match step.verb.as_str() {
+                    "reports" => w.check_by(who, repo, head, first(), done),
+                    _ => w.set_status(who, repo, head, first(), done.unwrap_or("pending")),
+                };
+                did.unwrap().hooks
+            }
             "demands" => {
                 let app = w.app.id;
                 let rules = words.iter().map(|word| rule(word, app)).collect();
@@ -212,7 +237,8 @@ impl Played {
                 self.gone(hooks)
             }
             "tags" => {
-                let tip = w.repository(repo).unwrap().refs["refs/heads/main"].clone();
+                let branch = words.get(1).map_or("main", String::as_str);
+                let tip = w.repository(repo).unwrap().refs[&format!("refs/heads/{branch}")].clone();
                 let hooks = fine(w.tag(who, repo, first(), &tip));
                 self.pushed(tip, hooks, "push")
             }
@@ -278,9 +304,15 @@ fn spec(w: &World, d: &Described) -> CommitSpec {
         Some(_) => who.to_owned(),
         None => format!("{who}@nowhere.invalid"),
     };
-    let mut spec = commit(&mail(&d.author), "a commit");
+    let address = |who: &String| w.account(who).unwrap().emails[0].clone();
+    let line = |who: &String| format!("a commit\n\nSigned-off-by: {who} <{}>", address(who));
+    let message = d.signed_off.as_ref().map_or_else(|| "a commit".to_owned(), line);
+    let mut spec = commit(&mail(&d.author), &message);
     for path in &d.written {
         spec = spec.write(path, &format!("{path} by {}", d.author));
+    }
+    if let Some(kind) = &d.workflow {
+        spec = spec.write(story::WORKFLOW, &story::workflow(kind));
     }
     if let Some((from, to)) = &d.renamed {
         spec = spec.rename(from, to);

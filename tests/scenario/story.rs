@@ -82,6 +82,27 @@ pub struct Described {
     pub written: Vec<String>,
     pub renamed: Option<(String, String)>,
     pub removed: Option<String>,
+    /// Whose Signed-off-by line the message has.
+    pub signed_off: Option<String>,
+    /// A workflow of this kind, at `.github/workflows/ci.yml`.
+    pub workflow: Option<String>,
+}
+
+pub const WORKFLOW: &str = ".github/workflows/ci.yml";
+
+/// The text of a workflow.
+pub fn workflow(kind: &str) -> String {
+    let pinned = "actions/checkout@0123456789012345678901234567890123456789";
+    let of = |on: &str, uses: &str| {
+        format!("on: {on}\njobs:\n  a:\n    runs-on: x\n    steps:\n      - uses: {uses}\n")
+    };
+    match kind {
+        "pinned" => of("push", pinned),
+        "by-tag" => of("push", "actions/checkout@v5"),
+        "for-anyone" => of("pull_request_target", pinned),
+        "broken" => "on: [".to_owned(),
+        other => panic!("no workflow is {other}"),
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,7 +117,7 @@ pub enum Signature {
 
 impl Described {
     /// `a.txt b.txt [as WHO] [with WHO] [committed-by WHO] [signed-by WHO | unsigned | bad STATE] [renames A B]
-    /// [removes A]`
+    /// [removes A] [off-by WHO] [workflow KIND]`
     pub fn of(who: &str, words: &[String]) -> Self {
         let mut d = Self { author: who.to_owned(), ..Self::default() };
         let mut words = words.iter().cloned();
@@ -110,6 +131,8 @@ impl Described {
                 "unsigned" => d.signature = Signature::None,
                 "bad" => d.signature = Signature::Bad(next()),
                 "renames" => d.renamed = Some((next(), next())),
+                "workflow" => d.workflow = Some(next()),
+                "off-by" => d.signed_off = Some(next()),
                 "removes" => d.removed = Some(next()),
                 path => d.written.push(path.to_owned()),
             }

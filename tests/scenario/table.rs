@@ -29,6 +29,17 @@ const TWO_PARTY: &str = "https://slsa.dev/spec/v1.2/source-requirements";
 const UPDATES: &str = "https://docs.github.com/en/code-security/supply-chain-security/understanding-your-software-supply-chain/about-dependency-review";
 const APP_AUTHORS: &str = "https://docs.github.com/en/apps/creating-github-apps/about-creating-github-apps/about-creating-github-apps";
 
+const STRICT: &str = "https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches/about-protected-branches#require-status-checks-before-merging";
+const STATUS_CHECKS: &str = "https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks";
+const BOUND_CHECKS: &str = "https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches/troubleshooting-required-status-checks#required-status-checks-from-unexpected-sources";
+const DCO: &str = "https://developercertificate.org/";
+
+const PINNED: &str =
+    "https://docs.github.com/en/actions/reference/security/secure-use#using-third-party-actions";
+const PWN: &str = "https://securitylab.github.com/resources/github-actions-preventing-pwn-requests/";
+const SECRET_SCANNING: &str = "https://docs.github.com/en/code-security/secret-scanning/managing-alerts-from-secret-scanning/resolving-alerts";
+const DEPLOYING: &str = "https://docs.github.com/en/actions/how-tos/deploy/configure-and-manage-deployments/create-custom-protection-rules";
+
 // What people complained of.
 const WHY_IGNORED: &str = "https://github.com/palantir/policy-bot/issues/266";
 const WHY_STALE: &str = "https://github.com/palantir/policy-bot/issues/239";
@@ -77,6 +88,17 @@ const DEPENDENCIES_APART: &str = "required_reviews: {required_approving_review_c
 const APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: [{app: \"renovate[bot]\", paths: [\"*.lock\"]}]}";
 const NO_APPS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, app_authors: {enabled: true, apps: []}";
 const DRIFT: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, branch_rules: {enabled: true}";
+const UP_TO_DATE: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, up_to_date: {enabled: true}";
+const SIGN_OFF: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, sign_off: {enabled: true}";
+const CHECKS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, required_checks: {enabled: true, checks: [{name: build, app: ci}]}";
+const BY_RENOVATE: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, required_checks: {enabled: true, checks: [{name: build, app: \"renovate[bot]\"}]}";
+const WORKFLOWS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, workflow_files: {enabled: true}";
+const TRUSTING: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, workflow_files: {enabled: true, trusted_owners: [actions]}";
+const RELEASE_TAGS: &str = "release_tags: {enabled: true}";
+const SECRETS: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, secret_alerts: {enabled: true}";
+const PATIENT: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, secret_alerts: {enabled: true, rotate_within_days: 36500}";
+const DEPLOYMENTS: &str = "deployments: {enabled: true, environments: [{environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: []}]}";
+const DEPLOYERS: &str = "deployments: {enabled: true, environments: [{environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: [carol]}]}";
 
 #[rustfmt::skip]
 pub const ROWS: &[Line] = &[
@@ -297,6 +319,64 @@ pub const ROWS: &[Line] = &[
     ("the branch takes the check from anyone", DRIFT, "frank demands anyones-check non_fast_forward deletion; alice pushes a; alice opens", "deny", "may come from anyone", RULES),
     ("the branch lets force pushes in", DRIFT, "frank demands check deletion; alice pushes a; alice opens", "deny", "no ruleset blocks force pushes to main", RULES),
     ("a push to a branch that demands nothing", DRIFT, "bob pushes-to main a", "deny", "GitHub does not demand this check on main", RULES),
+
+    // -- the newest base
+    ("on the newest base", UP_TO_DATE, "frank lands z; alice pushes a; alice opens", "allow", "Allowed", STRICT),
+    ("behind its base", UP_TO_DATE, "alice pushes a; alice opens; frank lands z", "deny", "1 commits of main are missing", STRICT),
+    ("behind its base, seen by itself", UP_TO_DATE, "alice pushes a; alice opens; then; frank lands z; frank lands y", "deny", "2 commits of main are missing", STRICT),
+    ("updated from its base", UP_TO_DATE, "alice pushes a; alice opens; frank lands z; alice updates", "allow", "Allowed", STRICT),
+    ("in the queue", UP_TO_DATE, "alice pushes a; alice opens; frank lands z; alice queues", "allow", "Allowed", QUEUE),
+
+    // -- signed off
+    ("signed off", SIGN_OFF, "alice pushes a off-by alice; alice opens", "allow", "Allowed", DCO),
+    ("not signed off", SIGN_OFF, "alice pushes a; alice opens", "deny", "is not signed off by its author", DCO),
+    ("one commit of two signed off", SIGN_OFF, "alice pushes a off-by alice; alice pushes b; alice opens", "deny", "is not signed off by its author", DCO),
+    ("signed off by somebody else", SIGN_OFF, "alice pushes a off-by bob; alice opens", "deny", "is not signed off by its author", DCO),
+    ("an update needs no sign-off", SIGN_OFF, "alice pushes a off-by alice; alice opens; frank lands z; alice updates", "allow", "Allowed", DCO),
+
+    // -- checks
+    ("a check that has not reported", CHECKS, "alice pushes a; alice opens", "pending", "has not reported", STATUS_CHECKS),
+    ("a check that passed", CHECKS, "alice pushes a; alice opens; ci reports build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a check that passes later", CHECKS, "alice pushes a; alice opens; ci reports build running; then; ci reports build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a check that is running", CHECKS, "alice pushes a; alice opens; ci reports build running", "pending", "is in_progress", STATUS_CHECKS),
+    ("a check that failed", CHECKS, "alice pushes a; alice opens; then; ci reports build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a check that is run again", CHECKS, "alice pushes a; alice opens; ci reports build success; then; ci reports build running", "pending", "is in_progress", STATUS_CHECKS),
+    ("a check run again that fails now", CHECKS, "alice pushes a; alice opens; ci reports build success; then; ci reports build running; ci reports build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a check of that name by another app", CHECKS, "alice pushes a; alice opens; evil reports build success", "pending", "counts for nothing", BOUND_CHECKS),
+    ("a status of that name by a person", CHECKS, "alice pushes a; alice opens; bob sets build success", "pending", "counts for nothing", BOUND_CHECKS),
+    ("a status of the app", BY_RENOVATE, "alice pushes a; alice opens; renovate[bot] sets build success", "allow", "Allowed", STATUS_CHECKS),
+    ("a status of the app that turns", BY_RENOVATE, "alice pushes a; alice opens; renovate[bot] sets build success; then; renovate[bot] sets build failure", "deny", "says failure", STATUS_CHECKS),
+    ("a push after the check passed", CHECKS, "alice pushes a; alice opens; ci reports build success; alice pushes b", "pending", "has not reported", STATUS_CHECKS),
+
+    // -- workflow files
+    ("a workflow with pinned actions", WORKFLOWS, "alice pushes a workflow pinned; alice opens", "allow", "Allowed", PINNED),
+    ("a workflow with an action by its tag", WORKFLOWS, "alice pushes a workflow by-tag; alice opens", "deny", "is not pinned to a commit", PINNED),
+    ("an action of an owner who is trusted", TRUSTING, "alice pushes a workflow by-tag; alice opens", "allow", "Allowed", PINNED),
+    ("a workflow that runs anyone's code with secrets", WORKFLOWS, "alice pushes a workflow for-anyone; alice opens", "deny", "runs on pull_request_target and checks out code", PWN),
+    ("a workflow that is no YAML", WORKFLOWS, "alice pushes a workflow broken; alice opens", "deny", "is not a workflow that can be read", PINNED),
+    ("a workflow mended", WORKFLOWS, "alice pushes a workflow by-tag; alice opens; then; alice pushes b workflow pinned", "allow", "Allowed", PINNED),
+    ("no workflow changed", WORKFLOWS, "alice pushes a; alice opens", "allow", "Allowed", PINNED),
+
+    // -- leaked secrets
+    ("a secret that was not rotated in time", SECRETS, "frank leaks 4000; alice pushes a; alice opens", "deny", "should have been rotated", SECRET_SCANNING),
+    ("a secret found while it is open", SECRETS, "alice pushes a; alice opens; then; frank leaks 4000", "deny", "should have been rotated", SECRET_SCANNING),
+    ("a secret rotated", SECRETS, "frank leaks 4000; alice pushes a; alice opens; then; frank rotates", "allow", "Allowed", SECRET_SCANNING),
+    ("a secret that may still be rotated", PATIENT, "frank leaks 4000; alice pushes a; alice opens", "allow", "has to be rotated", SECRET_SCANNING),
+    ("no secret", SECRETS, "alice pushes a; alice opens", "allow", "Allowed", SECRET_SCANNING),
+
+    // -- deployments
+    ("a deployment of what was allowed", DEPLOYMENTS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; bob deploys production", "allow", "Allowed", DEPLOYING),
+    ("a deployment by who wrote it", DEPLOYMENTS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; alice deploys production", "deny", "wrote what is to be deployed", DEPLOYING),
+    ("a deployment of what was not allowed", DEPLOYMENTS, "alice pushes a; alice opens; then; frank merges squash; then; bob deploys production", "deny", "did not come by a pull request that was allowed", DEPLOYING),
+    ("a deployment to another environment", DEPLOYMENTS, "alice pushes a; alice opens; then; frank merges squash; then; alice deploys staging", "allow", "no control applies", DEPLOYING),
+    ("a deployment by who may not", DEPLOYERS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; bob deploys production", "deny", "may not deploy to production", DEPLOYING),
+
+    // -- releases
+    ("a release tag", RELEASE_TAGS, "bob tags v1.0.0", "allow", "Allowed", RULES),
+    ("a release tag of another form", RELEASE_TAGS, "bob tags v1", "deny", "does not have the form of a release", RULES),
+    ("a release tag of what was not merged", RELEASE_TAGS, "alice pushes a; bob tags v1.0.0 topic", "deny", "is not on the default branch", RULES),
+    ("a release tag deleted", RELEASE_TAGS, "bob tags v1.0.0; bob untags v1.0.0", "deny", "the release tag v1.0.0 was deleted", RULES),
+    ("a tag of no release", RELEASE_TAGS, "bob tags nightly", "allow", "Allowed", RULES),
 
     // -- merge queue
     ("a group of an approved one", "", "alice pushes a; alice opens; bob approves; alice queues", "allow", "Allowed", QUEUE),

@@ -82,7 +82,7 @@ test_it_is_off_until_switched_on if {
 	off := params({"enabled": false})
 	not control.applies with input as of([lock], []) with data.params as off
 	count(control.deny) == 0 with input as of([lock], []) with data.params as off
-	count(control.needs) == 0 with input as of([lock], []) with data.params as off
+	count(control.needs) == 0 with input as of([lock], []) with data.params as params({"enabled": false, "reviewers": ["octo-org/pay"]})
 	contains(control.skip_reason, "not switched on") with input as of([lock], []) with data.params as off
 	count(control.error) > 0 with input as of([lock], []) with data.params as params({"enabled": "yes"})
 }

@@ -78,6 +78,6 @@ test_it_is_off_until_switched_on if {
 	off := params({"enabled": false})
 	not control.applies with input as of("pay/a", []) with data.params as off
 	count(control.deny) == 0 with input as of("pay/a", []) with data.params as off
-	count(control.needs) == 0 with input as of("pay/a", []) with data.params as off
+	count(control.needs) == 0 with input as of("pay/a", []) with data.params as params({"enabled": false, "reviewers": ["octo-org/pay"]})
 	contains(control.skip_reason, "not switched on") with input as of("pay/a", []) with data.params as off
 }

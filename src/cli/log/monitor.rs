@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandResult, Exit, Failure, remote::Remote, safe, verify_proof::verifiers};
+use super::{CommandResult, Exit, Failure, demand, remote::Remote, safe, verify_proof::verifiers};
 use crate::{
     ledger::follow::{FollowError, Misbehaviour, News, State},
     store::files,
@@ -24,6 +24,8 @@ pub struct Args {
     /// Certificates to trust beside the system's (PEM).
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {
@@ -34,9 +36,13 @@ pub fn run(args: &Args) -> CommandResult {
             "the first look needs --vkey: the operator's `gatelog log key show` prints it",
         ));
     }
-    let remote = Remote::new(&args.url, args.ca_file.as_deref())?;
     let mut out = anstream::stdout().lock();
-    match state.follow(&mut |name| remote.get(name)) {
+    let demand = match state.trusted() {
+        Ok(trusted) => args.demand.read(&trusted)?,
+        Err(e) => return failed(&e, &mut out),
+    };
+    let remote = Remote::new(&args.url, args.ca_file.as_deref())?;
+    match state.follow_witnessed(&demand, &mut |name| remote.get(name)) {
         Ok(news) => {
             save(&args.state, &state)?;
             write!(out, "{}", text(&news))?;
@@ -57,6 +63,7 @@ pub(super) fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult
     let exit = match e {
         FollowError::Unreachable(_) => return Err(Failure::could_not_run(safe(&e.to_string()))),
         FollowError::State(_) => Exit::Usage,
+        FollowError::Unwitnessed(e) => demand::exit(e),
         FollowError::Missing(_) | FollowError::NotCovered { .. } | FollowError::Stale { .. } => {
             Exit::Incomplete
         }
@@ -93,7 +100,10 @@ fn text(news: &News) -> String {
     for (seq, what) in news.lints.iter().take(3) {
         out += &format!("lint: entry {seq}: {}\n", safe(what));
     }
-    out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
+    out += &demand::text(&news.cosigned);
+    if news.cosigned.is_empty() {
+        out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
+    }
     out + &format!("VERIFIED  {} entries  root {}  {}\n", now, checkpoint.root, safe(&checkpoint.origin))
 }
 
@@ -161,6 +171,7 @@ mod tests {
                 Gap { from, to, unclean: true, entry: 30 },
                 Gap { from, to, unclean: false, entry: 40 },
             ],
+            cosigned: vec![],
             keys: vec!["a key signs no more: x".into()],
             lints: vec![(20, "not in the form of RFC 8785".into())],
         };

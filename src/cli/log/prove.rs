@@ -97,14 +97,16 @@ fn missing(seq: u64) -> Failure {
     Failure::usage(format!("entry {seq} does not exist: the ledger ends before it"))
 }
 
-/// Without the service: proves under the checkpoint that was signed last, from what is kept beside the
+/// Without the service: proves under the checkpoint that was published last, from what is kept beside the
 /// segments, and where that does not lead to the signed root, from the segments.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
-    let signed = mark::last_signed(dir)?.ok_or_else(|| {
-        Failure::new(Exit::Incomplete, "nothing was signed yet: set [ledger] origin and key_file")
+    let signed = mark::last_published(dir)?.ok_or_else(|| {
+        let what = "nothing was published yet: set [ledger] origin and key_file; with publish_only_with_quorum, \
+                    the witnesses have to cosign first";
+        Failure::new(Exit::Incomplete, what)
     })?;
     if seq >= signed.size {
-        let what = format!("the last signed checkpoint holds {} entries, so not entry {seq}", signed.size);
+        let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);
         return Err(Failure::new(Exit::Incomplete, what));
     }
     let leaf = entry(journal, seq)?.ok_or_else(|| missing(seq))?.leaf;

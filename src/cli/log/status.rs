@@ -8,11 +8,13 @@ use serde::Serialize;
 use super::{CommandResult, Exit, Place};
 use crate::{
     cli::runtime,
+    escape::terminal as safe,
     server::admin,
     store::journal::{
         census::{Census, count},
         mark,
     },
+    time::Time,
 };
 
 /// How large the ledger is, on what it stands, and what the running service has taken in.
@@ -50,6 +52,20 @@ struct Status {
     erased_through: Option<u64>,
     /// Entries under the last signed checkpoint.
     last_checkpoint: Option<u64>,
+    /// Those that ever cosigned, and those that the running service asks.
+    witnesses: Vec<Witness>,
+    /// What of their quorum the last checkpoint of the running service lacks.
+    quorum_missed: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Witness {
+    name: String,
+    /// Entries that it cosigned last, and when.
+    size: Option<u64>,
+    time: Option<Time>,
+    /// Why it did not cosign the last time; only the running service knows.
+    trouble: Option<String>,
 }
 
 /// Bytes on the disk.
@@ -75,6 +91,8 @@ pub fn run(args: &Args) -> CommandResult {
         disk: Disk { journal: used(&journal), sled: used(&folder.join("sled")), free: free(&journal) },
         erased_through: mark::erased(&folder)?,
         last_checkpoint: mark::signed(&folder)?.map(|m| m.size),
+        witnesses: witnesses(mark::witnessed(&folder)?, service.as_ref()),
+        quorum_missed: service.as_ref().and_then(|s| Some(s["quorum_missed"].as_str()?.to_owned())),
     };
     let mut out = anstream::stdout().lock();
     match args.format {
@@ -82,6 +100,23 @@ pub fn run(args: &Args) -> CommandResult {
         Format::Text => write!(out, "{}", text(&status))?,
     }
     Ok(Exit::Ok)
+}
+
+fn witnesses(kept: Option<mark::Witnessed>, service: Option<&serde_json::Value>) -> Vec<Witness> {
+    let kept = kept.unwrap_or_default().witnesses.into_iter().map(|(vkey, seen)| {
+        let name = vkey.split('+').next().unwrap_or_default().to_owned();
+        Witness { name, size: Some(seen.size), time: Some(seen.time), trouble: None }
+    });
+    let mut all: Vec<Witness> = kept.collect();
+    for asked in service.and_then(|s| s["witnesses"].as_array()).into_iter().flatten() {
+        let name = asked["name"].as_str().unwrap_or_default();
+        let trouble = asked["trouble"].as_str().map(str::to_owned);
+        match all.iter_mut().find(|w| w.name == name) {
+            Some(witness) => witness.trouble = trouble,
+            None => all.push(Witness { name: name.to_owned(), size: None, time: None, trouble }),
+        }
+    }
+    all
 }
 
 /// What the running service says; `None`: none runs.
@@ -130,6 +165,11 @@ fn text(s: &Status) -> String {
         ));
         let share = if b.bytes == 0 { 100.0 } else { b.stored as f64 * 100.0 / b.bytes as f64 };
         lines.push(("", format!("{} in {} ({share:.0} %)", size(b.bytes), size(b.stored))));
+        if c.by_catalog > 0 {
+            let what =
+                format!("{} segments as their catalogs say; `gatelog log verify` reads them", c.by_catalog);
+            lines.push(("", what));
+        }
     }
     let free = s.disk.free.map_or(String::new(), |f| format!(", {} free", size(f)));
     lines.push(("disk", format!("journal {}, sled {}{free}", size(s.disk.journal), size(s.disk.sled))));
@@ -138,6 +178,18 @@ fn text(s: &Status) -> String {
     }
     if let Some(size) = s.last_checkpoint {
         lines.push(("checkpoint", format!("the last one signed is over {size} entries")));
+    }
+    for (n, w) in s.witnesses.iter().enumerate() {
+        let seen = match (w.size, w.time) {
+            (Some(size), Some(time)) => format!("cosigned {size} entries, {time}"),
+            _ => "cosigned nothing yet".into(),
+        };
+        let trouble = w.trouble.as_ref().map_or(String::new(), |t| format!("; now: {}", safe(t)));
+        let name = if n == 0 { "witnesses" } else { "" };
+        lines.push((name, format!("{}: {seen}{trouble}", safe(&w.name))));
+    }
+    if let Some(missed) = &s.quorum_missed {
+        lines.push(("", safe(missed)));
     }
     lines.into_iter().map(|(name, what)| format!("{name:<11}{what}\n")).collect()
 }
@@ -162,7 +214,14 @@ mod tests {
     #[test]
     fn status_as_text() {
         let bodies = Bodies { raw: 3, compressed: 40, erased: 2, bytes: 1_540_000, stored: 308_000 };
-        let census = Census { segments: 3, sealed: 2, compressed: 2, rewritten: 2, bodies: Some(bodies) };
+        let census = Census {
+            segments: 3,
+            sealed: 2,
+            compressed: 2,
+            rewritten: 2,
+            by_catalog: 2,
+            bodies: Some(bodies),
+        };
         let status = Status {
             size: 43,
             leaf: "ab".into(),
@@ -171,7 +230,22 @@ mod tests {
             census,
             disk: Disk { journal: 400_000, sled: 999, free: Some(2_500_000_000) },
             erased_through: Some(40),
-            last_checkpoint: None,
+            last_checkpoint: Some(42),
+            witnesses: vec![
+                Witness {
+                    name: "witness.example/w1".into(),
+                    size: Some(42),
+                    time: Some("2026-11-24T15:04:05Z".parse().unwrap()),
+                    trouble: None,
+                },
+                Witness {
+                    name: "witness.example/w2".into(),
+                    size: None,
+                    time: None,
+                    trouble: Some("it cannot be reached: Connection refused".into()),
+                },
+            ],
+            quorum_missed: Some("the quorum (all, 2 of 2) is missed".into()),
         };
         insta::assert_snapshot!(text(&status), @r"
         entries    43
@@ -179,8 +253,13 @@ mod tests {
         segments   3, 2 sealed, 2 compressed, 2 rewritten
         bodies     45: 3 raw, 40 compressed, 2 erased
                    1.5 MB in 308.0 kB (20 %)
+                   2 segments as their catalogs say; `gatelog log verify` reads them
         disk       journal 400.0 kB, sled 999 bytes, 2.5 GB free
         erased     all that erasures up to entry 40 name is gone
+        checkpoint the last one signed is over 42 entries
+        witnesses  witness.example/w1: cosigned 42 entries, 2026-11-24T15:04:05.000000Z
+                   witness.example/w2: cosigned nothing yet; now: it cannot be reached: Connection refused
+                   the quorum (all, 2 of 2) is missed
         ");
     }
 }

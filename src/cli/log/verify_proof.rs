@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandResult, Exit, Failure, safe};
+use super::{CommandResult, Exit, Failure, demand, safe};
 use crate::ledger::{
     chain::leaf_hash,
     checkpoint::Checkpoint,
@@ -24,16 +24,29 @@ pub struct Args {
     /// The entry, byte for byte.
     #[arg(long, value_name = "FILE")]
     entry: PathBuf,
+    #[command(flatten)]
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {
     let trusted = verifiers(&args.vkeys)?;
+    let demand = args.demand.read(&trusted)?;
     let (file, entry) = (read(&args.file)?, read(&args.entry)?);
     let mut out = anstream::stdout().lock();
     match check(&file, &entry, &trusted) {
-        Ok((index, Checkpoint { origin, size, root })) => {
+        Ok((index, Checkpoint { origin, size, root }, note)) => {
+            let cosigned = match demand.check(note.as_bytes()) {
+                Ok(cosigned) => cosigned,
+                Err(e) => {
+                    writeln!(out, "FAILED: {}", safe(&e.to_string()))?;
+                    return Ok(demand::exit(&e));
+                }
+            };
             writeln!(out, "signed by a key of {}", safe(&origin))?;
-            writeln!(out, "not proved: what other entries there are, and that nobody was shown another log")?;
+            write!(out, "{}", demand::text(&cosigned))?;
+            let others = ", and that nobody was shown another log";
+            let others = if demand.is_nothing() { others } else { "" };
+            writeln!(out, "not proved: what other entries there are{others}")?;
             writeln!(out, "VERIFIED  entry {index} of {size}  root {root}")?;
             Ok(Exit::Ok)
         }
@@ -44,8 +57,8 @@ pub fn run(args: &Args) -> CommandResult {
     }
 }
 
-/// Which entry it is, and the checkpoint that holds it.
-fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkpoint), String> {
+/// Which entry it is, and the checkpoint that holds it, read and as a note.
+fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkpoint, String), String> {
     let proof = TlogProof::parse(file).map_err(|e| e.to_string())?;
     // An editor or `echo` may have added a line end, with which no entry ends.
     let candidates = [entry, entry.strip_suffix(b"\n").unwrap_or(entry)];
@@ -53,7 +66,7 @@ fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkp
     let mut last = TlogProofError::Malformed("nothing was checked");
     for candidate in candidates {
         match proof.verify(leaf_hash(candidate), trusted) {
-            Ok(checkpoint) if entry.is_some() => return Ok((proof.index, checkpoint)),
+            Ok(checkpoint) if entry.is_some() => return Ok((proof.index, checkpoint, proof.checkpoint)),
             Ok(_) => {
                 return Err(format!("it is in the log, but does not say that it is entry {}", proof.index));
             }

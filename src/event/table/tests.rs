@@ -49,6 +49,7 @@ fn check() -> About {
         check_run: None,
         name: None,
         external_id: None,
+        status: None,
         conclusion: None,
         button: None,
     })
@@ -59,6 +60,10 @@ fn how_events_are_handled() {
     let is = |name, action, about, judge, fan_out, drop_caches| {
         let e = event(name, action, about);
         assert_eq!(handling(&e), Handling { judge, fan_out, drop_caches }, "{name}.{action}");
+        // What the ledger shows of an event without its payload says the same.
+        if matches!(e.about, About::PullRequest(_)) {
+            assert_eq!(decides_pull_request(name, e.source), judge == Judge::PullRequest, "{name}.{action}");
+        }
     };
     use {FanOut as F, Judge as J};
     for action in ["opened", "closed", "reopened", "synchronize", "edited"] {
@@ -69,21 +74,23 @@ fn how_events_are_handled() {
         is("pull_request_review", action, pull(None), J::PullRequest, F::None, false);
     }
     is("issue_comment", "created", pull(None), J::Bare, F::None, false);
-    is("push", "", push(false), J::Ref, F::None, false);
+    is("push", "", push(false), J::Ref, F::Reading("comparison"), false);
     is("push", "", push(true), J::Ref, F::Base, false);
     is("push", "", About::Nothing, J::Bare, F::None, false);
     is("merge_group", "checks_requested", group(), J::MergeGroup, F::None, false);
     is("merge_group", "destroyed", group(), J::Bare, F::None, false);
     is("check_run", "rerequested", check(), J::Bare, F::Head, false);
     is("check_run", "requested_action", check(), J::Bare, F::Head, false);
-    is("check_run", "completed", check(), J::Bare, F::None, false);
+    is("check_run", "completed", check(), J::Bare, F::Reading("checks"), false);
+    is("status", "", check(), J::Bare, F::Reading("checks"), false);
+    is("secret_scanning_alert", "created", About::Nothing, J::Bare, F::Reading("secret_alerts"), false);
     is("check_suite", "rerequested", check(), J::Bare, F::Head, false);
     is("member", "edited", About::Nothing, J::Bare, F::Repository, true);
     for name in ["team", "team_add", "membership", "organization"] {
         is(name, "x", About::Organization, J::Bare, F::Organization, true);
     }
     for name in ["branch_protection_rule", "repository_ruleset"] {
-        is(name, "edited", About::Nothing, J::Bare, F::None, true);
+        is(name, "edited", About::Nothing, J::Bare, F::Reading("base_rules"), true);
     }
     is("repository", "archived", About::Nothing, J::Bare, F::None, true);
     for action in ["renamed", "transferred", "edited"] {
@@ -127,13 +134,4 @@ fn lanes() {
     );
     assert_eq!(lane(&event("merge_group", "destroyed", group())), Lane::Own);
     assert_eq!(lane(&event("issue_comment", "created", pull(None))), Lane::Own);
-}
-
-#[test]
-fn policies_are_told_of_the_subject_they_get_facts_of() {
-    assert_eq!(about(&event("pull_request", "opened", pull(None))), SubjectKind::PullRequest);
-    assert_eq!(about(&event("issue_comment", "created", pull(None))), SubjectKind::None);
-    assert_eq!(about(&event("merge_group", "destroyed", group())), SubjectKind::None);
-    assert_eq!(about(&event("check_run", "completed", check())), SubjectKind::Commit);
-    assert_eq!(about(&event("team", "edited", About::Organization)), SubjectKind::Organization);
 }

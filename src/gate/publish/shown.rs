@@ -74,7 +74,7 @@ impl Gate {
 
     pub(super) fn is_fresh(&self, verdict: u64) -> bool {
         let made = lock(&self.0.publisher.made);
-        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < FRESH)
+        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < fresh())
     }
 
     pub(super) fn made_without_github(&self, verdict: u64) -> bool {
@@ -116,8 +116,11 @@ impl Gate {
         }
         let worst_before =
             shown.covers.iter().filter_map(|seq| self.verdict(*seq).ok()).max_by_key(|v| v.decision);
-        worst_before
-            .is_some_and(|before| before.reason == verdict.reason && before.controls == verdict.controls)
+        worst_before.is_some_and(|before| {
+            before.reason == verdict.reason
+                && before.controls == verdict.controls
+                && before.answers == verdict.answers
+        })
     }
 
     /// `<generation>:<seq>:<leaf hash>` of the entry that a run shows.
@@ -149,11 +152,11 @@ impl Gate {
             }
     }
 
-    pub(super) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
+    pub(in crate::gate) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
         self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
     }
 
-    pub(super) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
+    pub(in crate::gate) fn verdict(&self, seq: u64) -> Result<Verdict, Trouble> {
         let body = self.0.ledger.body(seq, "verdict").map_err(|e| unreadable(&e.to_string()))?;
         let Some(body) = body else { return self.erased_verdict(seq) };
         serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
@@ -174,6 +177,7 @@ impl Gate {
             bundle: data.bundle,
             engine: data.engine,
             rewriter: data.rewriter,
+            answers: vec![],
         })
     }
 }
@@ -189,4 +193,13 @@ fn lets_pass(stored: &Stored, check: &event::CheckRef) -> bool {
             && v.target
                 .is_some_and(|t| Some(&t.sha) == check.head.as_ref() && Some(&t.check) == check.name.as_ref())
     })
+}
+
+/// Tests let facts grow old sooner.
+fn fresh() -> std::time::Duration {
+    let ms = |ms: Option<String>| {
+        ms.and_then(|ms| ms.parse().ok()).map_or(FRESH, std::time::Duration::from_millis)
+    };
+    fail::fail_point!("publish::fresh", ms);
+    FRESH
 }

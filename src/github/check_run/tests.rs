@@ -1,5 +1,5 @@
 use super::*;
-use crate::verdict::decide;
+use crate::verdict::{WaivedBy, decide};
 
 fn context() -> Context {
     Context {
@@ -27,6 +27,7 @@ fn control(id: &str, title: &str, outcome: Outcome, findings: Vec<Finding>) -> C
         evaluate_only: false,
         findings,
         skip_reason: None,
+        waived_by: vec![],
     }
 }
 
@@ -43,6 +44,7 @@ fn verdict(reason: &str, controls: Vec<Control>) -> Verdict {
         bundle: format!("sha256:{}", "3f".repeat(32)),
         engine: "regorus 0.14.1".to_owned(),
         rewriter: 1,
+        answers: vec![],
     }
 }
 
@@ -157,15 +159,20 @@ fn nothing_applies() {
 #[test]
 fn evaluated_only_and_waived() {
     let trial = Control { evaluate_only: true, ..reviews_missing() };
-    let why = finding(FindingKind::Warn, "until 2026-12-01 by sec-lead: vendor import");
-    let v = verdict(
-        "1 control passed",
-        vec![
-            trial,
-            control("CHG-07", "Licences", Outcome::Waived, vec![why]),
-            control("CHG-05", "Signed commits", Outcome::Pass, vec![]),
-        ],
-    );
+    let denied =
+        Finding { path: Some("vendor/x.c".to_owned()), ..finding(FindingKind::Deny, "licence <unknown>") };
+    let by = |entry, break_glass, reason: &str| WaivedBy {
+        entry,
+        break_glass,
+        owner: "sec-lead".to_owned(),
+        reason: reason.to_owned(),
+        until: "2026-12-02T00:00:00Z".parse().unwrap(),
+    };
+    let mut waived = control("CHG-07", "Licences", Outcome::Waived, vec![denied]);
+    waived.waived_by = vec![by(None, false, "vendor import"), by(Some(12_071), true, "the shop | is down")];
+    let signed = control("CHG-05", "Signed commits", Outcome::Pass, vec![]);
+    let mut v = verdict("1 of 2 controls, 1 waived", vec![trial, waived, signed]);
+    v.answers = vec!["@mona: waive CHG-05: refused, [nobody](http://x) may (entry 9)".to_owned()];
     assert_eq!(v.decision, Decision::Allow);
     insta::assert_snapshot!(whole(&render(&v, &context())));
 }
@@ -259,4 +266,28 @@ fn a_check_run_is_never_neutral() {
             None
         ]
     );
+}
+
+#[test]
+fn an_explanation_fits_and_says_where_the_whole_is() {
+    let controls = vec![
+        control("CHG-05", "Signed commits", Outcome::Pass, vec![]),
+        control("CHG-02", "Required reviews", Outcome::Deny, vec![finding(FindingKind::Deny, "0 of 1")]),
+        control("CHG-09", "Deployments", Outcome::Skip, vec![]),
+    ];
+    let verdict = verdict("0 of 1", controls);
+    let rule = |lines: &str| ("deny (a`b.rego:3)".to_owned(), lines.to_owned());
+    let of = |package: &str, rules| Explained { package: package.to_owned(), rules };
+    let small = [
+        of("controls.signed_commits", Err("stopped: it reached the limit of <memory>".to_owned())),
+        of("controls.required_reviews", Ok(vec![rule("a.rego:4:2: does not hold\n  4 | x > 1\n```\n")])),
+    ];
+    insta::assert_snapshot!(explanation(&verdict, &small, "Note.", &context()));
+    let large = [of("controls.required_reviews", Ok(vec![rule(&"a line\n".repeat(1000)); 20]))];
+    let text = explanation(&verdict, &large, "Note.", &context());
+    assert!(text.len() <= page::MAX_BYTES && text.len() > page::MAX_BYTES - 9_000, "{}", text.len());
+    assert!(text.contains(
+        "did not fit into what GitHub shows.** All of it: `gatelog policy eval --entry 12071 --explain`"
+    ));
+    assert!(text.contains("leaf       5f5f"), "the proof is always there");
 }

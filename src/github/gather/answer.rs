@@ -142,6 +142,7 @@ impl GitCommit {
             committer: person(self.committer)?,
             authors: authors.into_iter().map(|a| person(Some(a))).collect::<Result<_, _>>()?,
             committed_via_web: self.committed_via_web,
+            full_message: None,
             update_merge: false,
             verification: verification(self.signature)?,
             sha: self.oid,

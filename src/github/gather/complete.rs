@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{Account, Sha},
-    facts::{Change, Facts, Missing, landed::Landing, pushes::KnownPush},
+    facts::{Change, Facts, Missing, checks::ToldCheck, landed::Landing, pushes::KnownPush},
     github::{Github, RepoAt, Trouble},
 };
 
@@ -20,6 +20,12 @@ pub struct Known {
     pub pulls: BTreeMap<u64, KnownPull>,
     /// Ids of the payload's `commits`, for a `push`; `None`: the payload has no such list.
     pub pushed: Option<Vec<Sha>>,
+    /// The commit that a push or tag is about.
+    pub tip: Option<Sha>,
+    /// The commit that GitHub asks about, whether to deploy it.
+    pub deployed: Option<Sha>,
+    /// Secret alerts that events have told of lately as open.
+    pub alerts: Vec<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -28,6 +34,10 @@ pub struct KnownPull {
     pub pushes: Vec<KnownPush>,
     /// Other open pull requests with the same head.
     pub shared_heads: Vec<u64>,
+    /// What events have stated lately of checks on the head, oldest first.
+    pub checks: Vec<ToldCheck>,
+    /// Where a push has stated lately that the base branch is.
+    pub base_told: Option<Sha>,
 }
 
 /// A fact that a control asks for: a name of [`crate::facts::FACTS`], and which one.
@@ -76,6 +86,24 @@ pub async fn complete(
     }
     add_organizations(github, at, &mut facts, &wanted, &people, &mut missing).await?;
     add_rules(github, at, &mut facts, &wanted, &mut missing).await?;
+    if wanted.has("secret_alerts") {
+        match github.secret_alerts(at, &known.alerts).await? {
+            Ok(alerts) => facts.secret_alerts = Some(alerts),
+            Err(why) => missing.push(super::missing("secret_alerts", None, why)),
+        }
+    }
+    if wanted.has("deployment") {
+        match github.deployment(at, known.deployed.as_ref()).await? {
+            Ok(deployment) => facts.deployment = Some(deployment),
+            Err(why) => missing.push(super::missing("deployment", None, why)),
+        }
+    }
+    if let Some(push) = facts.push.as_mut().filter(|_| wanted.has("on_default_branch")) {
+        match github.on_default_branch(at, known.tip.as_ref()).await? {
+            Ok(is) => push.on_default_branch = Some(is),
+            Err(why) => missing.push(super::missing("on_default_branch", None, why)),
+        }
+    }
     let landing = add_push(github, at, &mut facts, &wanted, known, &mut missing).await?;
     facts.facts.complete = missing.is_empty();
     facts.facts.missing = missing;
@@ -132,6 +160,19 @@ async fn finish_change(
     }
     if wanted.has("pushes") {
         github.add_pushes(at, change, known, holes).await?;
+    }
+    if wanted.has("comparison") {
+        github.add_comparison(at, change, known.and_then(|k| k.base_told.as_ref()), holes).await?;
+    }
+    if wanted.has("commit_messages") {
+        github.add_messages(at, change, holes).await?;
+    }
+    if wanted.has("workflows") {
+        github.add_workflows(at, change, holes).await?;
+    }
+    if wanted.has("checks") {
+        let told = known.map(|k| k.checks.as_slice()).unwrap_or_default();
+        github.add_checks(at, change, told, holes).await?;
     }
     if wanted.has("permissions") {
         add_permissions(github, at, change, holes).await?;

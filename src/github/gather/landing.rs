@@ -29,9 +29,9 @@ const COMMITS: usize = 49;
 const MAX_PUSHED: usize = 2048;
 
 /// The last commit of a push, and the pull requests that were merged with it.
-struct Tip {
-    commit: Commit,
-    merged: Vec<MergedPull>,
+pub(super) struct Tip {
+    pub commit: Commit,
+    pub merged: Vec<MergedPull>,
 }
 
 impl Github {
@@ -112,12 +112,22 @@ impl Github {
     }
 
     async fn tip(&self, at: &RepoAt, push: &Push, after: &Sha) -> Result<Result<Tip, String>, Trouble> {
-        let answer = self.ask(at, std::slice::from_ref(after), true).await?;
-        Ok(commit_of(&answer, 0, after).and_then(|commit| {
-            let mut merged = merged_of(&answer)?;
-            merged.retain(|p| p.merge_commit.as_ref() == Some(after) && p.base_ref == push.ref_name);
-            Ok(Tip { commit, merged })
+        let tip = self.commit_and_pulls(at, after).await?;
+        Ok(tip.map(|mut tip| {
+            tip.merged.retain(|p| p.merge_commit.as_ref() == Some(after) && p.base_ref == push.ref_name);
+            tip
         }))
+    }
+
+    /// A commit, and the merged pull requests that it belongs to.
+    pub(super) async fn commit_and_pulls(
+        &self,
+        at: &RepoAt,
+        sha: &Sha,
+    ) -> Result<Result<Tip, String>, Trouble> {
+        let answer = self.ask(at, std::slice::from_ref(sha), true).await?;
+        let merged = || merged_of(&answer);
+        Ok(commit_of(&answer, 0, sha).and_then(|commit| Ok(Tip { commit, merged: merged()? })))
     }
 
     /// Right after a merge GitHub may not show yet which pull request it was: that it was one is known

@@ -150,6 +150,31 @@ impl Github {
         Ok(Ok(named.unwrap_or(level.permission)))
     }
 
+    /// Somebody's level on the repository, past the cache. `Err`: why it could not be had.
+    ///
+    /// # Errors
+    /// Only what a later try may mend.
+    pub async fn level_now(&self, at: &RepoAt, person: &Account) -> Result<Result<String, String>, Trouble> {
+        self.level_by_rest(at, person).await
+    }
+
+    /// Whether somebody is an active member of the team `org/slug`, past the cache. A team that we cannot
+    /// see has no members. `Err`: why it could not be had.
+    ///
+    /// # Errors
+    /// Only what a later try may mend.
+    pub async fn is_member_now(
+        &self,
+        at: &RepoAt,
+        team: &str,
+        person: &Account,
+    ) -> Result<Result<bool, String>, Trouble> {
+        match team.split_once('/') {
+            Some((org, slug)) => self.is_in_team(at.installation, org, slug, person).await,
+            None => Ok(Ok(false)),
+        }
+    }
+
     /// A team with what it may do on the repository. Of a team too large to list, only those of
     /// `people` are members in the fact.
     ///

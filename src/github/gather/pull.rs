@@ -257,8 +257,18 @@ impl Reading {
         gone.extend(odd.map(|why| missing("pull_request", None, why)));
         let mut seen = std::collections::HashSet::new();
         gone.retain(|m| seen.insert(m.fact.clone()));
-        let change =
-            Change { pull_request, reviews, commits, files, codeowners: None, pushes: None, shared_head };
+        let change = Change {
+            pull_request,
+            reviews,
+            commits,
+            files,
+            shared_head,
+            codeowners: None,
+            pushes: None,
+            comparison: None,
+            checks: None,
+            workflows: None,
+        };
         Pulled { change, missing: gone }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     event::SubjectKind,
     ledger::{
         checkpoint::Checkpoint,
+        cosignature::Cosigned,
         entry::{Entry, Kind, VerdictData},
     },
     time::Time,
@@ -20,6 +21,8 @@ pub struct News {
     pub before: u64,
     /// Under which all was checked.
     pub checkpoint: Option<Checkpoint>,
+    /// The cosignatures on it that were demanded.
+    pub cosigned: Vec<Cosigned>,
     pub events: u64,
     pub allowed: u64,
     pub denied: u64,

@@ -183,6 +183,7 @@ impl World {
             activity: Vec::new(),
             rules: BTreeMap::new(),
             rulesets: BTreeMap::new(),
+            secret_alerts: Some(Vec::new()),
             protection: BTreeMap::new(),
             protection_shown: BTreeMap::new(),
             rule_suites: Vec::new(),

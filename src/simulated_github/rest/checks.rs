@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{invalid, page, with_link};
 use crate::simulated_github::{
     http::{Call, Reply, Shared},
-    state::{CheckRun, World},
+    payload::seconds,
+    state::{CheckRun, Status, World},
 };
 
 /// Characters of `summary` and of `text`.
@@ -81,6 +82,52 @@ pub(super) fn update(world: &mut World, repo: u64, id: &str, call: &Call) -> Rep
     Reply::json(200, &publish(world, run, "completed"))
 }
 
+/// The App's word on an environment that waits: a note, or the answer, which ends the wait.
+///
+/// <https://docs.github.com/en/rest/actions/workflow-runs#review-custom-deployment-protection-rules-for-a-workflow-run>
+pub(super) fn review_deployment(world: &mut World, repo: u64, run: &str, call: &Call) -> Reply {
+    let Some(run) = run.parse().ok().filter(|run| world.waiting_runs.get(run) == Some(&repo)) else {
+        return Reply::not_found();
+    };
+    let Some(body) = call.json() else { return Reply::message(400, "Problems parsing JSON") };
+    if body.get("environment_name").and_then(Value::as_str).is_none() {
+        return invalid("\"environment_name\" wasn't supplied.", "environment_name", "missing_field");
+    }
+    let state = body.get("state").and_then(Value::as_str);
+    let comment = body.get("comment").and_then(Value::as_str);
+    let fine = match state {
+        None => comment.is_some_and(|c| c.chars().count() <= 1024),
+        Some(state) => matches!(state, "approved" | "rejected"),
+    };
+    if !fine {
+        return invalid("state or comment is not allowed", "state", "invalid");
+    }
+    let notes =
+        world.deployment_reviews.iter().filter(|(r, b)| *r == run && b.get("state").is_none()).count();
+    if state.is_none() && notes >= 10 {
+        return invalid("the limit of status reports is reached", "comment", "invalid");
+    }
+    if state.is_some() {
+        world.waiting_runs.remove(&run);
+    }
+    world.deployment_reviews.push((run, body));
+    Reply::empty(204)
+}
+
+/// A run that waits for its environment, or has ended.
+///
+/// <https://docs.github.com/en/rest/actions/workflow-runs#get-a-workflow-run>
+pub(super) fn run(world: &World, repo: u64, run: &str) -> Reply {
+    let run: Option<u64> = run.parse().ok();
+    let Some(run) = run.filter(|run| world.deploying_runs.get(run) == Some(&repo)) else {
+        return Reply::not_found();
+    };
+    let waits = world.waiting_runs.contains_key(&run);
+    let conclusion = (!waits).then_some("success");
+    let status = if waits { "waiting" } else { "completed" };
+    Reply::json(200, &json!({"id": run, "status": status, "conclusion": conclusion}))
+}
+
 pub(super) fn show(world: &World, repo: u64, id: &str) -> Reply {
     find(world, repo, id).map_or_else(Reply::not_found, |r| Reply::json(200, &world.check_run_json(r)))
 }
@@ -112,7 +159,21 @@ pub(super) fn list(shared: &Shared, world: &World, repo: u64, name: &str, call: 
     with_link(Reply::json(200, &json!({"total_count": total, "check_runs": runs})), link)
 }
 
+/// All statuses of a commit, newest first.
+pub(super) fn statuses(shared: &Shared, world: &World, repo: u64, sha: &str, call: &Call) -> Reply {
+    let all = world.statuses.iter().rev().filter(|s| s.repository == repo && s.sha == sha);
+    let (items, link) = page(shared, call, all.map(|s| world.status_json(s)).collect());
+    with_link(Reply::json(200, &Value::Array(items)), link)
+}
+
 impl World {
+    pub(in crate::simulated_github) fn status_json(&self, s: &Status) -> Value {
+        json!({
+            "id": s.id, "state": s.state, "context": s.context, "description": null, "target_url": null,
+            "creator": self.user_json(Some(s.creator)), "created_at": seconds(s.at), "updated_at": seconds(s.at),
+        })
+    }
+
     /// A completed check run of another app. Returns its id.
     pub fn add_foreign_check_run(
         &mut self,

@@ -25,6 +25,16 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
             Some(p) => Reply::json(200, &world.pull_json(r.id, p)),
             None => Reply::not_found(),
         },
+        ["pulls", number, "commits"] => match number.parse().ok().and_then(|n: u64| r.pulls.get(&n)) {
+            Some(p) => {
+                // REST lists 250 at most, oldest first.
+                let shas = world.pull_commits(p).into_iter().take(250);
+                let all = shas.filter_map(|sha| commit_json(world, &sha)).collect();
+                let (items, link) = page(shared, call, all);
+                with_link(Reply::json(200, &Value::Array(items)), link)
+            }
+            None => Reply::not_found(),
+        },
         ["pulls", number, "files"] => files(shared, world, r, number, call),
         ["activity"] | ["rulesets", "rule-suites"] if r.records_hidden => {
             Reply::message(403, "Resource not accessible by integration")
@@ -36,6 +46,15 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
             found.map_or_else(Reply::not_found, |ruleset| Reply::json(200, ruleset))
         }
         ["commits"] => commits(shared, world, r, call),
+        ["secret-scanning", "alerts"] => match &r.secret_alerts {
+            Some(all) => {
+                let state = call.query.get("state");
+                let wanted = |a: &&Value| state.is_none_or(|s| a["state"].as_str() == Some(s));
+                let (items, link) = page(shared, call, all.iter().filter(wanted).cloned().collect());
+                with_link(Reply::json(200, &Value::Array(items)), link)
+            }
+            None => Reply::message(404, "Secret scanning is disabled on this repository."),
+        },
         ["branches", branch @ ..] => branch_json(r, &branch.join("/")),
         ["collaborators", login, "permission"] => people::permission(world, r.id, login),
         ["compare", range @ ..] => compare(shared, world, r, &range.join("/"), call),

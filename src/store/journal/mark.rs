@@ -1,10 +1,10 @@
 //! Marks: small files that say how much existed, kept apart from the bytes they speak of.
 //!
 //! `journal/stopped` is written by a clean stop. `signed`, beside the journal, is written before a
-//! checkpoint is published. A journal that holds less than a mark says was damaged or rolled back.
-//! `erased`, beside the journal too, is written when an erasure is complete.
+//! checkpoint is published, `witnessed` when witnesses have cosigned one. A journal that holds less than a mark
+//! says was damaged or rolled back. `erased`, beside the journal too, is written when an erasure is complete.
 
-use std::{fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,9 +17,10 @@ use crate::{
 
 const STOPPED: &str = "stopped";
 const SIGNED: &str = "signed";
+pub(in crate::store) const WITNESSED: &str = "witnessed";
 /// Beside the journal too: see [`write_restored`].
 pub(in crate::store) const RESTORED: &str = "restored";
-const ERASED: &str = "erased";
+pub(in crate::store) const ERASED: &str = "erased";
 
 /// At least this existed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,86 @@ pub fn write_signed(dir: &Path, signed: &Signed) -> io::Result<()> {
     files::fail_at("ledger.signed.before")?;
     files::replace(dir, SIGNED, &[serde_json::to_vec_pretty(signed)?, b"\n".to_vec()].concat())?;
     files::fail_at("ledger.signed.after")
+}
+
+/// What witnesses have cosigned. Its file is also the [`Mark`] of the largest tree that one of them saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witnessed {
+    /// Of which log.
+    pub origin: String,
+    /// Entries under the largest checkpoint that a witness cosigned.
+    pub size: u64,
+    /// Merkle root over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Hash>,
+    /// What each witness cosigned last, by its vkey.
+    pub witnesses: BTreeMap<String, Seen>,
+    /// The last checkpoint that was published, with its cosignatures. `None`: witnesses are not asked, or none
+    /// was published since they are.
+    pub published: Option<Signed>,
+    /// Nothing is published without the quorum of witnesses. Written before the first of them is asked: what is
+    /// signed may be withheld from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_with_quorum: bool,
+}
+
+/// What a witness cosigned last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Entries.
+    pub size: u64,
+    /// Of its cosignature.
+    pub time: Time,
+}
+
+/// What witnesses have cosigned, if any has. `dir` is the ledger's.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn witnessed(dir: &Path) -> Result<Option<Witnessed>, JournalError> {
+    read(&dir.join(WITNESSED))
+}
+
+/// Says what was cosigned, before it is published.
+///
+/// # Errors
+/// I/O.
+pub fn write_witnessed(dir: &Path, witnessed: &Witnessed) -> io::Result<()> {
+    files::fail_at("ledger.witnessed.before")?;
+    files::replace(dir, WITNESSED, &[serde_json::to_vec_pretty(witnessed)?, b"\n".to_vec()].concat())?;
+    files::fail_at("ledger.witnessed.after")
+}
+
+/// The checkpoint that was published last, with the cosignatures that it had; where nothing waits for a quorum
+/// of witnesses, the one that was signed last. `None`: none was, or it is withheld.
+///
+/// # Errors
+/// A file is there and cannot be read.
+pub fn last_published(dir: &Path) -> Result<Option<Signed>, JournalError> {
+    match witnessed(dir)? {
+        Some(Witnessed { published: Some(published), .. }) => Ok(Some(published)),
+        Some(Witnessed { only_with_quorum: true, .. }) => Ok(None),
+        Some(_) | None => last_signed(dir),
+    }
+}
+
+/// The largest tree that a witness cosigned, if one did. `dir` is the ledger's.
+///
+/// # Errors
+/// The file is there and cannot be read as a mark.
+pub fn witnessed_mark(dir: &Path) -> Result<Option<Mark>, JournalError> {
+    Ok(read::<Mark>(&dir.join(WITNESSED))?.filter(|m| m.size > 0))
+}
+
+/// What others have seen of this ledger, and who says so: it must hold all of that. `dir` is the ledger's.
+///
+/// # Errors
+/// A file is there and cannot be read as a mark.
+pub fn seen_outside(dir: &Path) -> Result<Vec<(&'static str, Mark)>, JournalError> {
+    // The smaller one first: what comes meanwhile only makes the other larger.
+    let witnessed = witnessed_mark(dir)?;
+    let known = [("the last signed checkpoint", signed(dir)?), ("the last cosigned checkpoint", witnessed)];
+    Ok(known.into_iter().filter_map(|(who, mark)| Some((who, mark?))).collect())
 }
 
 /// Up to which erasure everything that was to go is gone. `dir` is the ledger's. Not copied with the

@@ -2,6 +2,7 @@
 //
 //	golog log URL VKEY             every entry, tile, inclusion and consistency proof of a served log
 //	golog proof FILE ENTRY VKEY    one tlog-proof
+//	golog cosigned FILE VKEY WITNESS…    a checkpoint with the cosignature of each of these witnesses
 package main
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"filippo.io/torchwood"
 	fmtlog "github.com/transparency-dev/formats/log"
+	fmtnote "github.com/transparency-dev/formats/note"
 	fmtproof "github.com/transparency-dev/formats/proof"
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -27,8 +29,10 @@ func main() {
 		err = checkLog(os.Args[2], os.Args[3])
 	case len(os.Args) == 5 && os.Args[1] == "proof":
 		err = checkProof(os.Args[2], os.Args[3], os.Args[4])
+	case len(os.Args) >= 5 && os.Args[1] == "cosigned":
+		err = checkCosigned(os.Args[2], os.Args[3], os.Args[4:])
 	default:
-		err = fmt.Errorf("usage: golog log URL VKEY | golog proof FILE ENTRY VKEY")
+		err = fmt.Errorf("usage: golog log URL VKEY | golog proof FILE ENTRY VKEY | golog cosigned FILE VKEY WITNESS…")
 	}
 	if err != nil {
 		fmt.Println("REFUSED:", err)
@@ -185,5 +189,60 @@ func checkProof(file, entry, vkey string) error {
 		return err
 	}
 	fmt.Printf("ACCEPTED entry %d of %d\n", p.Index, c.Size)
+	return nil
+}
+
+func checkCosigned(file, vkey string, witnesses []string) error {
+	signed, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	c, err := open(signed, vkey)
+	if err != nil {
+		return err
+	}
+	log, err := note.NewVerifier(vkey)
+	if err != nil {
+		return err
+	}
+	// The verifiers of transparency-dev and of torchwood, each with the Go team's note.
+	verifiers := []note.Verifier{log}
+	policy := "log " + vkey + "\n"
+	var names string
+	for i, w := range witnesses {
+		v, err := fmtnote.NewVerifierForCosignatureV1(w)
+		if err != nil {
+			return fmt.Errorf("formats: %w", err)
+		}
+		verifiers = append(verifiers, v)
+		policy += fmt.Sprintf("witness w%d %s\n", i, w)
+		names += fmt.Sprintf(" w%d", i)
+	}
+	policy += "group g all" + names + "\nquorum g\n"
+	n, err := note.Open(signed, note.VerifierList(verifiers...))
+	if err != nil {
+		return fmt.Errorf("formats: %w", err)
+	}
+	if len(n.Sigs) != len(verifiers) {
+		return fmt.Errorf("formats: %d of %d signatures verify", len(n.Sigs), len(verifiers))
+	}
+	for _, s := range n.Sigs[1:] {
+		at, err := fmtnote.CoSigV1Timestamp(s)
+		if err != nil || at.Unix() == 0 {
+			return fmt.Errorf("the time of %s: %v, %w", s.Name, at, err)
+		}
+	}
+	p, err := torchwood.ParsePolicy([]byte(policy))
+	if err != nil {
+		return fmt.Errorf("torchwood: %w", err)
+	}
+	n, err = note.Open(signed, p)
+	if err != nil {
+		return fmt.Errorf("torchwood: %w", err)
+	}
+	if err := p.Check(c.Origin, n.Sigs); err != nil {
+		return fmt.Errorf("torchwood: %w", err)
+	}
+	fmt.Printf("ACCEPTED %d entries, cosigned by %d\n", c.Size, len(witnesses))
 	return nil
 }

@@ -17,6 +17,7 @@ use crate::{
     cli::log::{Found, Item, Place, entry, erasure_of, list::parse_time},
     escape::terminal as safe,
     ledger::{
+        entry::Kind,
         erasure::Erasure,
         evidence::{
             CHECKPOINT, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
@@ -60,9 +61,10 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
-    let signed = mark::last_signed(&dir)?.ok_or_else(|| {
-        let what = "nothing was signed yet, so nothing can be proved: set [ledger] origin and key_file, make the \
-                    key with `gatelog log key new`, and let `gatelog serve` sign";
+    let signed = mark::last_published(&dir)?.ok_or_else(|| {
+        let what = "nothing was published yet, so nothing can be proved: set [ledger] origin and key_file, make the \
+                    key with `gatelog log key new`, and let `gatelog serve` sign; with publish_only_with_quorum, the \
+                    witnesses have to cosign first";
         Failure::new(Exit::Incomplete, what)
     })?;
     // What is kept beside the segments is believed first. Where that does not lead to the signed root, the
@@ -79,7 +81,7 @@ fn attempt(args: &Args, journal: &Path, signed: &Signed, trust: bool) -> Command
         let what = format!("{} entries were signed, the journal has {}", signed.size, directory.size());
         return Err(Failure::new(Exit::Integrity, what));
     }
-    let ledger = Ledger { journal, directory };
+    let ledger = Ledger { journal, directory, trusted: trust };
     let (selection, range) = ledger.find(args)?;
     let chosen = Chosen::of(&ledger, &selection, range)?;
     if chosen.selected.is_empty() {
@@ -124,8 +126,17 @@ impl Chosen {
         let mut policies = BTreeSet::new();
         let known = || ledger.directory.parts().iter().flat_map(|p| &p.contents.policies);
         for bundle in bundles_of(&selected, &range.entries) {
-            let first = known().find(|(seq, b)| *b == bundle && *seq < ledger.size());
-            policies.extend(first.map(|(seq, _)| *seq));
+            let first = known().find(|(seq, b)| *b == bundle && *seq < ledger.size()).map(|(seq, _)| *seq);
+            let holds = |seq: u64| -> Result<bool, Failure> {
+                let item = entry(ledger.journal, seq)?;
+                let entry = item.and_then(|i| i.entry).filter(|e| e.kind == Kind::Policy);
+                Ok(entry.is_some_and(|e| e.data["bundle"].as_str() == Some(bundle.as_str())))
+            };
+            if ledger.trusted && !first.map_or(Ok(false), holds)? {
+                let what = format!("the policies {} are not where the catalogs say", safe(&bundle));
+                return Err(Failure::new(Exit::Integrity, what));
+            }
+            policies.extend(first);
         }
         Ok(Self { range, selected, policies })
     }
@@ -234,7 +245,7 @@ fn erasures(ledger: &Ledger<'_>, redacted: &[Redacted]) -> Result<BTreeSet<u64>,
 
 /// Damage, or an erasure that came after the last checkpoint.
 fn unexplained(ledger: &Ledger<'_>, entry: u64, body: &str) -> Result<Erasure, Failure> {
-    let all = Directory::open(ledger.journal, u64::MAX, true)?;
+    let all = Directory::open(ledger.journal, u64::MAX, ledger.trusted)?;
     let what = format!("body {} of entry {entry} was removed, and ", safe(body));
     Err(match erasure_of(ledger.journal, &all, entry, body)? {
         Some(e) => {

@@ -182,11 +182,9 @@ impl Page {
         facts.push(("Verdicts", if verdicts.is_empty() { "none".into() } else { verdicts.join(", ") }));
         facts.push(("Entries", format!("{} of the ledger are about it", self.entries)));
         if self.gone > 0 {
-            let n = self.gone;
-            facts.push((
-                "Erased",
-                format!("{n} bodies; <code>audit evidence verify</code> says by which erasure and why"),
-            ));
+            let bodies = if self.gone == 1 { "1 body".to_owned() } else { format!("{} bodies", self.gone) };
+            let says = "<code>audit evidence verify</code> says by which erasure and why";
+            facts.push(("Erased", format!("{bodies}; {says}")));
         }
         facts.push(("Ledger", format!("<code>{}</code>", html(&self.origin))));
         facts.push(("Signed", html(&self.signed)));

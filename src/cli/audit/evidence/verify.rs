@@ -11,13 +11,14 @@ use std::{
 use super::{CommandResult, Exit, Failure};
 use crate::{
     cli::{
-        log::{payload, verify_proof::verifiers},
+        log::{demand, payload, verify_proof::verifiers},
         runtime,
     },
     escape::terminal as safe,
     ledger::{
         entry::{Entry, Kind},
         evidence::{
+            CHECKPOINT,
             archive::Archive,
             body_path,
             verify::{Checked, Explained, Wrong, verify},
@@ -39,10 +40,13 @@ pub struct Args {
     /// Judge every verdict in it again, and compare byte for byte.
     #[arg(long)]
     replay: bool,
+    #[command(flatten)]
+    demand: demand::DemandArgs,
 }
 
 pub fn run(args: &Args) -> CommandResult {
     let trusted = verifiers(&args.vkeys)?;
+    let demand = args.demand.read(&trusted)?;
     let cannot = |e: &dyn std::fmt::Display| {
         Failure::could_not_run(format!("reading {}: {}", args.file.display(), safe(&e.to_string())))
     };
@@ -61,7 +65,22 @@ pub fn run(args: &Args) -> CommandResult {
             return Ok(Exit::Integrity);
         }
     };
+    let note = archive.read(CHECKPOINT).map_err(|e| cannot(&e))?.unwrap_or_default();
+    let cosigned = match demand.check(&note) {
+        Ok(cosigned) => cosigned,
+        Err(e) => {
+            writeln!(out, "FAILED: the checkpoint: {}", safe(&e.to_string()))?;
+            return Ok(demand::exit(&e));
+        }
+    };
     write!(out, "{}", said(&checked))?;
+    if demand.is_nothing() {
+        writeln!(
+            out,
+            "not proved without a witness or an earlier checkpoint: that the log showed others the same"
+        )?;
+    }
+    write!(out, "{}", demand::text(&cosigned))?;
     let exit = if args.replay { again(&checked, &mut archive, &mut out)? } else { Exit::Ok };
     if exit == Exit::Integrity {
         return Ok(exit);
@@ -86,11 +105,10 @@ fn said(checked: &Checked) -> String {
         let (body, reason) = (safe(body), safe(reason));
         out += &format!("redacted at entry {entry} (erasure {erasure}: {reason}): {body}\n");
     }
-    out += &match &checked.complete {
+    out + &match &checked.complete {
         Ok(what) => format!("complete: {}\n", safe(what)),
         Err(what) => format!("not proved: {}\n", safe(what)),
-    };
-    out + "not proved without a witness or an earlier checkpoint: that the log showed others the same\n"
+    }
 }
 
 /// Judges again what the evidence holds.

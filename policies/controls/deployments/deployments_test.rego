@@ -1,0 +1,143 @@
+package controls.deployments_test
+
+import data.controls.deployments as control
+import data.lib.fixtures_test as f
+
+params(parts) := f.params("deployments", {"enabled": true, "environments": [object.union(
+	{"environment": "prod*", "branches": ["main", "release/*"], "on_default_branch": true, "require_allowed": true, "separate_deployer": true, "deployers": []},
+	parts,
+)]})
+
+# Bob deploys what alice wrote.
+asked(parts) := object.union(
+	{
+		"about": "none",
+		"event": {"name": "deployment_protection_rule", "action": "requested", "payload": {
+			"environment": "production",
+			"deployment": {"id": 5, "sha": "m1", "ref": "main", "creator": f.bob},
+			"sender": f.bob,
+		}},
+		"time": "2026-11-24T15:00:00.000000Z",
+		"repository": {"id": 7, "name": "octo-org/payments", "default_branch": "main"},
+		"facts": {"complete": true, "missing": [], "fetched_at": "2026-11-24T15:00:00.000000Z"},
+		"deployment": {
+			"sha": "m1", "on_default_branch": true, "commit": f.commit("m1", f.alice, {}),
+			"pull_requests": [{"number": 12, "head": "c1", "user": f.alice, "merged_by": f.bob, "authors": [f.alice], "allowed": true}],
+		},
+	},
+	parts,
+)
+
+denied(document, given) := found if {
+	control.applies with input as document with data.params as given
+	count(control.error) == 0 with input as document with data.params as given
+	denials := control.deny with input as document with data.params as given
+	found := f.messages(denials)
+}
+
+payload(parts) := asked({"event": {"payload": parts}})
+
+test_allowed_and_sent_by_another if denied(asked({}), params({})) == set()
+
+test_another_branch[ref] if {
+	some ref in ["topic", "release/1/2", "refs/heads/topic"]
+	found := denied(payload({"deployment": {"ref": ref}}), params({}))
+	count(found) == 1
+	denied(payload({"deployment": {"ref": ref}}), params({"branches": []})) == set()
+}
+
+test_a_branch_named_whole if denied(payload({"deployment": {"ref": "refs/heads/release/1"}}), params({})) == set()
+
+test_no_branch_named if denied(payload({"deployment": {"ref": null}}), params({})) == {"what is named nowhere may not be deployed to production"}
+
+test_a_commit_from_elsewhere[value] if {
+	some value in [false, null]
+	denied(asked({"deployment": {"on_default_branch": value}}), params({})) == {"m1, which is to be deployed to production, is not on the default branch"}
+	denied(asked({"deployment": {"on_default_branch": value}}), params({"on_default_branch": false})) == set()
+}
+
+test_not_by_an_allowed_pull_request[name] if {
+	some name, pulls in {
+		"none": [],
+		"not allowed": [{"number": 12, "head": "c1", "user": f.alice, "merged_by": f.bob, "authors": [], "allowed": false}],
+		"not known": [{"number": 12, "head": "c1", "user": f.alice, "merged_by": f.bob, "authors": [], "allowed": null}],
+	}
+	denied(asked({"deployment": {"pull_requests": pulls}}), params({})) == {"m1, which is to be deployed to production, did not come by a pull request that was allowed"}
+	denied(asked({"deployment": {"pull_requests": pulls}}), params({"require_allowed": false})) == set()
+}
+
+test_who_wrote_it_may_not_send_it[name] if {
+	by_alice := {"sender": f.alice, "deployment": {"creator": f.alice}}
+	some name, document in {
+		"author of the commit": payload(by_alice),
+		"who only created the deployment": payload({"deployment": {"creator": f.alice}}),
+		"who only started it": payload({"sender": f.alice}),
+		"author of a commit of the pull request": asked({"deployment": {"pull_requests": [{"number": 12, "head": "c1", "user": f.alice, "merged_by": f.carol, "authors": [f.bob], "allowed": true}]}}),
+		"who opened the pull request": asked({"deployment": {"pull_requests": [{"number": 12, "head": "c1", "user": f.bob, "merged_by": f.carol, "authors": [], "allowed": true}]}}),
+	}
+	found := denied(document, params({}))
+	count(found) == 1
+	some msg in found
+	endswith(msg, " wrote what is to be deployed to production")
+	denied(document, params({"separate_deployer": false})) == set()
+}
+
+test_who_pressed_the_button_did_not_write_it if {
+	merge := object.union(f.update_merge("m1", f.bob), {"parents": ["m0", "c1"]})
+	denied(asked({"deployment": {"commit": merge}}), params({})) == set()
+	parts := [{"parents": ["m0"]}, {"committed_via_web": false}, {"verification": {"signed_by_github": false}}, {"verification": {"verified": false}}]
+	every part in parts {
+		found := denied(asked({"deployment": {"commit": object.union(merge, part)}}), params({}))
+		count(found) == 1
+	}
+	alone := asked({"deployment": {"commit": merge, "pull_requests": []}})
+	count(denied(alone, params({"require_allowed": false}))) == 1
+}
+
+test_nobody_known_sends_it if {
+	by_bot := payload({"sender": f.renovate, "deployment": {"creator": null}})
+	denied(by_bot, params({})) == {"it is not known who deploys to production"}
+	denied(by_bot, params({"separate_deployer": false})) == set()
+}
+
+test_who_may_deploy if {
+	denied(asked({}), params({"deployers": ["Bob"]})) == set()
+	denied(asked({}), params({"deployers": ["carol"]})) == {"@bob may not deploy to production"}
+	denied(payload({"sender": null}), params({"deployers": ["carol"]})) == {"a deleted account may not deploy to production"}
+}
+
+test_other_environments_and_events_are_not_meant if {
+	staging := payload({"environment": "staging"})
+	not control.applies with input as staging with data.params as params({})
+	control.skip_reason == "no rule is for this environment" with input as staging with data.params as params({})
+	not control.applies with input as f.pull({}) with data.params as params({})
+	contains(control.skip_reason, "not the question") with input as f.pull({}) with data.params as params({})
+}
+
+test_what_was_not_read_is_an_error[name] if {
+	some name, document in {
+		"nothing": object.remove(asked({}), ["deployment"]),
+		"of another commit": asked({"deployment": {"sha": "m0"}}),
+		"no commit": asked({"deployment": {"commit": null}}),
+		"no pull requests": asked({"deployment": {"pull_requests": null}}),
+		"no environment": payload({"environment": null}),
+		"no sha": payload({"deployment": {"sha": null}}),
+	}
+	count(control.error) > 0 with input as document with data.params as params({})
+}
+
+test_wrong_parameters_are_an_error[name] if {
+	some name, parts in {"pattern": {"environment": ""}, "branches": {"branches": "main"}, "unknown": {"branch": []}}
+	control.applies with input as payload({"environment": "staging"}) with data.params as params(parts)
+	count(control.error) > 0 with input as payload({"environment": "staging"}) with data.params as params(parts)
+	count(control.deny) == 0 with input as asked({}) with data.params as params(parts)
+}
+
+test_it_is_off_until_switched_on if {
+	off := f.params("deployments", {"enabled": false, "environments": []})
+	not control.applies with input as asked({}) with data.params as off
+	count(control.needs) == 0 with input as asked({}) with data.params as off
+	count(control.error) == 0 with input as asked({}) with data.params as off
+	contains(control.skip_reason, "not switched on") with input as asked({}) with data.params as off
+	{"fact": "deployment"} in control.needs with input as asked({}) with data.params as params({})
+}

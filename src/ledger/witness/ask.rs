@@ -1,0 +1,218 @@
+//! Asking witnesses to cosign a checkpoint: all of them at once, for a second.
+//!
+//! A witness is believed only as far as it signs: what else it answers is a hint. It says 409 with the size
+//! that it saw last, and is asked again from there. Where it saw more than there is, or something else, it is
+//! asked for the checkpoint that it has: if our own key has signed that, the ledger was rolled back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+
+use super::{AddCheckpoint, MAX_REQUEST, origin_hash};
+use crate::{
+    ledger::{
+        Ledger,
+        checkpoint::decimal,
+        cosignature::{Cosigned, Cosigner, cosigned},
+        note,
+        quorum::Policy,
+    },
+    outbound::{Connector, Outbound},
+    store::journal::mark::Signed,
+};
+
+/// For all that one witness is asked. A slow one does not hold up publication for longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often a witness may name another size: once if we forgot, once more if somebody else asks it too.
+const ATTEMPTS: usize = 3;
+
+/// The witnesses of a log, and whose word is enough.
+pub struct Witnesses {
+    policy: Policy,
+    asked: Vec<(Cosigner, String)>,
+    only_with_quorum: bool,
+    client: Client<Connector, Full<Bytes>>,
+}
+
+/// What a witness answered.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub by: Cosigner,
+    pub answer: Result<Cosigned, Trouble>,
+}
+
+/// Why there is no cosignature of a witness.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub what: String,
+    /// Where it saw something else: the signed checkpoint that it shows, of whom nothing is verified.
+    pub shown: Option<String>,
+}
+
+impl From<String> for Trouble {
+    fn from(what: String) -> Self {
+        Self { what, shown: None }
+    }
+}
+
+impl From<&str> for Trouble {
+    fn from(what: &str) -> Self {
+        what.to_owned().into()
+    }
+}
+
+impl Witnesses {
+    /// `only_with_quorum`: nothing is published without it.
+    ///
+    /// # Errors
+    /// A witness has no URL or one that cannot be asked.
+    pub fn new(policy: Policy, only_with_quorum: bool, outbound: &Outbound) -> Result<Self, String> {
+        let mut asked = vec![];
+        for witness in &policy.witnesses {
+            let name = witness.key.name();
+            let url = witness.url.as_deref().ok_or_else(|| format!("the witness {name} has no URL"))?;
+            let usable = url.parse::<Uri>().is_ok_and(|u| {
+                matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some() && u.query().is_none()
+            });
+            if !usable || url.contains('@') {
+                return Err(format!(
+                    "the URL of the witness {name} is not one of the form https://HOST/PATH"
+                ));
+            }
+            asked.push((witness.key.clone(), url.trim_end_matches('/').to_owned()));
+        }
+        Ok(Self { policy, asked, only_with_quorum, client: outbound.client() })
+    }
+
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    #[must_use]
+    pub fn only_with_quorum(&self) -> bool {
+        self.only_with_quorum
+    }
+
+    /// Asks all of them, and waits for a second at most. `known` says what a witness saw last.
+    pub(crate) async fn ask(
+        &self,
+        ledger: &Ledger,
+        signed: &Signed,
+        known: impl Fn(&Cosigner) -> u64,
+    ) -> Vec<Told> {
+        let each = self.asked.iter().map(|(by, url)| {
+            let old = known(by).min(signed.size);
+            async move {
+                let one = self.one(by, url, ledger, signed, old);
+                let answer = tokio::time::timeout(PATIENCE, one).await;
+                let answer = answer.unwrap_or_else(|_| Err("it did not answer within a second".into()));
+                Told { by: by.clone(), answer }
+            }
+        });
+        join_all(each).await
+    }
+
+    async fn one(
+        &self,
+        by: &Cosigner,
+        url: &str,
+        ledger: &Ledger,
+        signed: &Signed,
+        mut old: u64,
+    ) -> Result<Cosigned, Trouble> {
+        for _ in 0..ATTEMPTS {
+            let body = request(ledger, signed, old).await?;
+            let (status, answer) = self.send(Method::POST, &format!("{url}/add-checkpoint"), body).await?;
+            let seen = match status {
+                StatusCode::OK => return cosignature(by, signed, &answer),
+                StatusCode::CONFLICT => {
+                    size_in(&answer).ok_or("it answers 409 without the size that it saw")?
+                }
+                StatusCode::UNPROCESSABLE_ENTITY => {
+                    return Err(self.other(url, signed, "it says that it saw another log").await);
+                }
+                StatusCode::FORBIDDEN => return Err("it does not trust the log's key (403)".into()),
+                StatusCode::NOT_FOUND => return Err("it does not know the log (404)".into()),
+                status => return Err(format!("it answers {}", status.as_u16()).into()),
+            };
+            if seen > signed.size {
+                let what = format!("it says that it saw {seen} entries, and there are {}", signed.size);
+                return Err(self.other(url, signed, &what).await);
+            }
+            if seen == old {
+                return Err("it answers 409 with the size that it was asked with".into());
+            }
+            old = seen;
+        }
+        Err("it names another size each time".into())
+    }
+
+    /// What it has instead of the log that there is, if it shows it.
+    async fn other(&self, url: &str, signed: &Signed, what: &str) -> Trouble {
+        let url = format!("{url}/{}/checkpoint", origin_hash(&signed.origin));
+        let shown = match self.send(Method::GET, &url, String::new()).await {
+            Ok((StatusCode::OK, note)) => String::from_utf8(note.to_vec()).ok(),
+            // Witnesses need not show anything.
+            _ => None,
+        };
+        Trouble { what: what.to_owned(), shown }
+    }
+
+    async fn send(&self, method: Method, url: &str, body: String) -> Result<(StatusCode, Bytes), Trouble> {
+        let request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(header::USER_AGENT, concat!("gatelog/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|e| e.to_string())?;
+        let answer = self.client.request(request).await.map_err(|e| cause(&e))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_REQUEST).collect().await;
+        let body = body.map_err(|_| "its answer is too large or was cut")?;
+        Ok((status, body.to_bytes()))
+    }
+}
+
+async fn request(ledger: &Ledger, signed: &Signed, old: u64) -> Result<String, Trouble> {
+    let (ledger, new) = (ledger.clone(), signed.size);
+    // It may read the store.
+    let proof = tokio::task::spawn_blocking(move || ledger.consistency(old, new)).await;
+    let proof = proof.map_err(|e| e.to_string())?.map_err(|e| format!("the tree cannot be read: {e}"))?;
+    Ok(AddCheckpoint { old, proof, checkpoint: signed.checkpoint.clone() }.text())
+}
+
+/// What it signed is what we asked for, or it counts for nothing.
+fn cosignature(by: &Cosigner, signed: &Signed, answer: &[u8]) -> Result<Cosigned, Trouble> {
+    const NO_LINE: &str = "its answer is no signature line";
+    // A note ends at its last blank line: one in the answer would make signatures a part of the text.
+    if !answer.starts_with("— ".as_bytes()) || answer.windows(2).any(|two| two == b"\n\n") {
+        return Err(NO_LINE.into());
+    }
+    let note = [signed.checkpoint.as_bytes(), answer].concat();
+    let parsed = note::parse(&note).map_err(|_| NO_LINE)?;
+    let ours = note::parse(signed.checkpoint.as_bytes()).map_err(|e| e.to_string())?;
+    if parsed.text != ours.text {
+        return Err("what it cosigned is another text".into());
+    }
+    let found = cosigned(&parsed, std::slice::from_ref(by)).map_err(|_| "its cosignature is wrong")?;
+    found.into_iter().next().ok_or_else(|| "its answer has no cosignature of its key".into())
+}
+
+fn size_in(answer: &[u8]) -> Option<u64> {
+    decimal(std::str::from_utf8(answer).ok()?.trim_end_matches('\n'))
+}
+
+/// The innermost reason: "connection refused" and not "client error (Connect)".
+fn cause(e: &dyn std::error::Error) -> String {
+    let mut last = e;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    format!("it cannot be reached: {last}")
+}
