@@ -130,10 +130,10 @@ fn the_order_of_files_and_keys_does_not_matter() {
                 None => write(other.path(), path, &shipped[path]),
                 // One file per key, as JSON, in any order.
                 Some(data) => {
-                    let folder = path.rsplit_once('/').map_or(String::new(), |(f, _)| format!("{f}/"));
+                    let stem = path.trim_end_matches(".yaml");
                     for (i, (key, value)) in data.as_object().unwrap().iter().enumerate() {
                         let text = format!("{{{}: {}}}", json!(key), disorderly(value, &mut chance));
-                        write(other.path(), &format!("{folder}part{i}.json"), &text);
+                        write(other.path(), &format!("{stem}-part{i}.json"), &text);
                     }
                 }
             }
