@@ -35,6 +35,7 @@ mod pool;
 mod re2;
 pub mod replay;
 mod rewrite;
+mod saying;
 pub mod schema;
 pub mod testing;
 mod waived;

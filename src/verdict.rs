@@ -87,6 +87,8 @@ pub enum FindingKind {
     Error,
     Pending,
     Warn,
+    /// What an `exception` of the policy takes out: it does not count.
+    Excepted,
 }
 
 /// The outcome of one control.

@@ -219,3 +219,35 @@ pub fn files_below(dir: &Path, ends: &[&str]) -> Vec<PathBuf> {
     out.sort();
     out
 }
+
+/// conftest's example of exceptions as a control, on the documents beside it: what conftest excepts is allowed
+/// and shown, the rest is denied. Its two files become one, with the package of a control.
+#[test]
+fn the_exceptions_of_conftests_example_hold() {
+    let Some(cache) = foreign(Tool::Rego) else { return };
+    let (conftest, _) = common::foreign::module(&cache, "github.com/open-policy-agent/conftest");
+    let example = conftest.join("examples/exceptions");
+    let mut control = "package controls.moved_in\n".to_owned();
+    for file in files_below(&example.join("policy"), &[".rego"]) {
+        let text = fs::read_to_string(file).unwrap();
+        let rules = text.lines().filter(|l| !l.starts_with("package ") && !l.starts_with("import "));
+        control.extend(rules.flat_map(|l| [l, "\n"]));
+    }
+    let dir = opa_support::folder(&BTreeMap::from([("c.rego".to_owned(), control)]));
+    let bundle = gatelog::policy::Bundle::load(dir.path()).unwrap();
+    let documents = fs::read_to_string(example.join("deployments.yaml")).unwrap();
+    let mut said = BTreeMap::new();
+    for text in documents.split("---\n").filter(|t| !t.trim().is_empty()) {
+        let mut document: serde_json::Value = yaml_serde::from_str(text).unwrap();
+        let name = document["metadata"]["name"].as_str().unwrap().to_owned();
+        document["about"] = "pull_request".into();
+        document["time"] = "2026-11-24T15:04:05.000000Z".into();
+        document["event"] = serde_json::json!({"name": "pull_request", "action": "opened", "payload": {}});
+        document["facts"] =
+            serde_json::json!({"complete": true, "missing": [], "fetched_at": document["time"]});
+        let verdict = bundle.judge(&gatelog::policy::Input::from_json(document).unwrap());
+        let findings = verdict.controls[0].findings.iter().map(|f| (f.kind, f.msg.clone()));
+        said.insert(name, (verdict.decision, findings.collect::<Vec<_>>()));
+    }
+    insta::assert_debug_snapshot!(said);
+}

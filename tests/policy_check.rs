@@ -272,3 +272,131 @@ fn a_bundle_with_an_error_is_not_served() {
     std::fs::write(dir.path().join("controls/a/a.rego"), control.replace("titel", "title")).unwrap();
     gatelog::gate::load(dir.path()).unwrap();
 }
+
+const META: &str = "# METADATA\n# title: A\n# custom:\n#   id: A-1\n#   facts: [pull_request]\n";
+
+/// One bad folder for each kind of finding: what its author is told.
+#[test]
+fn every_kind_of_finding_says_what_and_how() {
+    let a = "policies/controls/a/a.rego";
+    let with = |rules: &str| format!("{META}package controls.a\n\n{rules}\n");
+    let bad: Vec<(&str, Vec<(&str, String)>)> = vec![
+        ("not-loaded", vec![(a, with("deny contains x {\n\tx := input.time\n}"))]),
+        ("no-control", vec![("policies/lib/x.rego", "package lib.x\n".to_owned())]),
+        ("unknown-reference", vec![(a, with("deny contains \"x\" if input.pull_request.usr.login == \"bob\""))]),
+        ("undeclared-fact", vec![(a, with("deny contains \"x\" if count(input.reviews) == 0"))]),
+        (
+            "silent-deny",
+            vec![(
+                a,
+                "package controls.a\n\ndeny contains \"x\" if {\n\tinput.pull_request.draft\n\tcount(input.reviews) == 0\n}\n"
+                    .to_owned(),
+            )],
+        ),
+        (
+            "unused-fact",
+            vec![(a, with("deny contains \"x\" if input.pull_request.draft").replace("[pull_request]", "[files]"))],
+        ),
+        ("metadata", vec![(a, "package controls.a\n\ndeny contains \"x\" if input.about == \"push\"\n".to_owned())]),
+        ("place", vec![("policies/controls/b/b.rego", with("deny contains \"x\" if input.pull_request.draft"))]),
+        (
+            "unused-rule",
+            vec![(a, with("deny contains \"x\" if input.pull_request.draft\n\ndenny contains \"y\" if input.time == \"\""))],
+        ),
+        ("no-data", vec![(a, with("deny contains \"x\" if data.parms.x == input.about"))]),
+        (
+            "unused-parameter",
+            vec![
+                (a, with("deny contains \"x\" if data.params.defaults.a.limit == input.about")),
+                ("policies/data.yaml", "params: {defaults: {a: {limit: x, limits: y}}}\n".to_owned()),
+            ],
+        ),
+        (
+            "undefined-parameter",
+            vec![
+                (
+                    a,
+                    with("import data.lib.params\n\nsettings := params.effective(\"a\")\n\nmore := {\"depth\": \"count?\"}\n\ndeny contains more if {\n\tsettings.limit == input.about\n\tsettings.limits == input.about\n\tparams.effective(\"a\")[\"limt\"]\n\tsettings.depth\n\tdata.params.defaults.a.lim\n}"),
+                ),
+                ("policies/lib/params.rego", "package lib.params\n\neffective(control) := data.params.defaults[control]\n".to_owned()),
+                ("policies/data.yaml", "params: {defaults: {a: {limit: x}}}\n".to_owned()),
+            ],
+        ),
+    ];
+    let mut said = String::new();
+    for (rule, parts) in &bad {
+        let parts: Vec<(&str, &str)> = parts.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        let dir = folder(&files(&parts));
+        let out = gatelog(&["policy", "check", "--strict"], dir.path());
+        assert_eq!(out.status.code(), Some(1), "{rule}");
+        let out = text(&out.stdout);
+        assert!(out.contains(&format!("[{rule}]")), "{rule}: {out}");
+        said.push_str(&format!("## {rule}\n{out}\n"));
+    }
+    let tried: BTreeSet<&str> = bad.iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(tried, check::RULES.iter().map(|(rule, _)| *rule).collect::<BTreeSet<_>>());
+    insta::assert_snapshot!(said);
+}
+
+/// A guard that can notice what is not there, facts that are asked for, a rule with a suffix: no false alarm.
+#[test]
+fn what_is_guarded_is_not_called_silent() {
+    let reads = "deny_unreviewed contains \"x\" if count(input.reviews) == 0\n";
+    let said = |text: String| {
+        let dir = folder(&files(&[("policies/controls/a/a.rego", &text)]));
+        let out = gatelog(&["policy", "check", "--format", "json"], dir.path());
+        let found: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+        found.iter().map(|f| f["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(said(format!("package controls.a\n\n{reads}")), ["metadata", "silent-deny"]);
+    for guard in [
+        "applies if input.about == \"pull_request\"",
+        "error contains \"x\" if not input.reviews",
+        "default allow := false",
+    ] {
+        let found = said(format!("package controls.a\n\n{guard}\n\n{reads}"));
+        assert_eq!(found, ["metadata", "undeclared-fact"], "{guard}");
+    }
+    let meta = META.replace("[pull_request]", "[reviews]");
+    assert_eq!(said(format!("{meta}package controls.a\n\n{reads}")), Vec::<String>::new());
+}
+
+/// What code scanning and other readers of SARIF 2.1.0 need, by the text of the standard.
+#[test]
+fn sarif_is_as_the_standard_has_it() {
+    let dir = folder(&files(&[("policies/controls/a/a.rego", TYPOS)]));
+    let out = gatelog(&["policy", "check", "--format", "sarif"], dir.path());
+    let log: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    assert_eq!(log["runs"].as_array().unwrap().len(), 1);
+    let run = &log["runs"][0];
+    assert_eq!(run["columnKind"], "unicodeCodePoints");
+    let rules: Vec<&str> = run["tool"]["driver"]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(rules.iter().collect::<BTreeSet<_>>().len(), rules.len(), "an id is there twice");
+    let results = run["results"].as_array().unwrap();
+    assert!(!results.is_empty());
+    for result in results {
+        assert!(rules.contains(&result["ruleId"].as_str().unwrap()), "{result}");
+        assert!(
+            ["none", "note", "warning", "error"].contains(&result["level"].as_str().unwrap()),
+            "{result}"
+        );
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+        let place = &result["locations"][0]["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(
+            dir.path().join(uri).is_file() && !uri.starts_with('/') && !uri.contains(['\\', ' ']),
+            "{uri}"
+        );
+        let region = place["region"].as_object().unwrap();
+        assert!(
+            region["startLine"].as_u64() > Some(0) && region["startColumn"].as_u64() > Some(0),
+            "{result}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gatelog::{
     policy::{Bundle, Input, Judge, Need, TIME_LIMIT},
-    verdict::{Control, Decision, Outcome, Verdict},
+    verdict::{Control, Decision, FindingKind, Outcome, Verdict},
 };
 use serde_json::{Value, json};
 
@@ -304,4 +304,85 @@ async fn the_pool_judges_like_the_bundle() {
         assert_eq!(pool.judge(b.clone(), i.clone()).await, b.judge(i));
         assert_eq!(pool.needs(b.clone(), i.clone()).await, b.needs(i));
     }
+}
+
+#[test]
+fn rules_with_a_suffix_count_as_those_without() {
+    let rules = r#"
+        deny_root contains "d" if input.deny
+        violation_2 contains {"msg": "v"} if input.deny
+        warn_old contains "w"
+        deny_not_this(x) := x
+        pending_x := "is no set of findings"
+    "#;
+    let v = judge(rules, json!({"deny": true}));
+    assert_eq!((v.decision, messages(one(&v))), (Decision::Deny, vec!["d", "v", "w"]));
+    assert_eq!(judge(rules, json!({})).decision, Decision::Allow);
+    let v = judge("deny_root := \"d\"", json!({}));
+    assert_eq!((v.decision, messages(one(&v))), (Decision::Error, vec!["`deny_root` is not a set"]));
+}
+
+#[test]
+fn an_exception_takes_out_the_named_rule_and_is_shown() {
+    let rules = r#"
+        deny_root contains "root"
+        deny_tag contains "tag"
+        deny contains "plain"
+        error contains "odd" if input.odd
+        pending contains "wait" if input.odd
+        exception contains input.rules if input.rules
+    "#;
+    let left = |named: Value| {
+        let v = judge(rules, json!({"rules": named, "odd": true}));
+        let kinds =
+            |kind| one(&v).findings.iter().filter(|f| f.kind == kind).map(|f| f.msg.clone()).collect();
+        (v.decision, kinds(FindingKind::Deny), kinds(FindingKind::Excepted))
+    };
+    let both = |l: &[&str]| l.iter().map(|s| (*s).to_owned()).collect::<Vec<String>>();
+    assert_eq!(left(json!(["root"])), (Decision::Deny, both(&["plain", "tag"]), both(&["deny_root: root"])));
+    assert_eq!(left(json!([""])), (Decision::Deny, both(&["root", "tag"]), both(&["deny: plain"])));
+    // The rest of a name, its whole, another one: no exception.
+    for none in [json!(["roo"]), json!(["deny_root"]), json!(["deny"]), json!([])] {
+        assert_eq!(left(none.clone()), (Decision::Deny, both(&["plain", "root", "tag"]), vec![]), "{none}");
+    }
+    // Nothing but deny, violation and warn can be excepted.
+    let (decision, deny, excepted) = left(json!(["root", "tag", "", "error", "pending"]));
+    assert_eq!((decision, deny, excepted.len()), (Decision::Error, vec![], 3));
+    let v = judge(rules, json!({"rules": ["root", "tag", ""]}));
+    assert_eq!((v.decision, one(&v).outcome), (Decision::Allow, Outcome::Pass));
+    insta::assert_json_snapshot!(one(&v).findings);
+
+    for broken in [json!("root"), json!(7), json!([7]), json!([["root"]])] {
+        let v = judge("deny_root contains \"x\"\n\nexception contains input.rules", json!({"rules": broken}));
+        let why = "`exception` is not a set of lists of rule names";
+        assert_eq!((v.decision, messages(one(&v))), (Decision::Error, vec![why]));
+    }
+    let v = judge(
+        "deny_root contains \"x\"\n\nexception contains [\"root\"] if count(input.n) == 1",
+        json!({"n": 1}),
+    );
+    assert_eq!(v.decision, Decision::Error);
+}
+
+/// The example of conftest's documentation: <https://www.conftest.dev/exceptions/>.
+#[test]
+fn a_rule_for_conftest_moves_in() {
+    let rules = r#"
+        deny_run_as_root contains msg if {
+            input.kind == "Deployment"
+            not input.spec.template.spec.securityContext.runAsNonRoot
+            msg := "Containers must not run as root"
+        }
+
+        exception contains rules if {
+            input.kind == "Deployment"
+            input.metadata.name == "can-run-as-root"
+            rules := ["run_as_root"]
+        }
+    "#;
+    let named = |name: &str| judge(rules, json!({"kind": "Deployment", "metadata": {"name": name}}));
+    assert_eq!(named("other").decision, Decision::Deny);
+    let v = named("can-run-as-root");
+    assert_eq!(v.decision, Decision::Allow);
+    assert_eq!(messages(one(&v)), ["deny_run_as_root: Containers must not run as root"]);
 }

@@ -193,6 +193,9 @@ fn summary(verdict: &Verdict, context: &Context, worse: Option<&InTheWay>) -> St
     findings(&mut page, "Warnings (they do not block)", verdict, |c, f| {
         blocking(c) && f.kind == FindingKind::Warn
     });
+    findings(&mut page, "Excepted by the policies (not counted)", verdict, |c, f| {
+        enforced(&c) && f.kind == FindingKind::Excepted
+    });
     waived(&mut page, verdict);
     answers(&mut page, verdict);
     evaluate_only(&mut page, verdict);
@@ -270,7 +273,7 @@ fn decision_of(kind: FindingKind) -> Decision {
         FindingKind::Deny => Decision::Deny,
         FindingKind::Error => Decision::Error,
         FindingKind::Pending => Decision::Pending,
-        FindingKind::Warn => Decision::Allow,
+        FindingKind::Warn | FindingKind::Excepted => Decision::Allow,
     }
 }
 
@@ -497,6 +500,7 @@ fn kind_bullet(finding: &Finding) -> String {
         FindingKind::Error => "error",
         FindingKind::Pending => "waiting",
         FindingKind::Warn => "warning",
+        FindingKind::Excepted => "excepted",
     };
     format!("- {kind}: {}", said(finding))
 }

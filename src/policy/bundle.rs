@@ -13,13 +13,10 @@ use super::{
     folder,
     metadata::{self, ControlMeta},
     names::Names,
-    on_big_stack, rewrite,
+    on_big_stack, rewrite, saying,
     waived::{self, Waiving},
     why,
 };
-
-/// Rules of which a control must have one; without any it could say nothing.
-pub(crate) const SAYING: &[&str] = &["deny", "violation", "warn", "pending", "error", "allow"];
 
 /// Policies that can judge. Cheap to share, never changed.
 pub struct Bundle {
@@ -164,7 +161,7 @@ impl<'b> Explainer<'b> {
         let module = modules.find(|m| ast::dotted(&ast::package(m)) == control.package);
         let says = |rule: &&Ref<Rule>| {
             ast::path(ast::head(rule)).is_some_and(|(path, _)| {
-                matches!(path.as_slice(), [name] if SAYING.contains(&name.as_str()) || name == "applies" || name == "violations")
+                matches!(path.as_slice(), [name] if saying::says(name) || name == "exception" || name == "applies" || name == "violations")
             })
         };
         let rules: Vec<&Rule> =
@@ -300,9 +297,9 @@ impl Checked {
                     found.insert(meta.package.clone(), (meta, said));
                 }
             }
-            if !SAYING.iter().any(|rule| names.declares(&package, rule)) {
+            if !names.values_of(&package).any(saying::says) {
                 return Err(LoadError::span(&module.package.span, "this control can say nothing")
-                    .help(format!("it needs one of the rules {}", SAYING.join(", "))));
+                    .help(format!("it needs one of the rules {}", saying::SAYING)));
             }
         }
         let mut controls: Vec<ControlMeta> = found.into_values().map(|(meta, _)| meta).collect();

@@ -21,6 +21,7 @@ use super::{
 };
 
 mod infer;
+mod parameters;
 mod reads;
 mod types;
 
@@ -55,12 +56,14 @@ pub const RULES: &[(&str, &str)] = &[
     ("no-control", "a bundle without controls would allow everything"),
     ("unknown-reference", "a reference into `input` that its schema does not have"),
     ("undeclared-fact", "a control reads facts that its METADATA does not ask for"),
+    ("silent-deny", "a control that passes without a word where the facts it reads are not there"),
     ("unused-fact", "METADATA asks for a fact that nothing reads"),
     ("metadata", "METADATA is missing or says too little"),
     ("place", "a control's package does not match its folder"),
     ("unused-rule", "a rule that nothing reads"),
     ("no-data", "a reference into `data` where neither a rule nor a file has anything"),
     ("unused-parameter", "a parameter that no rule reads"),
+    ("undefined-parameter", "a parameter that is read and that no data defines"),
 ];
 
 impl Finding {
@@ -138,6 +141,7 @@ fn check_files(below: folder::Below) -> Vec<Finding> {
     }
     out.extend(reads::unused_rules(&checked, &names));
     out.extend(reads::data(&checked, &names));
+    out.extend(parameters::findings(&checked));
     finished(out)
 }
 

@@ -15,6 +15,7 @@ use super::{
     error::{EngineError, LoadError},
     metadata::ControlMeta,
     names::Names,
+    saying,
 };
 use crate::time::Time;
 
@@ -94,10 +95,10 @@ fn asking(controls: &[ControlMeta], names: &Names<'_>) -> String {
                 text.push_str(&format!("{one}_{i} := {}\n", ask(one)));
             }
         }
-        let said: Vec<String> = ["allow", "violations", "valid_until"]
-            .iter()
-            .chain(super::judge::SETS.iter().map(|(name, _)| name))
+        let said: Vec<String> = ["allow", "violations", "exception", "valid_until"]
+            .into_iter()
             .filter(|name| names.declares(&package, name))
+            .chain(saying::sets(names, &package))
             .map(|name| format!("\"{name}\": {}", ask(name)))
             .collect();
         text.push_str(&format!("says_{i} := {{{}}}\n", said.join(", ")));

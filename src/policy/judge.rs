@@ -1,6 +1,9 @@
 //! From an input to a verdict. Fails closed: what cannot be decided blocks, and says why.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use regorus::Value;
 
@@ -9,22 +12,13 @@ use super::{
     engine::{ENGINE, Evaluator, OWN_PACKAGE},
     error::plain,
     metadata::Mode,
-    on_big_stack, waived,
+    on_big_stack, saying, waived,
 };
 use crate::{
     facts::FACTS,
     time::Time,
     verdict::{Control, Decision, Finding, FindingKind, Outcome, Verdict, decide},
 };
-
-/// Rules that are sets of findings, and what their items are.
-pub(crate) const SETS: &[(&str, FindingKind)] = &[
-    ("deny", FindingKind::Deny),
-    ("violation", FindingKind::Deny),
-    ("error", FindingKind::Error),
-    ("pending", FindingKind::Pending),
-    ("warn", FindingKind::Warn),
-];
 
 /// A pending decision without `valid_until` is looked at again after this.
 const PENDING_FOR: Duration = Duration::from_secs(5 * 60);
@@ -286,17 +280,25 @@ impl Judged {
 fn said(meta: &ControlMeta, time: Time, says: &Value) -> Result<Judged, String> {
     let Value::Object(says) = says else { return Err("the control said nothing".to_owned()) };
     let answer = |name: &str| says.get(&Value::from(name));
-    let mut findings = BTreeSet::new();
-    for (name, kind) in SETS {
-        match answer(name).map(single) {
-            None => {}
-            Some(Some(Value::Set(items))) => {
-                findings.extend(items.iter().map(|item| read_finding(*kind, item)))
+    let mut sets = BTreeMap::new();
+    for (name, answer) in says.iter() {
+        let Value::String(name) = name else { continue };
+        let Some(kind) = saying::kind_of(name) else { continue };
+        match single(answer) {
+            Some(Value::Set(items)) => {
+                let found: BTreeSet<Finding> = items.iter().map(|item| read_finding(kind, item)).collect();
+                sets.insert(name.as_ref(), found);
             }
-            Some(Some(_)) => return Err(format!("`{name}` is not a set")),
-            Some(None) => return Err(format!("`{name}` is undefined")),
+            Some(_) => return Err(format!("`{}` is not a set", plain(name))),
+            None => return Err(format!("`{}` is undefined", plain(name))),
         }
     }
+    let excepted = match answer("exception").map(single) {
+        None => BTreeSet::new(),
+        Some(Some(exception)) => saying::exceptions(exception)?,
+        Some(None) => return Err("`exception` is undefined".to_owned()),
+    };
+    let mut findings = saying::except(sets, &excepted);
     if let Some(allow) = answer("allow") {
         findings.extend(violations(meta, single(allow), answer("violations").map(single))?);
     }
@@ -342,7 +344,7 @@ fn outcome(findings: &BTreeSet<Finding>) -> Outcome {
         Some(FindingKind::Error) => Outcome::Error,
         Some(FindingKind::Pending) => Outcome::Pending,
         Some(FindingKind::Warn) => Outcome::Warn,
-        None => Outcome::Pass,
+        Some(FindingKind::Excepted) | None => Outcome::Pass,
     }
 }
 

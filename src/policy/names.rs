@@ -36,6 +36,19 @@ impl<'a> Names<'a> {
         self.rules.contains_key(&full(package, &[name.to_owned()]))
     }
 
+    /// Names of the package's own rules that are no functions.
+    pub(crate) fn values_of<'p>(&'p self, package: &[String]) -> impl Iterator<Item = &'p str> + use<'p, 'a> {
+        let start = full(package, &[]);
+        let below = self.rules.range(start.clone()..).take_while({
+            let start = start.clone();
+            move |(path, _)| path.starts_with(&start)
+        });
+        let own = below.filter(move |(path, rules)| {
+            path.len() == start.len() + 1 && rules.iter().all(|(_, r)| ast::arity(r).is_none())
+        });
+        own.filter_map(|(path, _)| path.last()).map(String::as_str)
+    }
+
     /// Rules at, above or below a path: what a reference to it may evaluate.
     fn touched<'s, 'p>(&'s self, path: &'p [String]) -> impl Iterator<Item = &'s Path> + use<'s, 'p, 'a> {
         let above = (2..path.len()).filter_map(|n| self.rules.get_key_value(&path[..n]).map(|(k, _)| k));

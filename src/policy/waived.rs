@@ -279,7 +279,7 @@ fn covered<'w>(control: &Control, waivers: &[&'w Waiver], places: &[Place<'_>]) 
     let mut used = Vec::new();
     for finding in &control.findings {
         match finding.kind {
-            FindingKind::Warn => continue,
+            FindingKind::Warn | FindingKind::Excepted => continue,
             // What could not be decided is not known to be an exception.
             FindingKind::Error => return None,
             FindingKind::Deny | FindingKind::Pending => {}

@@ -237,6 +237,7 @@ fn write_finding(out: &mut impl Write, f: &Finding, width: usize) -> std::io::Re
         FindingKind::Error => "error",
         FindingKind::Pending => "pending",
         FindingKind::Warn => "warn",
+        FindingKind::Excepted => "excepted",
     };
     writeln!(out, "{:width$}    {kind}: {}", "", show(&f.msg))?;
     let line = f.line.map(|l| l.to_string());

@@ -7,20 +7,22 @@ use regorus::unstable::{Expr, Module, Ref};
 use super::{
     super::{
         ast::{self, Visit},
-        bundle::{Checked, SAYING, is_test},
+        bundle::{Checked, is_test},
         error::LoadError,
-        judge::SETS,
         metadata::ControlMeta,
         names::{Names, imports},
+        saying::{READ, SETS, kind_of},
     },
     Finding, Level,
 };
+use crate::verdict::FindingKind;
 
 /// Path below `input` (`*`: any index) → the fact that brings it. `pull_request` is always read.
 const BRINGS: &[(&[&str], &str)] = &[
     (&["reviews"], "reviews"),
     (&["reviews", "*", "permission"], "permissions"),
     (&["commits"], "commits"),
+    (&["commits", "*", "full_message"], "commit_messages"),
     (&["files"], "files"),
     (&["files", "*", "previous_filename"], "old_paths"),
     (&["files", "*", "owners"], "codeowners"),
@@ -29,6 +31,13 @@ const BRINGS: &[(&[&str], &str)] = &[
     (&["push", "commits"], "push_commits"),
     (&["push", "landed"], "landed"),
     (&["merge_group", "entries"], "merge_group"),
+    (&["push", "on_default_branch"], "on_default_branch"),
+    (&["deployment"], "deployment"),
+    (&["base_rules"], "base_rules"),
+    (&["checks"], "checks"),
+    (&["comparison"], "comparison"),
+    (&["secret_alerts"], "secret_alerts"),
+    (&["workflows"], "workflows"),
     (&["teams"], "team_members"),
     (&["organizations"], "organization_members"),
 ];
@@ -91,23 +100,30 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
         let package = ast::dotted(&ast::package(module));
         let Some(control) = controls.iter().find(|c| c.package == package) else { continue };
         let declared = control.facts.clone().unwrap_or_default();
+        let silent = control.facts.is_none() && is_silent(names, &ast::package(module));
         let mut said = BTreeSet::new();
         for (path, place) in references(module) {
             if path.first().is_none_or(|f| f != "input") {
                 continue;
+            }
+            if silent && path.get(1).is_some_and(|p| p == "pull_request") && said.insert("pull_request") {
+                out.push(passes_elsewhere(place.clone()));
             }
             for (fact, how) in brought_by(&path[1..]) {
                 if !declared.contains(fact) && said.insert(fact) {
                     let message =
                         format!("`input.{how}` is read, but METADATA does not ask for the fact `{fact}`");
                     let e = LoadError { message, ..place.clone() };
-                    // A control that says nothing may read anything: whatever is missing makes it an error.
-                    let level = if control.facts.is_some() { Level::Error } else { Level::Warning };
+                    // With a guard, what is not there can be noticed.
+                    let (rule, level) = match (silent, control.facts.is_some()) {
+                        (true, _) => ("silent-deny", Level::Error),
+                        (_, true) => ("undeclared-fact", Level::Error),
+                        (_, false) => ("undeclared-fact", Level::Warning),
+                    };
                     out.push(
-                        Finding::of("undeclared-fact", level, e.help(format!("add {fact} to custom.facts")))
-                            .why(
-                                "what no control asks for is not fetched: the control would judge on nothing",
-                            ),
+                        Finding::of(rule, level, e.help(format!("add {fact} to custom.facts"))).why(
+                            "what no control asks for is not fetched: the control would judge on nothing",
+                        ),
                     );
                 }
             }
@@ -115,6 +131,20 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
         out.extend(unused_facts(checked, names, module, control));
     }
     out
+}
+
+/// The control finds something to deny or nothing, and has no rule that could notice that it sees nothing.
+fn is_silent(names: &Names<'_>, package: &[String]) -> bool {
+    let guarded = ["applies", "error", "allow"].iter().any(|rule| names.declares(package, rule));
+    let denies = |rule: &str| matches!(kind_of(rule), Some(FindingKind::Deny | FindingKind::Pending));
+    !guarded && names.values_of(package).any(denies)
+}
+
+fn passes_elsewhere(place: LoadError) -> Finding {
+    let message = "where the event is about no pull request, this control passes without a word".to_owned();
+    let fix = "write `default applies := false` and `applies if input.about == \"pull_request\"`, or declare custom.facts";
+    Finding::of("silent-deny", Level::Warning, LoadError { message, ..place }.help(fix))
+        .why("`input.pull_request` is undefined there, and a rule that reads it never holds")
 }
 
 /// The facts that a path needs, with the path as it is said.
@@ -158,12 +188,6 @@ fn unused_facts(
 
 /// Rules that neither gatelog nor another rule reads.
 pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
-    let asked: BTreeSet<&str> = SETS
-        .iter()
-        .map(|(name, _)| *name)
-        .chain(SAYING.iter().copied())
-        .chain(["applies", "skip_reason", "needs", "valid_until", "violations", "exception"])
-        .collect();
     let used = names.used();
     let mut out = Vec::new();
     for module in checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
@@ -174,7 +198,8 @@ pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding>
             let Some((name, _)) = ast::path(ast::head(rule)) else { continue };
             let mut full = vec!["data".to_owned()];
             full.extend(package.iter().chain(&name).cloned());
-            let asked = is_control && name.len() == 1 && asked.contains(name[0].as_str());
+            let asked = |name: &String| READ.contains(&name.as_str()) || kind_of(name).is_some();
+            let asked = is_control && matches!(name.as_slice(), [one] if asked(one));
             if !asked && !used.contains(&full) && said.insert(full) {
                 let e = LoadError::span(
                     ast::head(rule).span(),
@@ -192,10 +217,7 @@ pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding>
 }
 
 fn asked_list() -> Vec<&'static str> {
-    SETS.iter()
-        .map(|(n, _)| *n)
-        .chain(["applies", "skip_reason", "needs", "valid_until", "allow", "violations"])
-        .collect()
+    SETS.iter().map(|(n, _)| *n).chain(READ.iter().copied()).collect()
 }
 
 fn asked_names(names: &[&str]) -> Vec<String> {
@@ -228,53 +250,22 @@ pub(super) fn data(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
             }
         }
     }
-    out.extend(unused_parameters(
-        checked,
-        policies().map(|m| m.package.span.source.contents().as_str()).collect(),
-    ));
     out
 }
 
-fn unused_parameters(checked: &Checked, texts: Vec<&str>) -> Vec<Finding> {
-    let Some(defaults) = checked.data.pointer("/params/defaults").and_then(serde_json::Value::as_object)
-    else {
-        return vec![];
-    };
-    let words: BTreeSet<&str> = texts
-        .iter()
-        .flat_map(|t| t.lines().filter(|l| !l.trim_start().starts_with('#')))
-        .flat_map(|l| l.split(|c: char| !(c.is_alphanumeric() || c == '_')))
-        .collect();
-    let mut out = Vec::new();
-    let mut unread = |name: String, key: &str| {
-        if !words.contains(key) {
-            let (path, line) = place_of(checked, key);
-            let text = checked.files.get(&path).map_or("", String::as_str);
-            let e = LoadError::at_line(&path, text, line, 1, format!("no rule reads the parameter `{name}`"));
-            out.push(Finding::of(
-                "unused-parameter",
-                Level::Warning,
-                e.help("take it out, or correct its name"),
-            ));
-        }
-    };
-    for (control, settings) in defaults.iter().filter(|(name, _)| *name != "branches") {
-        unread(control.clone(), control);
-        for key in settings.as_object().into_iter().flat_map(|s| s.keys()) {
-            unread(format!("{control}.{key}"), key);
-        }
-    }
-    out
-}
+#[cfg(test)]
+mod tests {
+    use super::BRINGS;
+    use crate::facts::FACTS;
 
-/// The first line of a data file with this key.
-fn place_of(checked: &Checked, key: &str) -> (String, u32) {
-    let files = checked.files.iter().filter(|(path, _)| !path.ends_with(".rego"));
-    for (path, text) in files {
-        let with_key = |l: &str| l.trim_start().trim_start_matches(['"', '-', ' ', '{']).starts_with(key);
-        if let Some(at) = text.lines().position(with_key) {
-            return (path.clone(), u32::try_from(at).unwrap_or(0) + 1);
+    #[test]
+    fn every_fact_is_known_by_what_it_brings() {
+        let brought: Vec<&str> = BRINGS.iter().map(|(_, fact)| *fact).collect();
+        for (fact, _) in FACTS.iter().filter(|(fact, _)| *fact != "pull_request") {
+            assert!(brought.contains(fact), "{fact}");
+        }
+        for (_, fact) in BRINGS {
+            assert!(FACTS.iter().any(|(known, _)| known == fact), "{fact}");
         }
     }
-    ("data".to_owned(), 0)
 }

@@ -9,9 +9,9 @@ use super::super::{
     engine::{Evaluator, Template},
     error::LoadError,
     folder,
-    judge::SETS,
     names::Names,
     on_big_stack,
+    saying::{READ, sets},
 };
 use crate::time::Time;
 
@@ -24,9 +24,6 @@ pub struct Answer {
     pub rule: String,
     pub values: Vec<Evaluated>,
 }
-
-/// Rules that gatelog reads of a control, beside its sets of findings.
-const READ: &[&str] = &["allow", "violations", "applies", "skip_reason", "needs", "valid_until"];
 
 /// Evaluates rules (`data.a.b`) of some files under each input. `None` is undefined.
 ///
@@ -57,9 +54,9 @@ pub fn evaluate_controls(paths: &[PathBuf], inputs: &[serde_json::Value]) -> Res
         let mut rules = Vec::new();
         for control in checked.controls(&names)? {
             let package: Vec<String> = control.package.split('.').map(str::to_owned).collect();
-            let read = SETS.iter().map(|(name, _)| *name).chain(READ.iter().copied());
-            let declared = read.filter(|name| names.declares(&package, name));
-            rules.extend(declared.map(|name| format!("data.{}.{name}", control.package)));
+            let beside = READ.iter().copied().filter(|name| names.declares(&package, name));
+            let read = sets(&names, &package).chain(beside);
+            rules.extend(read.map(|name| format!("data.{}.{name}", control.package)));
         }
         let mut columns: Vec<_> = rules.iter().map(|_| Vec::with_capacity(inputs.len())).collect();
         for row in answers(&checked, &names, inputs, &rules)? {
