@@ -56,6 +56,7 @@ pub const KEYS: &[Key] = &[
     key("github", "webhook_secret_files", Kind::List, "new.secret,old.secret", None),
     key("github", "check_name", Kind::Text, "gatelog", Some("gatelog")),
     key("github", "publish", Kind::Text, "checks", Some("checks")),
+    key("github", "secondary_limits", Kind::Flag, "true", Some("true")),
     key("policies", "path", Kind::Text, "policies", None),
     key("policies", "judging", Kind::Text, "processes", Some("processes")),
     key("ledger", "path", Kind::Text, "data", None),

@@ -16,7 +16,7 @@ use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
     event::{self, Cause, Judge as On, SubjectKind},
     github::{
-        RepoAt, Trouble, TroubleKind,
+        RepoAt, Trouble, TroubleKind, Turn,
         check_run::{self, State},
         report::{self, Done, Show},
     },
@@ -32,11 +32,16 @@ mod shown;
 /// Verdicts remembered before the old ones are forgotten: only their freshness is asked for.
 const MOST_MADE: usize = 10_000;
 
+/// How long "in progress" waits where GitHub's limits leave little.
+const NOT_NOW: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 pub(super) struct Publisher {
     targets: Mutex<HashMap<Target, Doing>>,
     /// Verdicts made by this process, with when their facts were frozen.
     made: Mutex<HashMap<u64, Made>>,
+    /// Turns to write that are kept for targets whose success is gathered anew.
+    kept: Mutex<HashMap<Target, Turn>>,
 }
 
 #[derive(Clone, Copy)]
@@ -64,7 +69,8 @@ pub(super) struct Doing {
 }
 
 /// What a task does next.
-struct Turn {
+#[derive(Clone)]
+struct Turning {
     force: bool,
     explain: Option<bool>,
     progress: Option<Waiting>,
@@ -231,7 +237,7 @@ impl Gate {
     }
 
     /// The next thing to do, or `None` when the target is as it should be.
-    fn take_turn(&self, target: &Target) -> Option<Turn> {
+    fn take_turn(&self, target: &Target) -> Option<Turning> {
         let mut targets = lock(&self.0.publisher.targets);
         let doing = targets.get_mut(target)?;
         if !doing.dirty {
@@ -241,10 +247,10 @@ impl Gate {
         doing.dirty = false;
         let (force, closed) = (std::mem::take(&mut doing.force), std::mem::take(&mut doing.closed));
         let (progress, explain) = (doing.progress.take(), doing.explain.take());
-        Some(Turn { force, explain, progress, closed })
+        Some(Turning { force, explain, progress, closed })
     }
 
-    fn again_later(&self, target: &Target, turn: Turn) {
+    fn again_later(&self, target: &Target, turn: Turning) {
         if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
             doing.dirty = true;
             doing.force |= turn.force;
@@ -260,31 +266,94 @@ impl Gate {
         &self,
         target: &Target,
         at: &RepoAt,
-        turn: &Turn,
+        turn: &Turning,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
         let ambiguous = ambiguous || self.unsure(target);
-        let shown = self.shown(target);
-        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
-        let step = match progress {
-            Some((seq, reason)) => {
-                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)?
-            }
-            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous)?,
-        };
+        let mut step = self.next_step(target, at, turn, ambiguous)?;
+        let mut to_write = None;
+        if let Step::Write(write) = &step {
+            let Some(given) = self.turn_for(target, at, write, turn).await? else { return Ok(()) };
+            to_write = Some(given);
+            // It may have been long: what is to be shown may be something else now.
+            step = self.next_step(target, at, turn, ambiguous)?;
+        }
         match step {
             Step::Nothing => {}
             Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await?,
-            Step::Write(write) => self.write(target, at, *write).await?,
-            Step::Again(stale) => self.judge_again(target, at, stale).await?,
+            Step::Write(write) => self.write(target, at, *write, to_write).await?,
+            Step::Again(stale) => {
+                self.judge_again(target, at, stale).await?;
+                if let Some(given) = to_write {
+                    self.keep_turn(target, given);
+                }
+            }
         }
         if let Some(private) = turn.explain
             && let Some(write) = self.explain_step(target, at, private).await?
         {
-            self.write(target, at, write).await?;
+            self.write(target, at, write, None).await?;
         }
         // Last: what was in progress there is completed, or shows that verdict after all.
         self.withhold_closed(target, at, &turn.closed, ambiguous).await
+    }
+
+    fn next_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        turn: &Turning,
+        ambiguous: bool,
+    ) -> Result<Step, Trouble> {
+        let shown = self.shown(target);
+        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
+        match progress {
+            Some((seq, reason)) => {
+                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)
+            }
+            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous),
+        }
+    }
+
+    /// Waits until GitHub's limits let it write. `None`: not now, and it is tried again in a while: "in progress"
+    /// is shown only where plenty is left, because a verdict follows.
+    async fn turn_for(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        write: &Write,
+        turn: &Turning,
+    ) -> Result<Option<Turn>, Trouble> {
+        if let Some(kept) = lock(&self.0.publisher.kept).remove(target) {
+            return Ok(Some(kept));
+        }
+        let waits = turn.progress.as_ref().is_some_and(|(seq, _)| write.covers == [*seq]);
+        if waits {
+            let spare = self.0.github.spare_turn_to_write(at);
+            if spare.is_none() {
+                self.again_later(target, turn.clone());
+                tokio::time::sleep(NOT_NOW).await;
+            }
+            return Ok(spare);
+        }
+        let newest = write.covers.iter().max().copied().unwrap_or_default();
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            given = self.0.github.turn_to_write(at, newest) => Ok(Some(given)),
+            _ = stopping.wait_for(|s| *s) => {
+                Err(Trouble::new(TroubleKind::Unavailable, "gatelog is stopping"))
+            }
+        }
+    }
+
+    /// Keeps a turn for the verdict that is made now; not for long, if none comes.
+    fn keep_turn(&self, target: &Target, given: Turn) {
+        lock(&self.0.publisher.kept).insert(target.clone(), given);
+        let (gate, target) = (self.clone(), target.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(FRESH).await;
+            lock(&gate.0.publisher.kept).remove(&target);
+        });
     }
 
     /// An event without verdict: in progress, unless the target blocks anyway.
@@ -445,9 +514,15 @@ impl Gate {
         Ok(Some(Write { show, covers: shown.covers, subject: worst.subject.clone(), without_github: false }))
     }
 
-    async fn write(&self, target: &Target, at: &RepoAt, write: Write) -> Result<(), Trouble> {
+    async fn write(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        write: Write,
+        given: Option<Turn>,
+    ) -> Result<(), Trouble> {
         let begun = Time::now();
-        let result = report::show(&self.0.github, at, &write.show).await;
+        let result = report::show(&self.0.github, at, &write.show, given).await;
         self.0.metrics.stage("report", Time::now().since(begun));
         let shown = result?;
         let data = ReportData {

@@ -81,6 +81,8 @@ struct Told {
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
     waivers: waivers::Waivers,
+    /// Installations with when they last wrote to GitHub.
+    wrote: Vec<(u64, Time)>,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -148,6 +150,9 @@ impl Gate {
             stopping,
             fatal: watch::channel(None).0,
         }));
+        for (installation, at) in &told.wrote {
+            gate.0.github.wrote_before(*installation, Time::now().since(*at));
+        }
         gate.0.metrics.alarm(told.alarm);
         gate.learn_repositories(&told.events);
         gate.learn_groups(&told.groups);
@@ -409,6 +414,7 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy(&stored),
+            Kind::Report => told.report(&stored, now),
             Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
@@ -418,7 +424,20 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     Ok(told)
 }
 
+/// GitHub counts what was written for a minute.
+const COUNTED: Duration = Duration::from_secs(60);
+
 impl Told {
+    fn report(&mut self, stored: &Stored, now: Time) {
+        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated"));
+        if let Some(installation) = stored.entry.subject.installation
+            && wrote
+            && now.since(stored.entry.time) < COUNTED
+        {
+            self.wrote.push((installation, stored.entry.time));
+        }
+    }
+
     fn policy(&mut self, stored: &Stored) {
         self.policy = Some(stored.entry.seq);
         if let Some(digest) = stored.entry.data["bundle"].as_str() {
