@@ -95,6 +95,8 @@ pub struct Github {
     pub check_name: String,
     /// `publish`
     pub publish: Publish,
+    /// `secondary_limits`: GitHub's limits for one minute are obeyed. `false` where an Enterprise Server has none.
+    pub secondary_limits: bool,
 }
 
 /// `[github] publish`
@@ -358,6 +360,7 @@ impl Reader<'_> {
                 "publish",
                 &[("checks", Publish::Checks), ("observe", Publish::Observe)],
             )?,
+            secondary_limits: self.settings.require("github", "secondary_limits")?.raw != Raw::Flag(false),
         })
     }
 

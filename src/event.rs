@@ -20,7 +20,9 @@ mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
 pub use payload::{json, payload_json};
-pub use table::{FanOut, Handling, Judge, Lane, about, decides_pull_request, handling, is_look_again, lane};
+pub use table::{
+    EXPLAIN, FanOut, Handling, Judge, Lane, RECHECK, decides_pull_request, handling, is_look_again, lane,
+};
 
 /// One webhook POST whose signature was checked. The body is kept as received.
 #[derive(Clone)]
@@ -145,10 +147,19 @@ pub enum About {
         id: u64,
         head: Option<Sha>,
     },
+    WorkflowJob {
+        id: u64,
+        head: Option<Sha>,
+    },
     /// A leaked secret was found, or its alert closed.
     SecretAlert {
         number: u64,
         open: bool,
+    },
+    /// What the ledger names and gatelog handles by the event's name alone.
+    Thing {
+        kind: SubjectKind,
+        id: Option<u64>,
     },
     Organization,
     /// Somebody joined or left a team or an organisation.
@@ -400,7 +411,7 @@ pub struct Subject {
     pub organization: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<u64>,
-    /// Pull request number, deployment or workflow run id.
+    /// Number of the pull request, issue or alert; id of what else the kind names. Never of a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     /// Head of the pull request or merge group; `after` of a push; the commit.
@@ -438,6 +449,56 @@ pub enum SubjectKind {
     WorkflowRun,
     Organization,
     None,
+    // From here on policies are never told that an event is about one: it is `none` to them.
+    #[schemars(skip)]
+    WorkflowJob,
+    #[schemars(skip)]
+    SecretAlert,
+    #[schemars(skip)]
+    Ruleset,
+    #[schemars(skip)]
+    BranchProtection,
+    /// Somebody's own right in a repository; who stands in the payload.
+    #[schemars(skip)]
+    Member,
+    #[schemars(skip)]
+    Team,
+    #[schemars(skip)]
+    Installation,
+    #[schemars(skip)]
+    Issue,
+    #[schemars(skip)]
+    Release,
+    /// Whatever else happens in a repository.
+    #[schemars(skip)]
+    Repository,
+}
+
+impl SubjectKind {
+    /// As it stands in the entry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PullRequest => "pull_request",
+            Self::Commit => "commit",
+            Self::Ref => "ref",
+            Self::MergeGroup => "merge_group",
+            Self::Deployment => "deployment",
+            Self::WorkflowRun => "workflow_run",
+            Self::Organization => "organization",
+            Self::None => "none",
+            Self::WorkflowJob => "workflow_job",
+            Self::SecretAlert => "secret_alert",
+            Self::Ruleset => "ruleset",
+            Self::BranchProtection => "branch_protection",
+            Self::Member => "member",
+            Self::Team => "team",
+            Self::Installation => "installation",
+            Self::Issue => "issue",
+            Self::Release => "release",
+            Self::Repository => "repository",
+        }
+    }
 }
 
 impl Event {
@@ -481,13 +542,30 @@ impl Event {
                 s.id = Some(*id);
                 s.head.clone_from(sha);
             }
+            About::WorkflowJob { id, head } => {
+                s.kind = SubjectKind::WorkflowJob;
+                s.id = Some(*id);
+                s.head.clone_from(head);
+            }
             About::WorkflowRun { id, head } => {
                 s.kind = SubjectKind::WorkflowRun;
                 s.id = Some(*id);
                 s.head.clone_from(head);
             }
+            About::SecretAlert { number, .. } => {
+                s.kind = SubjectKind::SecretAlert;
+                s.id = Some(*number);
+            }
+            About::Thing { kind, id } => {
+                s.kind = *kind;
+                s.id = *id;
+            }
+            About::Membership(Membership { circle: Circle::Team(id), .. }) => {
+                s.kind = SubjectKind::Team;
+                s.id = Some(*id);
+            }
             About::Organization | About::Membership(_) => s.kind = SubjectKind::Organization,
-            About::SecretAlert { .. } | About::Nothing => {}
+            About::Nothing => {}
         }
         s
     }

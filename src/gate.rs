@@ -43,15 +43,18 @@ mod attempts;
 pub mod commands;
 mod deployments;
 mod drafts;
+mod explain;
 mod groups;
 mod known;
 mod landed;
 mod look;
+mod often;
 mod publish;
 mod pulls;
 mod pushers;
 pub mod reconcile;
 mod start;
+mod tampering;
 mod tidy;
 pub mod waivers;
 
@@ -135,6 +138,11 @@ struct Inner {
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
     waivers: Mutex<waivers::Waivers>,
+    tampered: Mutex<tampering::Alerted>,
+    /// Digests of bundles → the entry that holds it.
+    bundles: Mutex<HashMap<String, u64>>,
+    /// Who had which check explained.
+    explained: Mutex<often::Often<(Target, u64)>>,
     /// One sweep at a time.
     sweeps: tokio::sync::Mutex<reconcile::Sweeps>,
     stopping: watch::Sender<bool>,
@@ -210,11 +218,15 @@ impl Gate {
             tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
         }
         let event = parsed.ok().map(Arc::new);
-        let (group, own) = self.entries_of(&delivery, event.as_deref());
+        let (group, own, forged) = self.entries_of(&delivery, event.as_deref());
         let receipts = self.0.ledger.append(group).await.map_err(|e| self.refused(e))?;
         let Some(first) = receipts.first().copied() else {
             return Err(ReceiveError::StoreDown("the ledger answered nothing".into()));
         };
+        if let (Some(found), Some(verdict), false) = (forged, receipts.get(1), first.duplicate) {
+            let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert_of_tampering(found, verdict.seq, name);
+        }
         if !first.duplicate && !own {
             self.enqueue(Item {
                 seq: first.seq,
@@ -325,8 +337,13 @@ impl Gate {
             Some(at) => drafts::valid_until(draft, at),
             None => draft,
         };
-        group.push(match &landing {
+        let draft = match &landing {
             Some(merge) => drafts::with_landing(draft, &merge.data, &merge.body),
+            None => draft,
+        };
+        let tampering = self.tampering(item);
+        group.push(match &tampering {
+            Some(found) => drafts::with_tampering(draft, &found.data, &found.body),
             None => draft,
         });
         let mut again = self.fan_outs(item, older);
@@ -363,6 +380,11 @@ impl Gate {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
         }
+        if let Some(found) = tampering {
+            let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+            self.alert_of_tampering(found, seq, name);
+        }
+        self.explain(item);
         // What follows is known before anything is shown: a green waits for it.
         let mut follow = receipts.iter().skip(place + 1);
         for ((at, cause), receipt) in again.iter().zip(&mut follow) {
@@ -473,26 +495,32 @@ impl Gate {
         self.0.ledger.failure().map_or(Ok(()), Err)
     }
 
-    /// The group that a delivery becomes, and whether it is of our own App and needs no judging.
-    fn entries_of(&self, delivery: &Delivery, event: Option<&Event>) -> (Vec<Draft>, bool) {
+    /// The group that a delivery becomes, whether it is of our own App and needs no judging, and what is then
+    /// to be alerted.
+    fn entries_of(
+        &self,
+        delivery: &Delivery,
+        event: Option<&Event>,
+    ) -> (Vec<Draft>, bool, Option<tampering::Tampering>) {
         let Some(event) = event else {
-            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false);
+            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false, None);
         };
         let Some(check) = self.own_check(event) else {
-            return (vec![drafts::delivery(delivery, Some(event), vec![])], false);
+            return (vec![drafts::delivery(delivery, Some(event), vec![])], false, None);
         };
         let mut flags = vec![Flag::OwnApp];
+        let verdict = own_app_verdict(&self.bundle());
+        let mut verdict = drafts::verdict(Ref::InGroup(0), event.subject(), &verdict, None, None);
+        let mut forged = None;
         if !self.wrote(check) {
             flags.push(Flag::UnknownRun);
             self.raise_alarm(check.external_id.as_deref());
+            forged = Some(self.unknown_run(event, check));
         }
-        let verdict = own_app_verdict(&self.bundle());
-        let subject = event.subject();
-        let group = vec![
-            drafts::delivery(delivery, Some(event), flags),
-            drafts::verdict(Ref::InGroup(0), subject, &verdict, None, None),
-        ];
-        (group, true)
+        if let Some(found) = &forged {
+            verdict = drafts::with_tampering(verdict, &found.data, &found.body);
+        }
+        (vec![drafts::delivery(delivery, Some(event), flags), verdict], true, forged)
     }
 
     /// The check of our own App that an event is about, unless a person asks for something with it.

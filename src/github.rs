@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::{event, outbound::Outbound};
 
 mod auth;
+mod budget;
 mod call;
 pub mod check_run;
 pub mod deployments;
@@ -30,6 +31,7 @@ pub mod report;
 pub mod rest;
 mod setup;
 
+pub use budget::{BudgetUse, Turn};
 pub use limits::{CallCount, Remaining, Usage};
 pub use setup::SetupError;
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How connections are made.
     pub outbound: Outbound,
+    /// GitHub limits what an App does in a minute. An Enterprise Server may not.
+    pub secondary_limits: bool,
 }
 
 /// Where GitHub is asked when nothing else is configured.
@@ -63,6 +67,7 @@ struct Inner {
     transport: call::Transport,
     tokens: auth::Tokens,
     limits: limits::Limits,
+    budget: budget::Budget,
     people: gather::PeopleCaches,
     shas: gather::ShaCaches,
 }
@@ -80,6 +85,7 @@ impl Github {
                 transport: setup::transport(settings)?,
                 tokens: auth::Tokens::default(),
                 limits: limits::Limits::default(),
+                budget: budget::Budget::new(settings.secondary_limits),
                 people: gather::PeopleCaches::default(),
                 shas: gather::ShaCaches::default(),
             }),
@@ -120,7 +126,26 @@ impl Github {
     /// Calls made, limits left, points paid: for the metrics.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        self.inner.limits.usage()
+        Usage { budget: self.inner.budget.usage(), ..self.inner.limits.usage() }
+    }
+
+    /// Waits until something may be written in a repository without hitting GitHub's limits. Of those who wait
+    /// for the same repository the newest comes first; the repositories take turns. What is to be written
+    /// should be looked at again then.
+    pub async fn turn_to_write(&self, at: &RepoAt, newest: u64) -> Turn {
+        let who = call::As::Installation(at.installation);
+        self.inner.budget.turn(who, budget::Limit::Writes, 1, at.repository.id, newest).await
+    }
+
+    /// The same at once, where plenty is left: for what may as well not be written.
+    #[must_use]
+    pub fn spare_turn_to_write(&self, at: &RepoAt) -> Option<Turn> {
+        self.inner.budget.spare(call::As::Installation(at.installation), budget::Limit::Writes)
+    }
+
+    /// A write of the process before this one, so long ago: GitHub still counts it.
+    pub fn wrote_before(&self, installation: u64, ago: Duration) {
+        self.inner.budget.used_before(call::As::Installation(installation), budget::Limit::Writes, ago);
     }
 }
 

@@ -44,6 +44,7 @@ mod manifest;
 mod payload;
 mod people;
 mod rest;
+mod secondary;
 pub mod state;
 
 pub use actions::{Act, CommitSpec, Did, Impossible, Method, commit};
@@ -51,6 +52,7 @@ pub use deliver::{Answer, Courier, DeliveryError, Webhook, sign};
 pub use faults::{Change, Fault, Hold, Route};
 pub use http::Logged;
 pub use keys::AppKey;
+pub use secondary::Most;
 pub use state::{AccountKind, CheckRun, NO_COMMIT, ReviewState, Role, World};
 
 /// How to start.
@@ -119,6 +121,7 @@ impl SimulatedGithub {
                 outage: false,
                 log: vec![],
                 left: http::Left { core: http::HOURLY_LIMIT, graphql: http::HOURLY_LIMIT, enforced: false },
+                secondary: None,
             }),
         });
         let app = axum::Router::new().fallback(http::handle).with_state(shared.clone());
@@ -247,6 +250,19 @@ impl SimulatedGithub {
     }
 
     // -- faults
+
+    /// From now on GitHub's limits for one minute hold, which here may be shorter.
+    pub fn enforce_secondary_limits(&self, minute: Duration) {
+        self.shared.lock().secondary = Some(secondary::Secondary::new(minute));
+    }
+
+    /// Which of them were broken, and the most that was seen of each.
+    #[must_use]
+    pub fn secondary_limits(&self) -> (Vec<String>, secondary::Most) {
+        let inner = self.shared.lock();
+        let of = |s: &secondary::Secondary| (s.broken.clone(), s.most);
+        inner.secondary.as_ref().map(of).unwrap_or_default()
+    }
 
     /// The next `times` requests of `route` meet `fault`.
     pub fn fault(&self, route: Route, times: usize, fault: Fault) {

@@ -8,9 +8,14 @@ use std::{
 };
 
 use common::scene::{REPO, Scene};
-use gatelog::simulated_github::{Fault, Route};
+use gatelog::{
+    ledger::entry::ReportResult,
+    simulated_github::{Fault, Route},
+};
+use serde_json::json;
 
-/// Refuses `frozen`, waits with `slow` until a second look, allows the rest.
+/// Refuses `frozen`, waits with `slow` until a second look and with `held` for ever, does not judge `unjudged`,
+/// allows the rest.
 const CONTROL: &str = r#"# METADATA
 # title: Deployments
 # description: What the tests of deployments decide on.
@@ -25,7 +30,10 @@ package controls.deployments
 
 default applies := false
 
-applies if input.about == "deployment"
+applies if {
+	input.about == "deployment"
+	input.event.payload.environment != "unjudged"
+}
 
 skip_reason := "it is about no deployment"
 
@@ -35,6 +43,8 @@ pending contains {"msg": "the first look decides nothing"} if {
 	input.event.payload.environment == "slow"
 	input.event.source == "github"
 }
+
+pending contains {"msg": "it waits"} if input.event.payload.environment == "held"
 "#;
 
 async fn scene() -> Scene {
@@ -68,6 +78,26 @@ async fn said(s: &Scene, run: u64, n: usize) -> Vec<String> {
     }
 }
 
+/// Results and conclusions of the reports on deployments, once there are `n`.
+async fn reported(s: &Scene, n: usize) -> Vec<(ReportResult, Option<String>)> {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let all: Vec<_> = s
+            .view()
+            .reports()
+            .filter(|r| r.target.check.contains("/deployment/"))
+            .map(|r| (r.result, r.conclusion))
+            .collect();
+        if all.len() >= n {
+            return all;
+        }
+        assert!(Instant::now() < until, "{all:?}\n{}", s.service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+const REVIEW: Route = Route::Rest("POST", "deployment_protection_rule");
+
 async fn ask(s: &Scene, environment: &str) -> u64 {
     let api = s.gh.api_url();
     s.act(|w| w.ask_to_deploy("alice", REPO, environment, &api)).await.what
@@ -87,7 +117,7 @@ async fn environments_are_answered_once_and_after_a_restart() {
     assert_eq!(waited[1], r#""slow" "approved": Allowed by 1 control"#);
 
     // GitHub does not take the answer, and gatelog is killed: the next process gives it, by a verdict of its own.
-    s.gh.fault(Route::Rest("POST", "deployment_protection_rule"), usize::MAX, Fault::Status(503));
+    s.gh.fault(REVIEW, usize::MAX, Fault::Status(503));
     let run = ask(&s, "production").await;
     let until = Instant::now() + Duration::from_secs(30);
     while !s.gh.requests().iter().any(|r| r.path.contains(&format!("runs/{run}/")) && r.status == Some(503)) {
@@ -95,10 +125,15 @@ async fn environments_are_answered_once_and_after_a_restart() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     s.service.kill9().await;
+    let killed = s.view().entries.len() as u64;
     s.gh.heal();
     s.service.start().await;
     assert_eq!(said(&s, run, 1).await, [r#""production" "approved": Allowed by 1 control"#]);
     s.settle().await;
+    // Whatever the killed process allowed a moment ago, the next one has judged anew.
+    let comment = s.gh.with(|w| w.deployment_reviews.last().unwrap().1["comment"].clone());
+    let entry: u64 = comment.as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(entry > killed, "entry {entry} was made before the kill at {killed}");
     s.service.stop().await;
     s.service.start().await;
     s.settle().await;
@@ -131,4 +166,73 @@ async fn only_the_documented_address_is_answered() {
     s.deliver(&again).await;
     s.settle().await;
     assert_eq!(said(&s, did.what, 1).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_github_may_have_taken_is_never_called_unsent() {
+    let mut s = scene().await;
+    // GitHub approves, and the answer is lost: the next try finds nothing that waits.
+    s.gh.fault(REVIEW, 1, Fault::DoneButStatus(502));
+    let run = ask(&s, "production").await;
+    said(&s, run, 1).await;
+    let unknown = (ReportResult::Unknown, Some("success".to_owned()));
+    assert_eq!(reported(&s, 1).await[0], unknown);
+    assert_eq!(s.service.log().matches("is not known").count(), 1, "{}", s.service.log());
+
+    // The same, and the process is killed before it can know.
+    s.gh.fault(REVIEW, usize::MAX, Fault::DoneButStatus(503));
+    let run = ask(&s, "production").await;
+    said(&s, run, 1).await;
+    s.service.kill9().await;
+    s.gh.heal();
+    s.service.start().await;
+    assert_eq!(reported(&s, 2).await[1], unknown);
+
+    // Refused for good, and nothing was tried before: that is known.
+    let did = s.gh.with(|w| w.ask_to_deploy("alice", REPO, "production", &s.gh.api_url())).unwrap();
+    s.gh.with(|w| w.cancel_run(did.what));
+    for hook in &did.hooks {
+        s.deliver(hook).await;
+    }
+    assert_eq!(reported(&s, 3).await[2], (ReportResult::Withheld, None));
+    s.settle().await;
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_its_run_and_not_with_a_note() {
+    let s = scene().await;
+    // No control judges it, so nobody has allowed it.
+    let unjudged = ask(&s, "unjudged").await;
+    let told = said(&s, unjudged, 1).await;
+    assert!(
+        told[0].starts_with(r#""unjudged" null: Waiting: No control judges this deployment"#),
+        "{told:?}"
+    );
+
+    // GitHub takes no more notes: it is looked at again all the same.
+    let api = s.gh.api_url();
+    let did = s.gh.with(|w| w.ask_to_deploy("alice", REPO, "slow", &api)).unwrap();
+    s.gh.with(|w| {
+        let note = json!({"environment_name": "slow", "comment": "of another"});
+        w.deployment_reviews.extend((0..10).map(|_| (did.what, note.clone())));
+    });
+    for hook in &did.hooks {
+        s.deliver(hook).await;
+    }
+    let held = ask(&s, "held").await;
+    said(&s, held, 1).await;
+    let all = said(&s, did.what, 11).await;
+    assert_eq!(all[10], r#""slow" "approved": Allowed by 1 control"#);
+
+    // Cancelled while they wait: that ends it, without an answer.
+    s.gh.with(|w| [held, unjudged].map(|run| w.cancel_run(run)));
+    let ends = reported(&s, 3).await;
+    assert_eq!(ends[1..], [(ReportResult::Withheld, None), (ReportResult::Withheld, None)]);
+    let looks = s.settle().await.entries.len();
+    assert!(s.gh.with(|w| {
+        w.deployment_reviews.iter().all(|(run, b)| *run == did.what || b.get("state").is_none())
+    }));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(s.view().entries.len(), looks, "nothing goes on");
 }

@@ -72,6 +72,7 @@ fn client(sim: &SimulatedGithub, timeout: Duration) -> Github {
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout,
         outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     };
     Github::new(&settings).unwrap()
 }

@@ -47,6 +47,7 @@ async fn setup() -> Setup {
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout: Duration::from_secs(10),
         outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     };
     let repository = Repository { id, name: REPO.parse().unwrap(), default_branch: Some("main".to_owned()) };
     Setup { sim, github: Github::new(&settings).unwrap(), at: RepoAt { installation, repository } }

@@ -2,13 +2,10 @@
 
 mod common;
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use common::{
-    scene::{REPO, Scene},
+    scene::{REPO, Scene, alerts_listener},
     view::View,
 };
 use gatelog::{
@@ -84,7 +81,7 @@ async fn what_was_allowed_and_demanded_is_no_exception() {
     let (code, answer, table) = audit(&s, &["exceptions"]).await;
     assert_eq!(
         (code, answer, table.as_str()),
-        (0, json!({"exceptions": [], "break_glass": []}), "no exceptions\n")
+        (0, json!({"exceptions": [], "tampering": [], "break_glass": []}), "no exceptions\n")
     );
     s.service.stop().await;
     s.service.verify().await;
@@ -186,20 +183,6 @@ async fn rules_that_cannot_be_read_are_an_exception_too() {
     s.service.stop().await;
 }
 
-/// A webhook that takes alerts; what it was told.
-async fn listener() -> (String, Arc<Mutex<Vec<String>>>) {
-    let told: Arc<Mutex<Vec<String>>> = Arc::default();
-    let heard = told.clone();
-    let app = axum::Router::new().fallback(move |body: String| {
-        heard.lock().unwrap().push(body);
-        async { "ok" }
-    });
-    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/services/x", door.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(door, app).await });
-    (url, told)
-}
-
 async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !f() {
@@ -211,7 +194,7 @@ async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
 #[tokio::test]
 async fn an_exception_is_posted_and_posted_again_if_it_could_not_be() {
     let mut s = Scene::set().await;
-    let (url, told) = listener().await;
+    let (url, told) = alerts_listener().await;
     let file = s.service.dir.join("alerts.url");
     // Nobody listens there.
     std::fs::write(&file, "http://127.0.0.1:9/nobody\n").unwrap();

@@ -137,7 +137,11 @@ async fn catalogs_are_what_the_segments_say() {
     let (all, firsts) = (leaves(&dir.path()), segments(&journal).unwrap());
     assert!(firsts.len() > 8, "{firsts:?}");
     assert_eq!(catalogs(&dir.path()).len(), firsts.len() - 1, "of every segment that another one follows");
-    let naive = count(&journal, true).unwrap();
+    let counted = || {
+        let (census, tip) = count(&journal, true).unwrap();
+        (census.segments, census.sealed, census.bodies, tip)
+    };
+    let naive = counted();
     let check = |trust: bool| {
         for size in [1, 2, 41, 255, 256, 257, all.len() as u64] {
             let directory = Directory::open(&journal, size, trust).unwrap();
@@ -155,7 +159,7 @@ async fn catalogs_are_what_the_segments_say() {
         assert_eq!(contents(|c| c.policies.iter().map(|(seq, _)| *seq).collect()), [40]);
         let erasures: Vec<_> = directory.parts().iter().flat_map(|p| p.contents.erasures.clone()).collect();
         assert_eq!(erasures.iter().map(|e| (e.first, e.last)).collect::<Vec<_>>(), [(60, 60)]);
-        assert_eq!(count(&journal, true).unwrap(), naive);
+        assert_eq!(counted(), naive);
     };
     check(true);
     check(false);
@@ -179,8 +183,24 @@ async fn catalogs_are_what_the_segments_say() {
     assert_eq!(census.bodies.unwrap().erased, 2);
     assert!(keep(&journal, &mut || true).unwrap() > 0);
     let (anew, _) = count(&journal, true).unwrap();
+    assert!(anew.by_catalog > 5 && anew.by_catalog < anew.segments, "that they were believed is said");
     catalogs(&dir.path()).iter().for_each(|file| fs::remove_file(file).unwrap());
-    assert_eq!(count(&journal, true).unwrap().0, anew);
+    let (read, _) = count(&journal, true).unwrap();
+    assert_eq!((read.bodies, read.by_catalog), (anew.bodies, 0));
+}
+
+/// Fills these segments with nonsense between header and seal. How many.
+fn destroy(journal: &Path, firsts: impl Iterator<Item = u64>) -> u64 {
+    let mut broken = 0;
+    for first in firsts {
+        let path = gatelog::store::journal::segment_path(journal, first);
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len() - 64;
+        bytes[80..end].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        broken += 1;
+    }
+    broken
 }
 
 /// A proof, evidence and the status leave alone what they do not need: here it cannot even be read.
@@ -194,17 +214,8 @@ async fn what_is_not_asked_for_is_not_read() {
     let holds = |seq: u64| firsts.partition_point(|first| *first <= seq) - 1;
     let needed: Vec<usize> = (59..=63).chain([40, SIZE - 1]).map(holds).chain([firsts.len() - 1]).collect();
     let before = gatelog(&["log", "status", "--format", "json", "--ledger", dir.path().to_str().unwrap()]);
-    let mut broken = 0;
-    for (_, first) in firsts.iter().enumerate().filter(|(i, _)| !needed.contains(i)) {
-        let path = gatelog::store::journal::segment_path(&journal, *first);
-        let mut bytes = fs::read(&path).unwrap();
-        // Between the header of the segment and its seal.
-        let end = bytes.len() - 64;
-        bytes[80..end].fill(0xa5);
-        fs::write(&path, bytes).unwrap();
-        broken += 1;
-    }
-    assert!(broken > 5);
+    let unneeded = firsts.iter().enumerate().filter(|(i, _)| !needed.contains(i));
+    assert!(destroy(&journal, unneeded.map(|(_, first)| *first)) > 5);
     assert!(verify(&journal).is_err(), "a full verify reads all of it");
     let (data, tmp) = (dir.path(), dir.0.path().to_owned());
     let place = ["--ledger", data.to_str().unwrap()];
@@ -283,6 +294,164 @@ async fn a_catalog_that_lies_about_the_policies_is_not_believed() {
     assert!(out.status.success(), "{}", said(&out));
     let checked = gatelog(&["audit", "evidence", "verify", &zip, "--vkey", &vkey]);
     assert!(checked.status.success(), "{}", said(&checked));
+}
+
+/// As they once had it: when the last entry of their segment was written. Each says that it was long ago.
+#[tokio::test]
+async fn no_catalog_is_asked_for_a_time() {
+    let dir = Dir::new();
+    let (vkey, times) = signed_ledger(&dir.path()).await;
+    for file in catalogs(&dir.path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        let end = 80 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
+        let contents = String::from_utf8(bytes[80..end].to_vec()).unwrap();
+        let lie = contents.replacen('{', "{\"until\":\"2020-01-01T00:00:00.000000Z\",", 1);
+        let hashes = bytes.split_off(end + 4);
+        bytes.truncate(80);
+        bytes[76..80].copy_from_slice(&u32::try_from(lie.len()).unwrap().to_le_bytes());
+        bytes.extend_from_slice(lie.as_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        fs::write(&file, [bytes, hashes].concat()).unwrap();
+    }
+    let zip = dir.0.path().join("z").to_str().unwrap().to_owned();
+    let place = dir.path().to_str().unwrap().to_owned();
+    let period = ["--since", &times[60], "--until", &times[63], "-o", &zip, "--ledger", &place];
+    let out = gatelog(&[&["audit", "evidence", "export"], &period[..]].concat());
+    assert!(said(&out).contains("3 entries were asked for; all 5 from 59 to 63 are in"), "{}", said(&out));
+    let checked = gatelog(&["audit", "evidence", "verify", &zip, "--vkey", &vkey]);
+    assert!(checked.status.success(), "{}", said(&checked));
+}
+
+/// An entry each hour. A delivery unless it is said otherwise.
+async fn hourly(dir: &Path, sent_again: bool) -> Vec<String> {
+    let begun: Time = "2026-11-01T00:00:00Z".parse().unwrap();
+    let hour = move |n: u64| begun.plus(Duration::from_secs(3600 * n));
+    let mut ticks = 0;
+    let clock = move || {
+        ticks += 1;
+        hour(ticks)
+    };
+    let (ledger, _) = Ledger::open_sized(dir, SMALL, clock).unwrap();
+    let json = |value: serde_json::Value| Body { bytes: value.to_string().into(), media: "application/json" };
+    let waiver = |step: &str, of: Option<u64>, n: u64| Draft {
+        kind: Kind::Waiver,
+        key: Key::Own("waiver"),
+        bodies: vec![(
+            "waiver".into(),
+            json(serde_json::json!({"by": {"id": 5, "login": "mona"}, "reason": "shop is down"})),
+        )],
+        data: serde_json::json!({
+            "step": step, "break_glass": true, "of": of, "controls": ["*"], "from": hour(n),
+            "until": "2099-01-01T00:00:00.000000Z", "via": "comment",
+        }),
+        ..delivery("", "")
+    };
+    while ledger.head().size < 260 {
+        let n = ledger.head().size;
+        let draft = match n {
+            11 => silent(10),
+            241 => silent(239),
+            150 => waiver("requested", None, n),
+            230 => waiver("approved", Some(150), n),
+            235 => {
+                let mut landed = silent(234);
+                landed.data["landing"] = serde_json::json!({
+                    "kind": "bypass", "required": "bound", "bypassed": true, "exceptions": ["bypassed"],
+                });
+                let what = serde_json::json!({"repository": "octo/pay", "branch": "main"});
+                landed.bodies.push(("landing".into(), json(what)));
+                landed
+            }
+            n if n % 12 == 0 => {
+                let sent = |guid: &str| serde_json::json!({"guid": guid, "event": "push", "repository": 3, "at": hour(239)});
+                let sent = match n {
+                    240 if sent_again => vec![sent("g239"), sent("g10")],
+                    240 => vec![sent("g239")],
+                    _ => vec![],
+                };
+                let found = serde_json::json!({
+                    "sent": sent, "lost": [], "never_sent": [], "landed": [], "found": [], "vanished": [],
+                });
+                Draft {
+                    kind: Kind::Reconcile,
+                    key: Key::Own("reconcile"),
+                    bodies: vec![(
+                        "sweep".into(),
+                        json(serde_json::json!({"state": {"repositories": {}}, "found": found})),
+                    )],
+                    data: serde_json::json!({"begun": hour(n), "complete": true}),
+                    ..delivery("", "")
+                }
+            }
+            n => {
+                let payload = serde_json::json!({
+                    "repository": {"id": 3, "full_name": "octo/pay"}, "text": "x".repeat(1200),
+                });
+                delivery(&format!("g{n}"), &payload.to_string())
+            }
+        };
+        one(&ledger, draft).await;
+    }
+    let times = (0..260).map(|seq| ledger.entry(seq).unwrap().unwrap().entry.time.to_string()).collect();
+    ledger.close().await.unwrap();
+    times
+}
+
+/// What a time or the newest are asked of, leaves the rest alone: here it cannot even be read.
+#[tokio::test]
+async fn what_is_older_than_the_period_is_not_read() {
+    let dir = Dir::new();
+    let times = hourly(&dir.path(), false).await;
+    let journal = dir.path().join("journal");
+    let data = dir.path().to_str().unwrap().to_owned();
+    let run = |args: &[&str]| {
+        let out = gatelog(&[args, &["--ledger", &data]].concat());
+        assert!(out.status.success(), "{args:?}: {}", said(&out));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let all = run(&["log", "list"]);
+    let rows: Vec<&str> = all.lines().skip(1).collect();
+    assert_eq!(rows.len(), 260);
+    let (since, until) = (&*times[228], &*times[250]);
+    let period: [(&[&str], &[&str]); 6] = [
+        (&["log", "list", "--since", since], &rows[228..]),
+        (&["log", "list", "--since", since, "--until", until], &rows[228..250]),
+        // Its first row is a verdict: what it answers has the name of the repository.
+        (&["log", "list", "--since", &times[241]], &rows[241..]),
+        (&["log", "list", "--limit", "7"], &rows[253..]),
+        (&["log", "list", "--limit", "7", "--until", until], &rows[243..250]),
+        (&["log", "list", "--limit", "2", "--kind", "waiver"], &[rows[150], rows[230]]),
+    ];
+    let audits: [&[&str]; 2] =
+        [&["audit", "exceptions", "--since", since], &["audit", "completeness", "--since", since]];
+    let before = audits.map(run);
+    for part in ["235", "bypassed", "BREAK-GLASS", "shop is down"] {
+        assert!(before[0].contains(part), "no `{part}` in {}", before[0]);
+    }
+    assert!(
+        before[1].contains("GitHub sent 1, recorded 1") && before[1].contains("\nCOMPLETE"),
+        "{}",
+        before[1]
+    );
+    let firsts = segments(&journal).unwrap();
+    // Four days before the period, for what was sent again; the first entry says when the ledger began.
+    let oldest = firsts.partition_point(|first| *first <= 228 - 97) - 1;
+    assert!(destroy(&journal, firsts[1..oldest].iter().copied()) > 3, "{firsts:?}");
+    for (args, rows) in period {
+        assert_eq!(run(args).lines().skip(1).collect::<Vec<_>>(), rows, "{args:?}");
+    }
+    assert_eq!(audits.map(run), before);
+    assert_eq!(gatelog(&["log", "list", "--ledger", &data]).status.code(), Some(3), "it reads all of it");
+}
+
+/// It was recorded nine days before GitHub sent it again, and counts by when it was sent last.
+#[tokio::test]
+async fn an_event_is_missing_only_if_the_whole_ledger_does_not_have_it() {
+    let dir = Dir::new();
+    let times = hourly(&dir.path(), true).await;
+    let data = dir.path().to_str().unwrap().to_owned();
+    let out = gatelog(&["audit", "completeness", "--since", &times[228], "--ledger", &data]);
+    assert!(out.status.success() && said(&out).contains("GitHub sent 2, recorded 2"), "{}", said(&out));
 }
 
 /// What commands on the files take, with catalogs and without: 200,000 entries with `GATELOG_EFFORT=long`.

@@ -2,11 +2,13 @@
 
 mod common;
 mod ledger_util;
+mod shim;
 mod witness_util;
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
+    process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,7 @@ use gatelog::{
     time::Time,
 };
 use witness_util::{
-    Answer, Fake, ORIGIN, Process, Say, gatelog,
+    Answer, Fake, ORIGIN, Process, Say, cosigner, gatelog,
     log::{asking, copy, open, policy, vkey},
     said, send,
 };
@@ -174,6 +176,45 @@ async fn a_witness_that_dies_forgets_nothing_it_cosigned() {
     assert_eq!(out.status.code(), Some(3), "{}", said(&out));
 }
 
+/// It died after its memory got its name and before that was durable: whoever reads it makes it so first, or the
+/// power would take what was shown meanwhile.
+#[tokio::test]
+async fn a_witness_makes_a_name_durable_before_it_believes_it() {
+    let vkey = log().verifier().to_string();
+    let mut witness = Process::started("witness.example/w1", &[&vkey]);
+    witness.kill9();
+    let Some(shim) = shim::Shim::over(witness.dir.path()) else { return };
+    let env = |shim: &shim::Shim| -> Vec<(String, String)> {
+        shim.env().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let named = env(&shim.clone().die_named(".json", 1));
+    witness.start(&named.iter().map(|(n, v)| (&**n, &**v)).collect::<Vec<_>>());
+    let two = request(0, vec![], 2, small::two());
+    let cut = send(witness.port, "POST", "/add-checkpoint", two.text().as_bytes()).await;
+    assert!(cut.is_none_or(|a| a.status != 200), "no cosignature came");
+    assert!(!witness.wait().success() && witness.state().exists());
+
+    let args = ["witness", "serve", "--key", "w.key", "--log", &vkey, "--listen", "127.0.0.1:0"];
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_gatelog"));
+    serve.args(args).current_dir(witness.dir.path()).envs(env(&shim.fault("sync:=witness:1:0:EIO")));
+    let serve = serve.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let out = ended(serve).await;
+    assert!(!out.status.success() && said(&out).contains("witness: Input/output error"), "{}", said(&out));
+    witness.start(&[]);
+    let asked = witness.ask(two.text().as_bytes()).await;
+    assert_eq!((asked.status, &*asked.body), (409, "2\n"));
+}
+
+/// Within five seconds, or it is ended.
+async fn ended(mut child: Child) -> Output {
+    let until = Instant::now() + Duration::from_secs(5);
+    while child.try_wait().unwrap().is_none() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _ = child.kill();
+    child.wait_with_output().unwrap()
+}
+
 #[test]
 fn the_key_of_a_witness_is_its_owners_alone() {
     let witness = Process::new("witness.example/w1", &[]);
@@ -201,11 +242,15 @@ fn the_key_of_a_witness_is_its_owners_alone() {
     );
 }
 
-/// The text of the checkpoint in a request.
-fn text_in(request: &str) -> String {
+/// The signed checkpoint in a request.
+fn note_in(request: &str) -> String {
     let body = request.split_once("\r\n\r\n").unwrap().1;
-    let request = AddCheckpoint::parse(body.as_bytes()).unwrap();
-    note::parse(request.checkpoint.as_bytes()).unwrap().text.to_owned()
+    AddCheckpoint::parse(body.as_bytes()).unwrap().checkpoint
+}
+
+/// Its text.
+fn text_in(request: &str) -> String {
+    note::parse(note_in(request).as_bytes()).unwrap().text.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,8 +264,21 @@ async fn answers_of_witnesses_that_are_wrong_count_for_nothing() {
         (|_, _| Some((404, String::new())), "does not know the log"),
         (|_, _| Some((500, String::new())), "it answers 500"),
         (|_, _| Some((302, String::new())), "it answers 302"),
-        (|_, _| Some((200, String::new())), "no cosignature of its key"),
+        (|_, _| Some((200, String::new())), "no signature line"),
         (|_, _| Some((200, "nonsense\n".into())), "no signature line"),
+        // Blank lines, after which more than the text of the checkpoint would be what is cosigned.
+        (
+            |key, request| Some((200, format!("\n{}", key.cosign(&note_in(request), Time::now())))),
+            "no signature line",
+        ),
+        (
+            |key, request| {
+                let first = key.cosign(&text_in(request), Time::now());
+                let more = key.cosign(&(note_in(request) + &first), Time::now());
+                Some((200, format!("{first}\n{more}")))
+            },
+            "no signature line",
+        ),
         (|_, _| Some((200, "x".repeat(200 << 10))), "too large"),
         (
             |key, _| Some((200, key.cosign("gate.example.com/log/1\n0\nx\n", Time::now()))),
@@ -265,7 +323,7 @@ async fn answers_of_witnesses_that_are_wrong_count_for_nothing() {
     assert_eq!(note.signatures.len(), 2, "nothing that is wrong is published: {}", published.note);
     let missed = log.publisher.quorum_missed().unwrap();
     assert!(
-        missed.contains("both, 2 of 16") && missed.contains("cosigned by witness.example/fake100"),
+        missed.contains("both, 2 of 18") && missed.contains("cosigned by witness.example/fake100"),
         "{missed}"
     );
 }
@@ -319,6 +377,15 @@ async fn without_the_quorum_nothing_is_published_if_so_wanted() {
     assert!(log.publisher.published().is_none() && log.publisher.quorum_missed().is_some());
     let signed = mark::last_signed(&dir.path().join("data")).unwrap().unwrap();
     assert_eq!(signed.size, log.ledger.head().size, "it is signed all the same");
+    assert_eq!(mark::last_published(&dir.path().join("data")).unwrap(), None, "and not for others to see");
+    for (args, what) in [
+        (&["log", "prove", "0", "-o", "p", "--ledger", "data"][..], "proof"),
+        (&["audit", "evidence", "export", "--entry", "0", "-o", "e.zip", "--ledger", "data"], "evidence"),
+    ] {
+        let out = gatelog(dir.path(), args);
+        let text = said(&out);
+        assert!(out.status.code() == Some(4) && text.contains("nothing was published yet"), "{what}: {text}");
+    }
     witness.start(&[]);
     let first = log.publisher.publish().await.unwrap();
     assert_eq!((first.cosigned.len(), log.publisher.quorum_missed()), (1, None));
@@ -338,6 +405,34 @@ async fn without_the_quorum_nothing_is_published_if_so_wanted() {
     }
     stopping.send_replace(true);
     running.await.unwrap().unwrap();
+}
+
+/// Killed while the witnesses are asked for the first time: what is signed is still withheld.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_checkpoints_are_withheld_is_kept_before_the_first_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let published = || mark::last_published(&data).unwrap().map(|s| s.size);
+    let log = open(dir.path(), None).unwrap();
+    log.publisher.publish().await.unwrap();
+    let size = log.ledger.head().size;
+    assert_eq!(published(), Some(size));
+    log.ledger.close().await.unwrap();
+    drop(log);
+    let key = CosigningKey::new("witness.example/w1", &[7; 32]).unwrap().cosigner().clone();
+    let who = [(&key, "http://127.0.0.1:1/w")];
+    for (asks, shown) in [
+        (asking(&who, "all", true), None),
+        (asking(&who, "all", false), Some(size)),
+        (asking(&who, "all", true), None),
+        (None, Some(size)),
+    ] {
+        // Nothing is asked nor signed before it is gone again.
+        let log = open(dir.path(), asks).unwrap();
+        log.ledger.close().await.unwrap();
+        drop(log);
+        assert_eq!(published(), shown);
+    }
 }
 
 /// Journal, `signed`, `witnessed`: all from an older copy. Only the witness remembers.
@@ -489,6 +584,21 @@ async fn a_quorum_that_is_missed_is_said_and_nothing_waits_longer_than_a_second(
     assert!(metrics.contains("gatelog_witness_quorum_missed 0\n"), "{metrics}");
 }
 
+/// Whoever can sign as the log is nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_not_its_own_witness() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), None).unwrap());
+    let own: Verifier = vkey(dir.path()).parse().unwrap();
+    let own = cosigner("witness.example/own", own.public_key());
+    let refused = open(dir.path(), asking(&[(&own, "https://w.example")], "all", false)).err();
+    let refused = refused.expect("its key is the log's");
+    assert!(
+        refused.contains("witness.example/own has the key of the log gate.example.com/log/1"),
+        "{refused}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cosignatures_are_demanded_by_every_verifier() {
     let mut s = Scene::set().await;
@@ -511,6 +621,11 @@ async fn cosignatures_are_demanded_by_every_verifier() {
     let other = Signer::new(ORIGIN, &[8; 32]).unwrap().verifier().to_string();
     fs::write(s.service.dir.join("other"), format!("log {other}\nquorum none\n")).unwrap();
     fs::write(s.service.dir.join("bad"), "quorum nobody\n").unwrap();
+    // One key under two names, and the log's own key.
+    let twin = cosigner("witness.example/twin", k1.public_key()).to_string();
+    let own = cosigner("witness.example/own", vkey.parse::<Verifier>().unwrap().public_key());
+    fs::write(s.service.dir.join("own"), self::policy(&[(&own, "")], "all")).unwrap();
+    let own = own.to_string();
     for args in [
         &["log", "prove", "0", "-o", "p", "--entry", "e.json"][..],
         &["audit", "evidence", "export", "--entry", "0", "-o", "e.zip"],
@@ -533,6 +648,10 @@ async fn cosignatures_are_demanded_by_every_verifier() {
             (&["--quorum", "other"], 3, "no key that you trust has signed it"),
             (&["--quorum", "bad"], 2, "line 1: nobody is not defined"),
             (&["--witness", &vkey], 2, "of a log, not of a witness"),
+            (&["--witness", &w1.vkey, "--witness", &twin], 2, "has the key of witness.example/w1"),
+            (&["--witness", &twin, "--quorum", "any"], 2, "has the key of witness.example/"),
+            (&["--witness", &own], 2, "has the key of the log gate.example.com/log/1"),
+            (&["--quorum", "own"], 2, "has the key of the log gate.example.com/log/1"),
         ] {
             let out = s.service.gatelog(&[verifier, &["--vkey", &vkey], demand].concat()).await;
             let all = said(&out);
@@ -595,7 +714,9 @@ async fn what_is_wrong_with_witnesses_is_said_before_anything_runs() {
     let key = CosigningKey::new("witness.example/w1", &[1; 32]).unwrap().cosigner().to_string();
     let file = s.service.dir.join("gatelog.toml");
     let plain = fs::read_to_string(&file).unwrap();
-    let other = Signer::new("other.example.com/log/1", &[1; 32]).unwrap().verifier().to_string();
+    let twin = CosigningKey::new("witness.example/twin", &[1; 32]).unwrap().cosigner().to_string();
+    let own = cosigner("witness.example/own", vkey.parse::<Verifier>().unwrap().public_key()).to_string();
+    let other = Signer::new("other.example.com/log/1", &[2; 32]).unwrap().verifier().to_string();
     for (name, text) in [
         ("good", format!("log {vkey}\nwitness w {key} https://w.example/w1\nquorum w\n")),
         ("no-url", format!("witness w {key}\nquorum w\n")),
@@ -622,6 +743,17 @@ async fn what_is_wrong_with_witnesses_is_said_before_anything_runs() {
         (String::new(), table(&key, "https://me:pw@w.example"), "is not one of the form"),
         (String::new(), table(&vkey, "https://w.example"), "of a log, not of a witness"),
         (String::new(), table(&key, "https://a") + &table(&key, "https://b"), "stands there twice"),
+        (
+            String::new(),
+            table(&key, "https://a") + &table(&twin, "https://b"),
+            "witness.example/twin has the key of witness.example/w1",
+        ),
+        (quorum("good"), table(&twin, "https://b"), "witness.example/twin has the key of witness.example/w1"),
+        (
+            String::new(),
+            table(&own, "https://a"),
+            "witness.example/own has the key of the log gate.example.com/log/1",
+        ),
     ] {
         let text = plain.replacen("[ledger]\n", &format!("[ledger]\n{keys}"), 1);
         fs::write(&file, text.replacen("[reconcile]\n", &format!("{tables}[reconcile]\n"), 1)).unwrap();

@@ -115,6 +115,40 @@ fn a_difference_is_shown() {
 }
 
 #[test]
+fn recorded_inputs_are_asked_of_both() {
+    let Some(opa) = foreign(Tool::Opa) else { return };
+    let opa = opa.to_str().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    std::fs::create_dir(dir.path().join("in")).unwrap();
+    std::fs::create_dir(dir.path().join("p")).unwrap();
+    write("in/one.json", "{\"n\": [1, 2], \"time\": \"2026-11-24T15:00:00Z\"}");
+    write("in/two.json", "{\"n\": 5, \"time\": \"2026-11-25T15:00:00Z\"}");
+    let control = "package controls.c\n\ndeny contains {\"n\": n, \"at\": time.now_ns()} if some n in input.n\n\n\
+                   warn contains 1 if not input.n\n\nskip_reason := data.why\n";
+    write("p/c.rego", control);
+    write("p/data.yaml", "why: none\n");
+    let run = |more: &[&str]| {
+        let args = ["policy", "test", "p", "--with-opa", "--opa", opa];
+        gatelog(&[&args, more].concat(), dir.path())
+    };
+    let out = run(&["--input", "in/one.json"]);
+    assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
+    assert!(text(&out.stdout).ends_with("opa: the same answer to each of 3 questions about 1 inputs\n"));
+    // `some … in` a number is an error here, and nothing to OPA.
+    let out = run(&["--input", "in"]);
+    assert_eq!(out.status.code(), Some(1));
+    let said = text(&out.stdout);
+    let shown = said.split_once("in/two.json").map(|(_, rest)| format!("in/two.json{rest}"));
+    insta::assert_snapshot!(shown.unwrap_or(said));
+    for wrong in [&["--input", "p"][..], &["--input", "p/data.yaml"], &["--entry", "1"]] {
+        assert_ne!(run(wrong).status.code(), Some(0), "{wrong:?}");
+    }
+    let out = gatelog(&["policy", "test", "p", "--input", "in"], dir.path());
+    assert_eq!(out.status.code(), Some(2), "without --with-opa");
+}
+
+#[test]
 fn a_change_runs_the_tests_again() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a_test.rego");

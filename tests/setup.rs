@@ -1,5 +1,7 @@
 //! Setting gatelog up: how it reaches GitHub, creating the App, and what `doctor` says.
 
+mod shim;
+
 use std::{
     collections::HashMap,
     fs,
@@ -167,6 +169,7 @@ fn client(sim: &SimulatedGithub, api_url: &str, outbound: Outbound) -> Github {
         private_key_pem: sim.app_key_pem().into_bytes().into(),
         timeout: Duration::from_secs(10),
         outbound,
+        secondary_limits: false,
     };
     Github::new(&settings).unwrap()
 }
@@ -386,6 +389,28 @@ async fn an_app_is_registered_by_its_manifest() {
         .unwrap();
     assert_eq!(again.status.code(), Some(2));
     assert_eq!(fs::read_to_string(gate.join("app.pem")).unwrap(), sim.app_key_pem());
+}
+
+/// The power could take the folder, and with it what GitHub shows once.
+#[tokio::test]
+async fn the_folder_of_key_and_secret_is_durable_before_anything_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let etc = dir.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    let Some(shim) = shim::Shim::over(dir.path()) else { return };
+    let shim = shim.fault("sync:=etc:1:0:EIO");
+    let out = tokio::process::Command::new(env!("CARGO_BIN_EXE_gatelog"))
+        .args(["app", "create", "--org", "octo-org", "--url", "https://gate.example.com", "--dir", "gate"])
+        .current_dir(&etc)
+        .envs(shim.env())
+        .kill_on_drop(true)
+        .output();
+    let out = tokio::time::timeout(Duration::from_secs(10), out).await.expect("it went on").unwrap();
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.code() == Some(5) && text.contains("cannot write to gate: Input/output error"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -264,6 +264,9 @@ async fn the_operators_exception_ends_by_itself() {
     let (code, said) = run(&s, &[&add[..], &["--until", "2026-01-01"]].concat()).await;
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("before it begins"), "{said}");
+    let later = ["--until", "2099-01-01", "--from", &soon, "--break-glass", "4"];
+    let (code, said) = run(&s, &[&add[..], &later].concat()).await;
+    assert!(code == Some(2) && said.contains("an emergency begins now"), "{said}");
     let (code, said) =
         run(&s, &["waiver", "add", "--control", "CHG-2", "--owner", "m", "--reason", "r", "--until", &soon])
             .await;

@@ -106,6 +106,7 @@ fn client(address: SocketAddr) -> Github {
         timeout: Duration::from_secs(5),
         outbound: gatelog::outbound::Outbound::new(None, &gatelog::outbound::Proxies::default())
             .expect("roots"),
+        secondary_limits: false,
     };
     Github::new(&settings).expect("a client")
 }

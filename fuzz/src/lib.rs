@@ -116,7 +116,7 @@ pub fn webhook(data: &[u8]) {
         source: event.source,
         cause: event.cause,
     };
-    if let Ok(input) = Input::new(event::about(&event), header, payload.clone(), &no_facts()) {
+    if let Ok(input) = Input::new(told(&event), header, payload.clone(), &no_facts()) {
         let again =
             Input::splice(&input.facts_body(), payload.to_string().as_bytes()).expect("its own parts");
         assert_eq!(again.document(), input.document());
@@ -428,4 +428,14 @@ pub fn page(data: &[u8]) {
     assert!(!shown.title.contains('\n') && shown.title.chars().count() <= 255);
     assert!(visible(&shown.title) && visible(&shown.summary) && visible(&shown.text));
     let _ = Value::from(shown.text);
+}
+
+/// What policies are told that an event is about, as the gate does.
+fn told(event: &event::Event) -> SubjectKind {
+    match event::handling(event).judge {
+        event::Judge::PullRequest => SubjectKind::PullRequest,
+        event::Judge::Ref => SubjectKind::Ref,
+        event::Judge::MergeGroup => SubjectKind::MergeGroup,
+        event::Judge::Bare => SubjectKind::None,
+    }
 }

@@ -15,7 +15,8 @@ pub enum Command {
     Evidence(evidence::Command),
     /// Everything GitHub says happened, against what was recorded, judged and shown.
     Completeness(completeness::Args),
-    /// Changes that landed on watched branches and were not allowed, or not bound to be.
+    /// Changes that landed on watched branches and were not allowed, or not bound to be; forged checks, weakened
+    /// rules, an App taken away; broken glass.
     Exceptions(exceptions::Args),
 }
 

@@ -20,8 +20,10 @@ use crate::{
             frame::FrameEntry,
             locate,
             reader::{Group, Groups},
+            when,
         },
     },
+    time::Time,
 };
 
 mod acknowledge;
@@ -42,7 +44,7 @@ mod story;
 mod verify;
 pub(super) mod verify_proof;
 
-pub(super) use list::{parse_time, resolve};
+pub(super) use list::{parse_seq, parse_time, resolve};
 
 pub(super) use show::input_of;
 
@@ -207,6 +209,11 @@ pub(super) fn entries(
         Err(e) => vec![Err(e)],
     });
     Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+}
+
+/// From the segment on in which entries begin not to be before `time`: from the first, if there is none.
+pub(super) fn from_time(journal: &Path, time: Option<Time>) -> Result<u64, Failure> {
+    time.map_or(Ok(0), |time| Ok(when::before(journal, &|t| t < time)?))
 }
 
 /// Entry `seq`: of its segment headers of frames are read, and its own frame. `None`: it does not exist.

@@ -240,6 +240,7 @@ pub fn connect(config: &Config, secrets: &Secrets, outbound: &Outbound) -> Resul
         private_key_pem: secrets.private_key.expose().to_vec().into(),
         timeout: GITHUB_TIMEOUT,
         outbound: outbound.clone(),
+        secondary_limits: config.github.secondary_limits,
     };
     Github::new(&settings).map_err(|e| Failure::usage(format!("[github]: {e}")))
 }

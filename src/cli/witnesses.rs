@@ -5,6 +5,8 @@ use crate::{
     config::{self, Config},
     ledger::{
         cosignature::Cosigner,
+        key::Keys,
+        note::Verifier,
         quorum::{Policy, Witness},
         witness::Witnesses,
     },
@@ -25,7 +27,7 @@ pub fn of(config: &Config, outbound: &Outbound) -> Result<Option<Witnesses>, Fai
             false => Ok(None),
         };
     }
-    let (Some(origin), Some(_)) = (origin, key_file) else {
+    let (Some(origin), Some(key_file)) = (origin, key_file) else {
         return Err(wrong("witnesses cosign what is signed: origin and key_file are needed, too".into()));
     };
     let named = witnesses.iter().map(|w| {
@@ -44,22 +46,22 @@ pub fn of(config: &Config, outbound: &Outbound) -> Result<Option<Witnesses>, Fai
                 return Err(failed(&format!("it is for other logs than {origin}")));
             }
             for (key, url) in named {
-                policy.asks(key, url);
+                policy.asks(key, url).map_err(|e| failed(&e))?;
             }
             policy
         }
     };
+    // A key file that cannot be read is said where it is needed, and there this is looked at again.
+    if let Ok(keys) = Keys::read(key_file, origin) {
+        let keys: Vec<Verifier> = keys.verifiers().cloned().collect();
+        policy.witnesses_others(&keys).map_err(wrong)?;
+    }
     Witnesses::new(policy, *publish_only_with_quorum, outbound).map(Some).map_err(wrong)
 }
 
 /// Without a policy the word of each is needed.
 fn all(named: Vec<(Cosigner, String)>) -> Result<Policy, String> {
-    let mut witnesses: Vec<Witness> = vec![];
-    for (key, url) in named {
-        if witnesses.iter().any(|w| w.key.public_key() == key.public_key()) {
-            return Err(format!("witness: the key of {} stands there twice", key.name()));
-        }
-        witnesses.push(Witness { name: key.name().to_owned(), key, url: Some(url) });
-    }
-    Ok(Policy::all(witnesses))
+    let witness =
+        |(key, url): (Cosigner, String)| Witness { name: key.name().to_owned(), key, url: Some(url) };
+    Policy::all(named.into_iter().map(witness).collect())
 }

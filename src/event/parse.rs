@@ -4,12 +4,13 @@
 //! has another type than GitHub documents makes the delivery unreadable: better said than guessed.
 
 mod people;
+mod things;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     About, Account, Cause, CheckRef, ContentType, Delivery, Event, PullRequestRef, RefChange, RefKind,
-    RepoName, Repository, Sha, Source, payload,
+    RepoName, Repository, Sha, Source, SubjectKind, payload,
 };
 use crate::time::Time;
 
@@ -54,9 +55,10 @@ pub fn parse_stored(
     payload::check(&json)?;
     let envelope: Envelope = read(&json)?;
     let about = match about(name, source, &json)? {
-        About::Nothing if envelope.repository.is_none() && envelope.organization.is_some() => {
-            About::Organization
+        About::Nothing if envelope.repository.is_some() => {
+            About::Thing { kind: SubjectKind::Repository, id: None }
         }
+        About::Nothing if envelope.organization.is_some() => About::Organization,
         about => about,
     };
     let account = envelope.installation.as_ref().and_then(|i| i.account.as_ref());
@@ -164,18 +166,13 @@ fn about(name: &str, source: Source, json: &[u8]) -> Result<About, ParseError> {
             .map_or(About::Nothing, |r| About::WorkflowRun { id: r.id, head: real(r.head_sha) }),
         "workflow_job" => {
             let job = read::<WorkflowJob>(json)?.workflow_job;
-            About::WorkflowRun { id: job.run_id, head: real(job.head_sha) }
+            About::WorkflowJob { id: job.id, head: real(job.head_sha) }
         }
         "secret_scanning_alert" => read::<SecretAlert>(json)?.about(),
         "membership" => read::<people::TeamMembership>(json)?.about(),
         "organization" => read::<people::OrganizationMembership>(json)?.about(),
-        "team"
-        | "team_add"
-        | "org_block"
-        | "installation"
-        | "installation_repositories"
-        | "installation_target" => About::Organization,
-        _ => About::Nothing,
+        "org_block" => About::Organization,
+        _ => things::about(name, json),
     })
 }
 
@@ -297,7 +294,7 @@ impl IssueComment {
     fn about(self) -> About {
         let i = self.issue;
         if i.pull_request.is_none() {
-            return About::Nothing;
+            return About::Thing { kind: SubjectKind::Issue, id: Some(i.number) };
         }
         let open = i.state.map(|s| s == "open");
         About::PullRequest(PullRequestRef { number: i.number, open, ..PullRequestRef::default() })
@@ -581,7 +578,7 @@ struct WorkflowJob {
 
 #[derive(Deserialize)]
 struct JobIn {
-    run_id: u64,
+    id: u64,
     head_sha: Option<Sha>,
 }
 

@@ -1,6 +1,11 @@
 //! Which events touch which subject, and what gatelog does about them: one table, [`handling`].
 
-use super::{About, Event, RefKind, Sha, Source, SubjectKind};
+use super::{About, Event, RefKind, Sha, Source};
+
+/// Identifiers of the buttons on our check run: judge again; say which rules decided. GitHub: at most 20
+/// characters.
+pub const RECHECK: &str = "recheck";
+pub const EXPLAIN: &str = "explain";
 
 /// What an event asks of gatelog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,8 @@ pub fn handling(event: &Event) -> Handling {
         ("merge_group", _, A::MergeGroup { .. }) => (Judge::MergeGroup,  FanOut::None,         KEEP),
 
         // "Re-run" and the buttons of our check run. GitHub sends them to the owner of the run only.
+        ("check_run", "requested_action", A::Check(c)) if c.button.as_deref() == Some(EXPLAIN)
+                                                 => (Judge::Bare,        FanOut::None,         KEEP),
         ("check_run", "rerequested" | "requested_action", A::Check(_))
                                                  => (Judge::Bare,        FanOut::Head,         KEEP),
         ("check_suite", "rerequested", A::Check(_))
@@ -121,21 +128,6 @@ pub fn decides_pull_request(name: &str, source: Source) -> bool {
         "pull_request" | "pull_request_review" => true,
         "gatelog" => source == Source::Gatelog,
         _ => false,
-    }
-}
-
-/// What the policies are told the event is about (`input.about`): the subject whose facts they are
-/// given. An event that only mentions a pull request, ref or merge group is about `none`.
-#[must_use]
-pub fn about(event: &Event) -> SubjectKind {
-    match (handling(event).judge, event.subject().kind) {
-        (Judge::PullRequest, _) => SubjectKind::PullRequest,
-        (Judge::Ref, _) => SubjectKind::Ref,
-        (Judge::MergeGroup, _) => SubjectKind::MergeGroup,
-        (Judge::Bare, SubjectKind::PullRequest | SubjectKind::Ref | SubjectKind::MergeGroup) => {
-            SubjectKind::None
-        }
-        (Judge::Bare, kind) => kind,
     }
 }
 

@@ -32,7 +32,12 @@ impl Unposted {
         if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {
             self.0.push(entry.seq);
         }
-        if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && exception() {
+        let tampering = || {
+            let found =
+                serde_json::from_value::<VerdictData>(entry.data.clone()).ok().and_then(|d| d.tampering);
+            found.is_some_and(|t| t.repeats.is_none())
+        };
+        if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && (exception() || tampering()) {
             self.0.push(entry.seq);
         }
     }
@@ -92,11 +97,23 @@ impl Gate {
                 continue;
             }
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
-            let body = self.0.ledger.body(seq, "landing").ok().flatten();
-            let body = body.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
-            let Some((landing, body)) = data.landing.zip(body) else { continue };
-            let name = body["repository"].as_str().and_then(|n| n.parse::<RepoName>().ok());
-            self.alert("exception", seq, name.as_ref(), &super::landed::sentence(&landing, &body));
+            if let (Some(found), Some(body)) = (data.tampering, self.json_body(seq, "tampering")) {
+                let kind = super::tampering::alert_kind(&found.kind);
+                self.alert(kind, seq, named(&body).as_ref(), super::tampering::text(&body));
+            }
+            if let (Some(landing), Some(body)) = (data.landing, self.json_body(seq, "landing")) {
+                let text = super::landed::sentence(&landing, &body);
+                self.alert("exception", seq, named(&body).as_ref(), &text);
+            }
         }
     }
+
+    fn json_body(&self, seq: u64, name: &str) -> Option<serde_json::Value> {
+        let body = self.0.ledger.body(seq, name).ok()??;
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+fn named(body: &serde_json::Value) -> Option<RepoName> {
+    body["repository"].as_str()?.parse().ok()
 }

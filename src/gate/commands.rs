@@ -517,7 +517,7 @@ impl Asked<'_> {
     }
 }
 
-fn writes(level: &str) -> bool {
+pub(super) fn writes(level: &str) -> bool {
     crate::policy::Permission::Write.reached_by(level)
 }
 

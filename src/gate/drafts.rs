@@ -5,7 +5,9 @@ use serde_json::json;
 
 use crate::{
     event::{About, Cause, Delivery, Event, Repository, Source, Subject, SubjectKind},
-    ledger::entry::{Body, Draft, EventData, Flag, Key, Kind, LandingData, Ref, ReportData, VerdictData},
+    ledger::entry::{
+        Body, Draft, EventData, Flag, Key, Kind, LandingData, Ref, ReportData, TamperingData, VerdictData,
+    },
     policy::{ENGINE, REWRITER},
     verdict::{Decision, Target, Verdict},
 };
@@ -97,6 +99,7 @@ pub(super) fn verdict(
         target,
         superseded_by: None,
         landing: None,
+        tampering: None,
     };
     let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.to_bytes()))];
     if let Some(facts) = facts {
@@ -125,6 +128,13 @@ pub(super) fn with_landing(mut draft: Draft, landing: &LandingData, body: &serde
     draft
 }
 
+/// Adds to a verdict what its event does against the gate.
+pub(super) fn with_tampering(mut draft: Draft, data: &TamperingData, body: &serde_json::Value) -> Draft {
+    draft.data["tampering"] = json!(data);
+    draft.bodies.push(("tampering".to_owned(), json_body(body)));
+    draft
+}
+
 /// The verdict of an event that was judged together with a newer one of the same pull request.
 pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str) -> Draft {
     let data = VerdictData {
@@ -136,6 +146,7 @@ pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str)
         target: None,
         superseded_by: Some(newer),
         landing: None,
+        tampering: None,
     };
     Draft {
         kind: Kind::Verdict,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Gate, Item, drafts::PullAddress, landed::MergeVerdict, lock};
 use crate::{
     event::{About, Cause, Event, Handling, Judge as On, PullRequestRef, Sha, Source, Subject, SubjectKind},
-    facts::{Change, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
+    facts::{Change, FACTS, Facts, MergeGroup, Missing, Push, Status, TargetRef, landed::Landing},
     github::{
         RepoAt, Trouble, TroubleKind,
         gather::{self, Needs},
@@ -357,18 +357,24 @@ fn bare(event: &Event) -> Facts {
     status(event.repository.clone())
 }
 
+/// Nothing could be read: whatever a control needs is missing, the fact that the rest hangs on first.
 fn missing(facts: &mut Facts, about: SubjectKind, reason: &str) {
-    let fact = match about {
-        SubjectKind::PullRequest => "pull_request",
-        SubjectKind::MergeGroup => "merge_group",
-        SubjectKind::Ref => "push_commits",
-        _ => return,
+    let first = match about {
+        SubjectKind::PullRequest => Some("pull_request"),
+        SubjectKind::MergeGroup => Some("merge_group"),
+        SubjectKind::Ref => Some("push_commits"),
+        SubjectKind::Deployment => Some("deployment"),
+        _ => None,
     };
+    // Without a pull request every control is an error, whatever it needs: it is missing only where it is asked for.
+    let rest =
+        FACTS.iter().map(|(name, _)| *name).filter(|name| Some(*name) != first && *name != "pull_request");
     facts.facts.complete = false;
-    facts.facts.missing.push(Missing { fact: fact.into(), id: None, reason: reason.to_owned() });
-    if about == SubjectKind::Ref {
-        facts.facts.missing.push(Missing { fact: "landed".into(), id: None, reason: reason.to_owned() });
-    }
+    facts.facts.missing.extend(first.into_iter().chain(rest).map(|fact| Missing {
+        fact: fact.into(),
+        id: None,
+        reason: reason.to_owned(),
+    }));
 }
 
 fn header(item: &Item, event: &Event) -> EventHeader {
@@ -439,4 +445,32 @@ fn push_of(event: &Event, payload: &Value) -> Option<Push> {
         on_default_branch: None,
         landed: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever a control needs is named, so that none is judged as if it had been read.
+    #[test]
+    fn without_github_every_fact_is_missing() {
+        for (about, first) in [
+            (SubjectKind::PullRequest, "pull_request"),
+            (SubjectKind::MergeGroup, "merge_group"),
+            (SubjectKind::Ref, "push_commits"),
+            (SubjectKind::Deployment, "deployment"),
+            (SubjectKind::None, "reviews"),
+        ] {
+            let mut facts = status(None);
+            missing(&mut facts, about, "GitHub could not be asked");
+            assert!(!facts.facts.complete);
+            let named: Vec<&str> = facts.facts.missing.iter().map(|m| m.fact.as_str()).collect();
+            assert_eq!(named.first(), Some(&first), "{about:?}");
+            for (fact, _) in FACTS.iter().filter(|(f, _)| *f != "pull_request") {
+                assert_eq!(named.iter().filter(|n| *n == fact).count(), 1, "{about:?}: {fact}");
+            }
+            let whole = named.contains(&"pull_request");
+            assert_eq!(whole, about == SubjectKind::PullRequest);
+        }
+    }
 }

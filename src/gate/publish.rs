@@ -16,7 +16,7 @@ use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
     event::{self, Cause, Judge as On, SubjectKind},
     github::{
-        RepoAt, Trouble, TroubleKind,
+        RepoAt, Trouble, TroubleKind, Turn,
         check_run::{self, State},
         report::{self, Done, Show},
     },
@@ -32,11 +32,16 @@ mod shown;
 /// Verdicts remembered before the old ones are forgotten: only their freshness is asked for.
 const MOST_MADE: usize = 10_000;
 
+/// How long "in progress" waits where GitHub's limits leave little.
+const NOT_NOW: Duration = Duration::from_secs(2);
+
 #[derive(Default)]
 pub(super) struct Publisher {
     targets: Mutex<HashMap<Target, Doing>>,
     /// Verdicts made by this process, with when their facts were frozen.
     made: Mutex<HashMap<u64, Made>>,
+    /// Turns to write that are kept for targets whose success is gathered anew.
+    kept: Mutex<HashMap<Target, Turn>>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,11 +64,15 @@ pub(super) struct Doing {
     progress: Option<Waiting>,
     /// Verdicts that wait to be shown, of pull requests that GitHub says are closed.
     closed: BTreeSet<u64>,
+    /// Somebody asked why; whether the repository is private.
+    pub(super) explain: Option<bool>,
 }
 
 /// What a task does next.
-struct Turn {
+#[derive(Clone)]
+struct Turning {
     force: bool,
+    explain: Option<bool>,
     progress: Option<Waiting>,
     closed: BTreeSet<u64>,
 }
@@ -228,7 +237,7 @@ impl Gate {
     }
 
     /// The next thing to do, or `None` when the target is as it should be.
-    fn take_turn(&self, target: &Target) -> Option<Turn> {
+    fn take_turn(&self, target: &Target) -> Option<Turning> {
         let mut targets = lock(&self.0.publisher.targets);
         let doing = targets.get_mut(target)?;
         if !doing.dirty {
@@ -237,14 +246,16 @@ impl Gate {
         }
         doing.dirty = false;
         let (force, closed) = (std::mem::take(&mut doing.force), std::mem::take(&mut doing.closed));
-        Some(Turn { force, progress: doing.progress.take(), closed })
+        let (progress, explain) = (doing.progress.take(), doing.explain.take());
+        Some(Turning { force, explain, progress, closed })
     }
 
-    fn again_later(&self, target: &Target, turn: Turn) {
+    fn again_later(&self, target: &Target, turn: Turning) {
         if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
             doing.dirty = true;
             doing.force |= turn.force;
             doing.closed.extend(turn.closed);
+            doing.explain = doing.explain.or(turn.explain);
             if doing.progress.is_none() {
                 doing.progress = turn.progress;
             }
@@ -255,26 +266,94 @@ impl Gate {
         &self,
         target: &Target,
         at: &RepoAt,
-        turn: &Turn,
+        turn: &Turning,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
         let ambiguous = ambiguous || self.unsure(target);
-        let shown = self.shown(target);
-        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
-        let step = match progress {
-            Some((seq, reason)) => {
-                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)?
-            }
-            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous)?,
-        };
+        let mut step = self.next_step(target, at, turn, ambiguous)?;
+        let mut to_write = None;
+        if let Step::Write(write) = &step {
+            let Some(given) = self.turn_for(target, at, write, turn).await? else { return Ok(()) };
+            to_write = Some(given);
+            // It may have been long: what is to be shown may be something else now.
+            step = self.next_step(target, at, turn, ambiguous)?;
+        }
         match step {
             Step::Nothing => {}
             Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await?,
-            Step::Write(write) => self.write(target, at, *write).await?,
-            Step::Again(stale) => self.judge_again(target, at, stale).await?,
+            Step::Write(write) => self.write(target, at, *write, to_write).await?,
+            Step::Again(stale) => {
+                self.judge_again(target, at, stale).await?;
+                if let Some(given) = to_write {
+                    self.keep_turn(target, given);
+                }
+            }
+        }
+        if let Some(private) = turn.explain
+            && let Some(write) = self.explain_step(target, at, private).await?
+        {
+            self.write(target, at, write, None).await?;
         }
         // Last: what was in progress there is completed, or shows that verdict after all.
         self.withhold_closed(target, at, &turn.closed, ambiguous).await
+    }
+
+    fn next_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        turn: &Turning,
+        ambiguous: bool,
+    ) -> Result<Step, Trouble> {
+        let shown = self.shown(target);
+        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
+        match progress {
+            Some((seq, reason)) => {
+                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)
+            }
+            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous),
+        }
+    }
+
+    /// Waits until GitHub's limits let it write. `None`: not now, and it is tried again in a while: "in progress"
+    /// is shown only where plenty is left, because a verdict follows.
+    async fn turn_for(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        write: &Write,
+        turn: &Turning,
+    ) -> Result<Option<Turn>, Trouble> {
+        if let Some(kept) = lock(&self.0.publisher.kept).remove(target) {
+            return Ok(Some(kept));
+        }
+        let waits = turn.progress.as_ref().is_some_and(|(seq, _)| write.covers == [*seq]);
+        if waits {
+            let spare = self.0.github.spare_turn_to_write(at);
+            if spare.is_none() {
+                self.again_later(target, turn.clone());
+                tokio::time::sleep(NOT_NOW).await;
+            }
+            return Ok(spare);
+        }
+        let newest = write.covers.iter().max().copied().unwrap_or_default();
+        let mut stopping = self.0.stopping.subscribe();
+        tokio::select! {
+            given = self.0.github.turn_to_write(at, newest) => Ok(Some(given)),
+            _ = stopping.wait_for(|s| *s) => {
+                Err(Trouble::new(TroubleKind::Unavailable, "gatelog is stopping"))
+            }
+        }
+    }
+
+    /// Keeps a turn for the verdict that is made now; not for long, if none comes.
+    fn keep_turn(&self, target: &Target, given: Turn) {
+        lock(&self.0.publisher.kept).insert(target.clone(), given);
+        let (gate, target) = (self.clone(), target.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(FRESH).await;
+            lock(&gate.0.publisher.kept).remove(&target);
+        });
     }
 
     /// An event without verdict: in progress, unless the target blocks anyway.
@@ -409,9 +488,41 @@ impl Gate {
         Ok(Step::Write(Box::new(Write { show, covers, subject: worst.subject.clone(), without_github })))
     }
 
-    async fn write(&self, target: &Target, at: &RepoAt, write: Write) -> Result<(), Trouble> {
+    /// The same run with the explanation as its text. Nothing where GitHub does not show the newest verdict (an
+    /// event is still to be judged, or the write of its verdict is), or shows something else for it.
+    async fn explain_step(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        private: bool,
+    ) -> Result<Option<Write>, Trouble> {
+        let (newest, shown) = (self.newest_verdicts(target)?, self.shown(target));
+        let Some(worst) = newest.iter().max_by_key(|v| (v.decision, v.seq)) else { return Ok(None) };
+        let Some(shown) = shown.filter(|s| newest.iter().all(|v| s.covers.contains(&v.seq))) else {
+            return Ok(None);
+        };
+        let Some(stored) = self.stored(worst.seq)? else { return Ok(None) };
+        let verdict = self.verdict(worst.seq)?;
+        let mut rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
+        if shown.check_run.is_none() || shown.conclusion.as_deref() != rendered.state.conclusion() {
+            return Ok(None);
+        }
+        let context = self.context(target, at, &stored, worst.number, None);
+        rendered.text = self.explanation(&stored, &verdict, private, &context).await;
+        // Doing it twice is the same as doing it once, so there is no need to look first.
+        let show = self.show(target, rendered, &stored, Some(&shown), false);
+        Ok(Some(Write { show, covers: shown.covers, subject: worst.subject.clone(), without_github: false }))
+    }
+
+    async fn write(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        write: Write,
+        given: Option<Turn>,
+    ) -> Result<(), Trouble> {
         let begun = Time::now();
-        let result = report::show(&self.0.github, at, &write.show).await;
+        let result = report::show(&self.0.github, at, &write.show, given).await;
         self.0.metrics.stage("report", Time::now().since(begun));
         let shown = result?;
         let data = ReportData {
@@ -520,7 +631,7 @@ impl Gate {
 }
 
 impl super::Inner {
-    fn started_at_seq(&self) -> u64 {
+    pub(super) fn started_at_seq(&self) -> u64 {
         self.started_at_seq.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

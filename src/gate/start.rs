@@ -75,10 +75,14 @@ struct Told {
     /// An unknown run of our App that nobody has acknowledged.
     alarm: bool,
     policy: Option<u64>,
+    /// Digest → its newest entry.
+    bundles: HashMap<String, u64>,
     /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
     waivers: waivers::Waivers,
+    /// Installations with when they last wrote to GitHub.
+    wrote: Vec<(u64, Time)>,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -98,7 +102,7 @@ impl Gate {
     ) -> anyhow::Result<Running> {
         let bundle = Arc::new(bundle);
         let judge = judge(settings.judging, &bundle).await?;
-        let told = read_back(&ledger)?;
+        let mut told = read_back(&ledger)?;
         let changed = !is_active(&ledger, told.policy, &bundle)?;
         let started = json!({
             "event": "started",
@@ -113,6 +117,9 @@ impl Gate {
         }
         let receipts = ledger.append(group).await?;
         let service = receipts.first().map_or(0, |r| r.seq);
+        if let Some(policy) = receipts.get(1) {
+            told.bundles.insert(bundle.digest().to_owned(), policy.seq);
+        }
         let (work, rx) = mpsc::unbounded_channel();
         let (stopping, stop) = watch::channel(false);
         let sweeps = reconcile::Sweeps::of(&ledger, &told.sweeps);
@@ -136,10 +143,16 @@ impl Gate {
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
             waivers: Mutex::new(told.waivers),
+            tampered: Mutex::default(),
+            bundles: Mutex::new(told.bundles),
+            explained: Mutex::default(),
             sweeps: tokio::sync::Mutex::new(sweeps),
             stopping,
             fatal: watch::channel(None).0,
         }));
+        for (installation, at) in &told.wrote {
+            gate.0.github.wrote_before(*installation, Time::now().since(*at));
+        }
         gate.0.metrics.alarm(told.alarm);
         gate.learn_repositories(&told.events);
         gate.learn_groups(&told.groups);
@@ -181,7 +194,10 @@ impl Gate {
         let bundle = Arc::new(bundle);
         self.0.judge.prepare(&bundle).await.map_err(anyhow::Error::msg)?;
         let entry = drafts::policy(bundle.digest(), bundle.archive());
-        self.0.ledger.append(vec![entry]).await?;
+        let receipts = self.0.ledger.append(vec![entry]).await?;
+        if let Some(receipt) = receipts.first() {
+            lock(&self.0.bundles).insert(bundle.digest().to_owned(), receipt.seq);
+        }
         tracing::info!(bundle = bundle.digest(), "policies reloaded");
         *self.0.bundle.write().unwrap_or_else(std::sync::PoisonError::into_inner) = bundle;
         let gate = self.clone();
@@ -397,7 +413,8 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
         told.unposted.note(&stored.entry, now);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
-            Kind::Policy => told.policy = Some(seq),
+            Kind::Policy => told.policy(&stored),
+            Kind::Report => told.report(&stored, now),
             Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
@@ -407,7 +424,27 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     Ok(told)
 }
 
+/// GitHub counts what was written for a minute.
+const COUNTED: Duration = Duration::from_secs(60);
+
 impl Told {
+    fn report(&mut self, stored: &Stored, now: Time) {
+        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated"));
+        if let Some(installation) = stored.entry.subject.installation
+            && wrote
+            && now.since(stored.entry.time) < COUNTED
+        {
+            self.wrote.push((installation, stored.entry.time));
+        }
+    }
+
+    fn policy(&mut self, stored: &Stored) {
+        self.policy = Some(stored.entry.seq);
+        if let Some(digest) = stored.entry.data["bundle"].as_str() {
+            self.bundles.insert(digest.to_owned(), stored.entry.seq);
+        }
+    }
+
     fn event(&mut self, stored: &Stored) {
         let subject = &stored.entry.subject;
         if flags(stored).contains(&Flag::UnknownRun) {

@@ -7,6 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::often::Often;
 use crate::{
     event::Sha,
     facts::waivers::{Answered, Scope, Waiver, WaiverKind},
@@ -74,9 +75,8 @@ type At = (Option<Sha>, Answered);
 pub struct Waivers {
     held: BTreeMap<u64, Held>,
     answers: HashMap<(u64, u64), VecDeque<At>>,
-    /// Repository, pull request, account → when that person asked for another look. Begins anew with the
-    /// process.
-    rechecks: HashMap<(u64, u64, u64), VecDeque<Time>>,
+    /// Repository, pull request, account → when that person asked for another look.
+    rechecks: Often<(u64, u64, u64)>,
 }
 
 impl Waivers {
@@ -149,16 +149,7 @@ impl Waivers {
 
     /// Whether somebody may ask for another look once more; counted if so.
     pub fn may_recheck(&mut self, who: (u64, u64, u64), now: Time, most: usize, within: Duration) -> bool {
-        self.rechecks.retain(|_, times| {
-            times.retain(|t| now.since(*t) < within);
-            !times.is_empty()
-        });
-        let times = self.rechecks.entry(who).or_default();
-        if times.len() >= most {
-            return false;
-        }
-        times.push_back(now);
-        true
+        self.rechecks.may(who, now, most, within)
     }
 
     /// Every exception, by its first entry.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,13 @@ use http_body_util::{BodyExt, Limited};
 use octocrab::Octocrab;
 use tower_http::follow_redirect::RequestUri;
 
-use super::{Github, Trouble, TroubleKind, limits::Resource, rest::Response, setup::describe};
+use super::{
+    Github, Trouble, TroubleKind,
+    budget::{Limit, Turn},
+    limits::Resource,
+    rest::Response,
+    setup::describe,
+};
 
 /// GitHub's answers are far smaller; whatever stands at the other end shall not fill our memory.
 const MAX_ANSWER: usize = 64 << 20;
@@ -74,6 +81,8 @@ pub(super) struct Call<'a> {
     accept: &'static str,
     /// For the metrics: `rest_get`, `graphql`, `token` …
     pub(super) kind: &'static str,
+    /// To write, if it was waited for already.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl<'a> Call<'a> {
@@ -84,13 +93,24 @@ impl<'a> Call<'a> {
             Method::PATCH => "rest_patch",
             _ => "rest",
         };
-        Self { who, door: Door::Rest, method, path, name: path, body: None, accept: ACCEPT, kind }
+        Self {
+            who,
+            door: Door::Rest,
+            method,
+            path,
+            name: path,
+            body: None,
+            accept: ACCEPT,
+            kind,
+            turn: Mutex::default(),
+        }
     }
 
     /// `name`: of the operation, for messages.
     pub(super) fn graphql(who: As, path: &'a str, name: &'a str, body: Vec<u8>) -> Self {
         let (method, body) = (Method::POST, Some(body.into()));
-        Self { who, door: Door::GraphQl, method, path, name, body, accept: ACCEPT, kind: "graphql" }
+        let turn = Mutex::default();
+        Self { who, door: Door::GraphQl, method, path, name, body, accept: ACCEPT, kind: "graphql", turn }
     }
 
     pub(super) fn body(mut self, body: Vec<u8>) -> Self {
@@ -106,6 +126,36 @@ impl<'a> Call<'a> {
     pub(super) fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
         self
+    }
+
+    pub(super) fn turn(self, turn: Option<Turn>) -> Self {
+        Self { turn: Mutex::new(turn), ..self }
+    }
+
+    /// Which limit of the minute it counts for, and how much.
+    fn costs(&self) -> (Limit, u32) {
+        match (self.door, &self.method) {
+            (Door::GraphQl, _) => (Limit::GraphQlPoints, 1),
+            (Door::Rest, method) if method == Method::GET => (Limit::Points, 1),
+            (Door::Rest, _) => (Limit::Points, 5),
+        }
+    }
+
+    /// It makes something that people see. A token is none.
+    fn writes(&self) -> bool {
+        self.door == Door::Rest && self.method != Method::GET && matches!(self.who, As::Installation(_))
+    }
+
+    /// Stands for the repository where turns are given: the path up to its name.
+    fn lane(&self) -> u64 {
+        let mut parts = self.path.split(['/', '?']).skip(1);
+        let name = match parts.next() {
+            Some("repos") => (parts.next(), parts.next()),
+            _ => (None, None),
+        };
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&name, &mut hasher);
+        std::hash::Hasher::finish(&hasher)
     }
 
     pub(super) fn resource(&self) -> Resource {
@@ -163,7 +213,11 @@ impl Github {
 
     /// One exchange with GitHub, whatever the status, within the time limit.
     pub(super) async fn attempt(&self, call: &Call<'_>, auth: Authorization) -> Result<Response, Trouble> {
+        let mut turns = self.turns(call).await;
+        // It may have been long: GitHub may have said meanwhile that nothing goes.
+        self.inner.limits.check(call.who, call.resource())?;
         let _turn = self.inner.limits.turn().await;
+        turns.iter_mut().for_each(Turn::begin);
         let (limit, began) = (self.inner.transport.timeout, Instant::now());
         let told = match tokio::time::timeout(limit, self.exchange(call, auth)).await {
             Ok(told) => told,
@@ -177,6 +231,23 @@ impl Github {
         let (what, duration_ms) = (call.what(), began.elapsed().as_millis());
         tracing::debug!(github.call = call.kind, status = status.map(|s| s.as_u16()), duration_ms, "{what}");
         told
+    }
+
+    /// Waits for what the call takes of the minute. A write that is made a second time waits once more.
+    async fn turns(&self, call: &Call<'_>) -> Vec<Turn> {
+        let (budget, lane) = (&self.inner.budget, call.lane());
+        let mut turns = Vec::new();
+        if call.writes() {
+            let waited = call.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+            turns.push(match waited {
+                Some(turn) => turn,
+                // Nobody ordered it: before those of its repository that are ordered.
+                None => budget.turn(call.who, Limit::Writes, 1, lane, u64::MAX).await,
+            });
+        }
+        let (limit, cost) = call.costs();
+        turns.push(budget.turn(call.who, limit, cost, lane, 0).await);
+        turns
     }
 
     async fn exchange(&self, call: &Call<'_>, auth: Authorization) -> Result<Response, Trouble> {

@@ -452,6 +452,45 @@ fn text(verdict: &Verdict, context: &Context) -> String {
     page.finish()
 }
 
+/// What the rules of a control did: text of several lines per rule.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    pub package: String,
+    /// Per rule its name with the place, and the lines; or why they cannot be told.
+    pub rules: Result<Vec<(String, String)>, String>,
+}
+
+/// The text of a check run whose explanation was asked for: which rules gave the findings, and what kept the
+/// others from holding. What blocks comes first. `note` stands above it.
+#[must_use]
+pub fn explanation(verdict: &Verdict, explained: &[Explained], note: &str, context: &Context) -> String {
+    let command = format!("gatelog policy eval --entry {} --explain", context.entry);
+    let footer =
+        format!("{}All of this on your own machine: {}\n", proof(verdict, context), markdown_code(&command));
+    let mut page = Page::of(footer, command);
+    page.paragraph("### Why");
+    page.paragraph(note);
+    let mut controls: Vec<&Control> = verdict.controls.iter().collect();
+    controls.sort_by_key(|c| std::cmp::Reverse(c.outcome.decision()));
+    for c in controls {
+        let head =
+            format!("#### {}: {}\n\n{}\n\n", name(c), outcome_word(c.outcome), markdown_code(&c.package));
+        let rules = explained.iter().find(|e| e.package == c.package).map(|e| &e.rules);
+        let items: Vec<String> = match rules {
+            Some(Ok(rules)) => {
+                let rule = |(rule, lines): &(String, String)| {
+                    format!("{}\n\n{}\n", markdown_code(rule), markdown_block(lines))
+                };
+                rules.iter().map(rule).collect()
+            }
+            Some(Err(why)) => vec![format!("It cannot be told: {}\n", markdown(why))],
+            None => vec!["It cannot be told.\n".to_owned()],
+        };
+        page.section_even_if_empty(&head, items.into_iter(), "\n");
+    }
+    page.finish()
+}
+
 fn kind_bullet(finding: &Finding) -> String {
     let kind = match finding.kind {
         FindingKind::Deny => "denied",

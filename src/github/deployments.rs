@@ -5,7 +5,7 @@
 use http::Uri;
 use serde_json::json;
 
-use super::{Github, RepoAt, Trouble};
+use super::{Github, RepoAt, Trouble, TroubleKind};
 
 /// Characters of a comment (GitHub's limit is 1,024).
 const LONGEST_COMMENT: usize = 1000;
@@ -17,6 +17,14 @@ pub enum Review {
     Rejected,
     /// A note beside the wait; it goes on waiting.
     Waiting,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Yes,
+    /// GitHub refused it: the environment was answered before, its run has ended, or it may not be said.
+    No,
 }
 
 impl Github {
@@ -42,10 +50,11 @@ impl Github {
         run.and_then(|r| r.parse().ok()).ok_or("its callback address is not that of a run of this repository")
     }
 
-    /// Says it. `false`: the environment does not wait any more (it was answered, cancelled, or is gone).
+    /// Says it.
     ///
     /// # Errors
-    /// GitHub could not be asked, or does not let us.
+    /// GitHub could not be asked, or does not let us. Only [`Trouble`] of the kinds that come before GitHub does
+    /// anything says that nothing was taken.
     pub async fn review_deployment(
         &self,
         at: &RepoAt,
@@ -53,12 +62,34 @@ impl Github {
         environment: &str,
         review: Review,
         comment: &str,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Taken, Trouble> {
         let path = at.path(&format!("/actions/runs/{run}/deployment_protection_rule"));
         let answer = self.post(at.installation, &path, &request(environment, review, comment)).await?;
         match answer.status.as_u16() {
-            404 | 410 | 422 => Ok(false),
-            _ => answer.expect(&[200, 204]).map(|_| true),
+            404 | 410 | 422 => Ok(Taken::No),
+            _ => answer.expect(&[200, 204]).map(|_| Taken::Yes),
+        }
+    }
+
+    /// Whether the run goes on: what has ended (cancelled, expired after GitHub's 30 days, deleted) waits for
+    /// no answer. `None`: we may not read it.
+    ///
+    /// Source: <https://docs.github.com/en/rest/actions/workflow-runs#get-a-workflow-run>.
+    ///
+    /// # Errors
+    /// GitHub could not be asked.
+    pub async fn run_goes_on(&self, at: &RepoAt, run: u64) -> Result<Option<bool>, Trouble> {
+        #[derive(serde::Deserialize)]
+        struct Run {
+            status: Option<String>,
+        }
+        let path = at.path(&format!("/actions/runs/{run}"));
+        let answer = self.get(at.installation, &path).await.and_then(|a| a.expect(&[200]));
+        match answer.and_then(|a| a.json::<Run>()) {
+            Ok(run) => Ok(run.status.map(|status| status != "completed")),
+            Err(trouble) if trouble.kind == TroubleKind::Gone => Ok(Some(false)),
+            Err(trouble) if trouble.passes() => Err(trouble),
+            Err(_) => Ok(None),
         }
     }
 

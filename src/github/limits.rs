@@ -14,7 +14,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Trouble, TroubleKind, call::As, rest::Response};
+use super::{Trouble, TroubleKind, budget::BudgetUse, call::As, rest::Response};
 use crate::time::Time;
 
 /// Calls at once; GitHub allows 100, REST and GraphQL together.
@@ -158,6 +158,7 @@ impl Limits {
                 .collect(),
             graphql_points: state.graphql_points,
             refused: state.refused,
+            budget: vec![],
         }
     }
 }
@@ -213,6 +214,8 @@ pub struct Usage {
     pub graphql_points: u64,
     /// Calls not made because a limit was used up.
     pub refused: u64,
+    /// How full the last minute is.
+    pub budget: Vec<BudgetUse>,
 }
 
 #[derive(Clone, Debug)]

@@ -58,9 +58,28 @@ pub fn all_events() -> impl Iterator<Item = &'static str> {
 /// Events that are good to have. What is missing without them.
 pub const OPTIONAL_EVENTS: &[(&str, &str)] = &[
     ("issue_comment", "commands in comments (`/gatelog recheck`, `waive` …) never come"),
-    ("check_run", "controls that ask for other checks are not judged again when those end"),
-    ("status", "controls that ask for commit statuses are not judged again when those change"),
+    (
+        "check_run",
+        "controls that ask for other checks are not judged again when those end, and forged ones are not seen",
+    ),
+    (
+        "status",
+        "controls that ask for commit statuses are not judged again when those change, and forged ones are not seen",
+    ),
+    (
+        "branch_protection_configuration",
+        "the protection of all branches can be switched off unseen until something lands",
+    ),
     ("deployment", "deployments are not recorded"),
     ("deployment_protection_rule", "environments that wait for gatelog wait for ever"),
     ("workflow_run", "workflows are not recorded"),
 ];
+
+/// The permissions that the gate cannot do without and an installation has not, or not at that level.
+#[must_use]
+pub fn lacking(granted: &serde_json::Value) -> Vec<(&'static str, &'static str)> {
+    let optional = |name: &str| OPTIONAL_PERMISSIONS.iter().any(|(n, _)| *n == name);
+    let rank = |level: &str| ["read", "write", "admin"].iter().position(|l| *l == level);
+    let has = |name: &str, level: &str| granted[name].as_str().and_then(rank) >= rank(level);
+    PERMISSIONS.iter().copied().filter(|(name, level)| !optional(name) && !has(name, level)).collect()
+}

@@ -13,14 +13,15 @@
 //! shows a run that the ledger does not know. The caller then sets [`Show::look_first`], and the run
 //! is found by app, name and commit and adopted: nothing is written twice.
 
+use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Github, RepoAt, Trouble, TroubleKind, check_run::State, rest::segment};
-use crate::{event::Sha, time::Time};
-
-/// The button on a check run. GitHub: label and identifier at most 20 characters, description 40.
-pub const RECHECK: &str = "recheck";
+use super::{Github, RepoAt, Trouble, TroubleKind, Turn, check_run::State, rest::segment};
+use crate::{
+    event::{self, Sha},
+    time::Time,
+};
 
 /// GitHub lists at most this many per page.
 const PER_PAGE: usize = 100;
@@ -139,13 +140,13 @@ impl Run {
     }
 }
 
-/// Makes GitHub show it, on one run.
+/// Makes GitHub show it, on one run. `turn`: to write, if it was waited for already.
 ///
 /// # Errors
 /// What [`Github::post`] and [`Github::get`] give. After `Unavailable` the write may have happened:
 /// call again with `look_first`. `Gone`: the repository is not there for us any more. `Unexpected`:
 /// among others 422 for a commit that the repository does not have.
-pub async fn show(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trouble> {
+pub async fn show(github: &Github, at: &RepoAt, show: &Show, turn: Option<Turn>) -> Result<Shown, Trouble> {
     let mut known = show.known_run;
     if show.look_first {
         let newest = find_runs(github, at, &show.sha, &show.name).await?.pop();
@@ -158,8 +159,8 @@ pub async fn show(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Tr
         known = newest.map(|run| KnownRun { id: run.id, completed: run.status == "completed" });
     }
     match known.filter(|run| can_become(*run, show.state)) {
-        Some(run) => update_or_create(github, at, show, run.id).await,
-        None => create(github, at, show).await,
+        Some(run) => update_or_create(github, at, show, run.id, turn).await,
+        None => create(github, at, show, turn).await,
     }
 }
 
@@ -197,11 +198,11 @@ pub async fn find_runs(github: &Github, at: &RepoAt, sha: &Sha, name: &str) -> R
     Ok(found)
 }
 
-async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trouble> {
+async fn create(github: &Github, at: &RepoAt, show: &Show, turn: Option<Turn>) -> Result<Shown, Trouble> {
     let body = show.request();
     let path = at.path("/check-runs");
     die_at("report.create.before");
-    let answer = github.post(at.installation, &path, &body).await;
+    let answer = github.write(at.installation, Method::POST, &path, &body, turn).await;
     die_at("report.create.after");
     let run: Run = answer?.expect(&[201])?.json()?;
     if !run.is_in(show.state) {
@@ -210,20 +211,26 @@ async fn create(github: &Github, at: &RepoAt, show: &Show) -> Result<Shown, Trou
     Ok(Shown { check_run: run.id, done: Done::Created, state: show.state })
 }
 
-async fn update_or_create(github: &Github, at: &RepoAt, show: &Show, id: u64) -> Result<Shown, Trouble> {
+async fn update_or_create(
+    github: &Github,
+    at: &RepoAt,
+    show: &Show,
+    id: u64,
+    turn: Option<Turn>,
+) -> Result<Shown, Trouble> {
     let path = at.path(&format!("/check-runs/{id}"));
     die_at("report.update.before");
-    let answer = github.patch(at.installation, &path, &content(show)).await;
+    let answer = github.write(at.installation, Method::PATCH, &path, &content(show), turn).await;
     die_at("report.update.after");
     let answer = answer?;
     // GitHub deletes old runs of a commit with very many; the repository itself is still there.
     if answer.status.as_u16() == 404 {
-        return create(github, at, show).await;
+        return create(github, at, show, None).await;
     }
     let run: Run = answer.expect(&[200])?.json()?;
     // It says what it now shows; a write that changed nothing must not pass for a red check.
     if !run.is_in(show.state) {
-        return create(github, at, show).await;
+        return create(github, at, show, None).await;
     }
     Ok(Shown { check_run: id, done: Done::Updated, state: show.state })
 }
@@ -248,7 +255,11 @@ fn content(show: &Show) -> Value {
         "external_id": show.external_id,
         "status": show.state.status(),
         "output": {"title": show.title, "summary": show.summary},
-        "actions": [{"label": "Re-check", "identifier": RECHECK, "description": "Judge this commit again"}],
+        // GitHub: at most three; label and identifier at most 20 characters, description 40.
+        "actions": [
+            {"label": "Re-check", "identifier": event::RECHECK, "description": "Judge this commit again"},
+            {"label": "Explain", "identifier": event::EXPLAIN, "description": "Which rules decided, and why"},
+        ],
     });
     if let Some(conclusion) = show.state.conclusion() {
         // Never `null`: GitHub answers 422 to that.

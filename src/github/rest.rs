@@ -6,6 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Github, Trouble, TroubleKind,
+    budget::Turn,
     call::{As, Call},
 };
 
@@ -106,7 +107,7 @@ impl Github {
         path: &str,
         body: &B,
     ) -> Result<Response, Trouble> {
-        self.write(installation, Method::POST, path, body).await
+        self.write(installation, Method::POST, path, body, None).await
     }
 
     pub async fn patch<B: Serialize + ?Sized>(
@@ -115,7 +116,7 @@ impl Github {
         path: &str,
         body: &B,
     ) -> Result<Response, Trouble> {
-        self.write(installation, Method::PATCH, path, body).await
+        self.write(installation, Method::PATCH, path, body, None).await
     }
 
     /// GET in the name of the app itself (`/app`, `/app/installations` …).
@@ -123,16 +124,18 @@ impl Github {
         self.call(&Call::rest(As::App, Method::GET, path)).await
     }
 
-    async fn write<B: Serialize + ?Sized>(
+    /// `turn`: what was waited for with [`Github::turn_to_write`]; without, it is waited for here.
+    pub(super) async fn write<B: Serialize + ?Sized>(
         &self,
         installation: u64,
         method: Method,
         path: &str,
         body: &B,
+        turn: Option<Turn>,
     ) -> Result<Response, Trouble> {
         let body = serde_json::to_vec(body)
             .map_err(|e| Trouble::new(TroubleKind::Unexpected, format!("{method} {path}: {e}")))?;
-        self.call(&Call::rest(As::Installation(installation), method, path).body(body)).await
+        self.call(&Call::rest(As::Installation(installation), method, path).body(body).turn(turn)).await
     }
 }
 

@@ -120,6 +120,23 @@ pub struct VerdictData {
     /// Of a push to a watched branch: whether what landed was allowed and had to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<LandingData>,
+    /// What the event does against the gate itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tampering: Option<TamperingData>,
+}
+
+/// Something done against the gate: a forged check, weakened rules, an App that was taken away. Names and the
+/// text of the alert stand in the body `tampering`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TamperingData {
+    /// `forged_check`, `forged_status` (of our name, by somebody else), `unknown_run` (of our App, not in the
+    /// ledger), `rules_weakened`, `access_lost`.
+    pub kind: String,
+    /// A forged check or status lets a change pass where the rule is not bound to our App.
+    pub passes: bool,
+    /// The entry that was alerted for the same a short while before; this one is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u64>,
 }
 
 /// The merge verdict: what landed on a watched branch, beside what the policies say of the push. Names of
@@ -203,6 +220,9 @@ pub enum ReportResult {
     /// Not sent, for good: the repository is gone, or the pull request was closed first. Run and conclusion
     /// are what GitHub goes on to show.
     Withheld,
+    /// It was sent, and whether GitHub took it is not known: an earlier try ended without an answer, and now
+    /// there is nothing left to ask. The conclusion is what may stand there.
+    Unknown,
 }
 
 /// An entry to be: what the caller says. The sequencer adds `seq`, `time`, `prev` and commitments.

@@ -83,7 +83,7 @@ pub enum PublishError {
     /// Nothing is published without the quorum of witnesses, which was missed. What there is, is signed.
     #[error("{0}")]
     Withheld(String),
-    /// Asked for at the wrong time.
+    /// Asked for at the wrong time, or with a witness that is the log itself.
     #[error("{0}")]
     Refused(String),
 }
@@ -147,13 +147,17 @@ impl Publisher {
     /// Reads the keys, and what was signed and witnessed last.
     ///
     /// # Errors
-    /// The key file cannot be used, or what was signed is of another log.
+    /// The key file cannot be used, what was signed is of another log, or a witness is this log.
     pub fn open(
         ledger: Ledger,
         place: Place,
         witnesses: Option<Witnesses>,
     ) -> Result<Arc<Self>, PublishError> {
         let keys = Keys::read(&place.key_file, &place.origin)?;
+        if let Some(witnesses) = &witnesses {
+            let keys: Vec<Verifier> = keys.verifiers().cloned().collect();
+            witnesses.policy().witnesses_others(&keys).map_err(PublishError::Refused)?;
+        }
         // Whoever wrote the file may have died before its name was durable. With the name the power would take
         // keys that had signed.
         files::sync_name(&place.key_file).map_err(|e| {
@@ -167,7 +171,7 @@ impl Publisher {
             let what = format!("it was signed for {}, and [ledger] origin is {}", last.origin, place.origin);
             return Err(PublishError::Contradiction(what));
         }
-        let round = Round::open(&place, witnesses.is_some())?.into();
+        let round = Round::open(&place, witnesses.as_ref())?.into();
         let state = State { keys, last }.into();
         let (published, publishing, changing) = (watch::channel(None).0, <_>::default(), <_>::default());
         Ok(Arc::new(Self { ledger, place, state, published, publishing, changing, witnesses, round }))

@@ -64,12 +64,28 @@ pub struct PolicyError {
 
 impl Policy {
     /// All of these witnesses.
-    #[must_use]
-    pub fn all(witnesses: Vec<Witness>) -> Self {
+    ///
+    /// # Errors
+    /// Two of them are one: the same key, whatever their names are.
+    pub fn all(witnesses: Vec<Witness>) -> Result<Self, String> {
+        for (n, witness) in witnesses.iter().enumerate() {
+            apart(&witness.key, witnesses[..n].iter().map(|w| &w.key))?;
+            if witnesses[..n].iter().any(|w| w.key == witness.key) {
+                return Err(format!("the key of witness {} stands there twice", witness.key.name()));
+            }
+        }
         let members: Vec<Member> = (0..witnesses.len()).map(Member::Witness).collect();
         let quorum = if members.is_empty() { None } else { Some(Member::Group(0)) };
         let group = Group { name: "all".into(), need: members.len(), members };
-        Self { logs: vec![], witnesses, groups: vec![group], quorum }
+        Ok(Self { logs: vec![], witnesses, groups: vec![group], quorum })
+    }
+
+    /// That none of the witnesses is one of these logs.
+    ///
+    /// # Errors
+    /// Which one is: whoever signs for the log would be a witness of what he signs.
+    pub fn witnesses_others(&self, logs: &[Verifier]) -> Result<(), String> {
+        self.witnesses.iter().try_for_each(|w| not_of_a_log(&w.key, logs))
     }
 
     /// Reads the text of a policy. Only UTF-8 is read.
@@ -98,11 +114,17 @@ impl Policy {
 
     /// Asks the witness with that key there. One that the policy does not name is asked, too; the quorum does
     /// not need it.
-    pub fn asks(&mut self, key: Cosigner, url: String) {
+    ///
+    /// # Errors
+    /// The policy knows that key under another name, or as a log's.
+    pub fn asks(&mut self, key: Cosigner, url: String) -> Result<(), String> {
+        not_of_a_log(&key, &self.logs)?;
+        apart(&key, self.witnesses.iter().map(|w| &w.key))?;
         match self.witnesses.iter_mut().find(|w| w.key == key) {
             Some(witness) => witness.url = Some(url),
             None => self.witnesses.push(Witness { name: key.name().to_owned(), key, url: Some(url) }),
         }
+        Ok(())
     }
 
     /// The keys of all witnesses.
@@ -154,10 +176,32 @@ impl Policy {
     }
 }
 
+/// That the key is not that of another name.
+fn apart<'a>(key: &Cosigner, others: impl IntoIterator<Item = &'a Cosigner>) -> Result<(), String> {
+    match others.into_iter().find(|o| o.public_key() == key.public_key() && *o != key) {
+        Some(other) => {
+            Err(format!("witness {} has the key of {}: they are one witness", key.name(), other.name()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// That it is not the key of a log.
+fn not_of_a_log(key: &Cosigner, logs: &[Verifier]) -> Result<(), String> {
+    match logs.iter().find(|l| l.public_key() == key.public_key()) {
+        Some(log) => Err(format!(
+            "witness {} has the key of the log {}: no log is its own witness",
+            key.name(),
+            log.name()
+        )),
+        None => Ok(()),
+    }
+}
+
 /// What somebody who verifies demands: each of these policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    pub policies: Vec<Policy>,
+    policies: Vec<Policy>,
 }
 
 /// Why a checkpoint is not witnessed as is demanded.
@@ -172,6 +216,22 @@ pub enum Unwitnessed {
 }
 
 impl Demand {
+    /// Each of these policies, of one of these logs.
+    ///
+    /// # Errors
+    /// A witness has the key of a log, or that of another witness.
+    pub fn new(policies: Vec<Policy>, logs: &[Verifier]) -> Result<Self, String> {
+        let logs: Vec<Verifier> = logs.iter().chain(policies.iter().flat_map(|p| &p.logs)).cloned().collect();
+        for (n, policy) in policies.iter().enumerate() {
+            policy.witnesses_others(&logs)?;
+            for witness in &policy.witnesses {
+                let before = policies[..n].iter().flat_map(|p| &p.witnesses);
+                apart(&witness.key, before.map(|w| &w.key))?;
+            }
+        }
+        Ok(Self { policies })
+    }
+
     /// No cosignature is demanded.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
@@ -238,6 +298,9 @@ impl Reader {
         if self.logs.iter().any(|l| l.public_key() == log.public_key()) {
             return Err("the key of this log stands there already".into());
         }
+        for witness in &self.witnesses {
+            not_of_a_log(&witness.key, std::slice::from_ref(&log))?;
+        }
         self.logs.push(log);
         Ok(())
     }
@@ -247,6 +310,7 @@ impl Reader {
         if let Some(other) = self.witnesses.iter().find(|w| w.key.public_key() == key.public_key()) {
             return Err(format!("witness {name} has the key of {}", other.name));
         }
+        not_of_a_log(&key, &self.logs)?;
         self.define(name, Member::Witness(self.witnesses.len()))?;
         self.witnesses.push(Witness { name: name.to_owned(), key, url: url.map(str::to_owned) });
         Ok(())
@@ -380,6 +444,12 @@ mod tests {
             (format!("witness w1 {log}\nquorum w1\n"), 1, "of a log, not of a witness"),
             (format!("log {}\nquorum none\n", k(1)), 1, "of a witness, not of a log"),
             (format!("log {log}\nlog {log}\nquorum none\n"), 2, "already"),
+            (
+                format!("log {log}\n") + &w(1) + "quorum w1\n",
+                2,
+                "has the key of the log gate.example.com/log/1",
+            ),
+            (w(1) + &format!("log {log}\nquorum w1\n"), 2, "has the key of the log gate.example.com/log/1"),
             (w(1) + "quorum w1\r\n", 2, "control characters"),
             (w(1) + "policy x\nquorum w1\n", 2, "begins with \"policy\""),
         ] {
@@ -403,12 +473,17 @@ mod tests {
     #[test]
     fn without_a_policy_all_must_have_cosigned() {
         let witness = |n: u8| Witness { name: n.to_string(), key: key(n), url: None };
-        let policy = Policy::all(vec![witness(1), witness(2)]);
+        let policy = Policy::all(vec![witness(1), witness(2)]).unwrap();
         assert!(policy.is_met(&by(&[1, 2])) && !policy.is_met(&by(&[1])));
-        assert!(Policy::all(vec![]).is_met(&[]));
+        assert!(Policy::all(vec![]).unwrap().is_met(&[]));
+        assert!(Policy::all(vec![witness(1), witness(1)]).unwrap_err().contains("stands there twice"));
+        let twin = CosigningKey::new("witness.example/twin", &[1; 32]).unwrap().cosigner().clone();
+        let twice = Policy::all(vec![witness(1), Witness { key: twin.clone(), ..witness(2) }]).unwrap_err();
+        assert!(twice.contains("witness.example/twin has the key of witness.example/1"), "{twice}");
         let mut policy = Policy::parse(format!("witness w {}\nquorum w\n", key(1)).as_bytes()).unwrap();
-        policy.asks(key(1), "https://a".into());
-        policy.asks(key(2), "https://b".into());
+        policy.asks(key(1), "https://a".into()).unwrap();
+        policy.asks(key(2), "https://b".into()).unwrap();
+        assert!(policy.asks(twin, "https://c".into()).unwrap_err().contains("has the key of"));
         let urls: Vec<_> = policy.witnesses.iter().filter_map(|w| w.url.as_deref()).collect();
         assert_eq!(urls, ["https://a", "https://b"]);
         assert!(policy.is_met(&by(&[1])) && !policy.is_met(&by(&[2])));

@@ -204,7 +204,8 @@ const KINDS: [Kind; 9] = [
     Kind::Key,
     Kind::Service,
 ];
-const ABOUTS: [SubjectKind; 8] = [
+// The place of each is its code on disk: new ones at the end.
+const ABOUTS: [SubjectKind; 18] = [
     SubjectKind::PullRequest,
     SubjectKind::Commit,
     SubjectKind::Ref,
@@ -213,6 +214,16 @@ const ABOUTS: [SubjectKind; 8] = [
     SubjectKind::WorkflowRun,
     SubjectKind::Organization,
     SubjectKind::None,
+    SubjectKind::WorkflowJob,
+    SubjectKind::SecretAlert,
+    SubjectKind::Ruleset,
+    SubjectKind::BranchProtection,
+    SubjectKind::Member,
+    SubjectKind::Team,
+    SubjectKind::Installation,
+    SubjectKind::Issue,
+    SubjectKind::Release,
+    SubjectKind::Repository,
 ];
 const DECISIONS: [Decision; 5] =
     [Decision::Allow, Decision::Superseded, Decision::Pending, Decision::Error, Decision::Deny];
@@ -286,6 +297,21 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert_eq!(Summary::decode(&mut Take(&bytes[..cut])), None, "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn the_code_of_a_subject_stays_what_it_was() {
+        let codes: Vec<(&str, u8)> = ABOUTS.iter().map(|a| (a.as_str(), about_code(*a))).collect();
+        let first = ["pull_request", "commit", "ref", "merge_group", "deployment", "workflow_run"];
+        let then = ["organization", "none", "workflow_job", "secret_alert", "ruleset", "branch_protection"];
+        let last = ["member", "team", "installation", "issue", "release", "repository"];
+        let wanted: Vec<(&str, u8)> = first.into_iter().chain(then).chain(last).zip(1..).collect();
+        assert_eq!(codes, wanted);
+        for about in ABOUTS {
+            // The name in the entry is the same, and none is left out.
+            assert_eq!(serde_json::to_value(about).unwrap(), about.as_str());
+            assert_eq!(about_of(about_code(about)), Some(about));
         }
     }
 

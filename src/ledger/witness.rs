@@ -13,7 +13,7 @@
 //! file of its own for each log before anybody sees the cosignature, and one process at a time has the folder.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -165,6 +165,9 @@ impl Witness {
             Locked::Ours(lock) => lock,
             Locked::Theirs(pid) => return Err(WitnessError::Locked { dir: dir.to_owned(), pid }),
         };
+        // Whoever had the folder may have died between a name and its sync: what is read and shown must not be
+        // gone after the next power cut.
+        files::sync_dir(dir).map_err(|e| failed(dir, e))?;
         let mut by_origin: BTreeMap<String, Vec<Verifier>> = BTreeMap::new();
         for log in logs {
             by_origin.entry(log.name().to_owned()).or_default().push(log.clone());
@@ -221,6 +224,8 @@ impl Witness {
             time,
             checkpoint: verified(&request.checkpoint, keys) + &line,
         };
+        // What is kept must be read at the next start, and opened by whoever it is shown to.
+        checkpoint.check().map_err(Refusal::NotKept)?;
         // A power cut before: nobody has the cosignature. After: it is what the next one must go on from.
         self.keep(&checkpoint).map_err(|e| Refusal::NotKept(e.to_string()))?;
         seen.insert(origin.to_owned(), checkpoint);
@@ -252,13 +257,30 @@ fn goes_on(last: Option<&Seen>, request: &AddCheckpoint, new: &Checkpoint) -> Re
         .map_err(|_| Refusal::Inconsistent)
 }
 
-/// The note with the signatures of the log alone.
+impl Seen {
+    /// Whether the note is one, and of what is said beside it.
+    fn check(&self) -> Result<(), String> {
+        let note = note::parse(self.checkpoint.as_bytes()).map_err(|e| format!("it holds no note: {e}"))?;
+        let held = Checkpoint::parse(note.text).map_err(|e| format!("it holds no checkpoint: {e}"))?;
+        if (&*held.origin, held.size, held.root) != (&*self.origin, self.size, self.root) {
+            return Err("it does not fit the checkpoint in it".into());
+        }
+        Ok(())
+    }
+}
+
+/// The note with the signatures of the log alone, each key once: it may repeat them until there is no room for
+/// the cosignature.
 fn verified(signed: &str, keys: &[Verifier]) -> String {
     // It was opened before.
     let Ok(parsed) = note::parse(signed.as_bytes()) else { return String::new() };
-    let is_known = |s: &&note::Signature<'_>| keys.iter().any(|k| k.name() == s.name && k.id() == s.id);
-    let lines = parsed.signatures.iter().filter(is_known).map(|s| note::line(s.name, s.id, &s.bytes));
-    format!("{}\n{}", parsed.text, lines.collect::<String>())
+    let (mut lines, mut kept) = (String::new(), BTreeSet::new());
+    for s in &parsed.signatures {
+        if keys.iter().any(|k| k.name() == s.name && k.id() == s.id) && kept.insert((s.name, s.id)) {
+            lines += &note::line(s.name, s.id, &s.bytes);
+        }
+    }
+    format!("{}\n{lines}", parsed.text)
 }
 
 fn read(path: &Path, origin: &str) -> Result<Option<Seen>, WitnessError> {
@@ -270,12 +292,9 @@ fn read(path: &Path, origin: &str) -> Result<Option<Seen>, WitnessError> {
     };
     let seen: Seen =
         serde_json::from_slice(&text).map_err(|e| damaged(&format!("it cannot be read: {e}")))?;
-    let checkpoint = note::parse(seen.checkpoint.as_bytes())
-        .ok()
-        .and_then(|n| Checkpoint::parse(n.text).ok())
-        .ok_or_else(|| damaged("it holds no checkpoint"))?;
-    if (&*checkpoint.origin, checkpoint.size, checkpoint.root) != (origin, seen.size, seen.root) {
-        return Err(damaged("it does not fit the checkpoint in it"));
+    seen.check().map_err(|what| damaged(&what))?;
+    if seen.origin != origin {
+        return Err(damaged("it is of another log"));
     }
     Ok(Some(seen))
 }

@@ -80,22 +80,10 @@ impl Bundle {
         sets: &[(Vec<String>, serde_json::Value)],
     ) -> Result<Vec<(String, Vec<why::Told>)>, LoadError> {
         on_big_stack(|| {
-            let checked = Checked::new(self.files.clone())?.with_data(sets)?;
-            let names = Names::new(&checked.modules);
-            let mut out = Vec::new();
-            for control in &self.controls {
-                let module = checked.modules.iter().find(|m| ast::dotted(&ast::package(m)) == control.package);
-                let said = |rule: &&Ref<Rule>| {
-                    ast::path(ast::head(rule)).is_some_and(|(path, _)| {
-                        matches!(path.as_slice(), [name] if SAYING.contains(&name.as_str()) || name == "applies" || name == "violations")
-                    })
-                };
-                let rules: Vec<&Rule> =
-                    module.iter().flat_map(|m| &m.policy).filter(said).map(|r| r.as_ref()).collect();
-                let told = why::explain(&checked, &names, &rules, input.value(), input.time());
-                out.push((control.package.clone(), told.into_iter().flatten().collect()));
-            }
-            Ok(out)
+            let explainer = Explainer::new(self, sets)?;
+            let one =
+                |(i, control): (usize, &ControlMeta)| (control.package.clone(), explainer.told(i, input));
+            Ok(self.controls.iter().enumerate().map(one).collect())
         })
         .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
     }
@@ -150,6 +138,39 @@ impl Bundle {
 
     pub(crate) fn template(&self) -> &Template {
         &self.template
+    }
+}
+
+/// A bundle's text, ready to be taken apart.
+pub(crate) struct Explainer<'b> {
+    bundle: &'b Bundle,
+    checked: Checked,
+}
+
+impl<'b> Explainer<'b> {
+    /// On a large stack.
+    pub(crate) fn new(
+        bundle: &'b Bundle,
+        sets: &[(Vec<String>, serde_json::Value)],
+    ) -> Result<Self, LoadError> {
+        Ok(Self { bundle, checked: Checked::new(bundle.files.clone())?.with_data(sets)? })
+    }
+
+    /// What the rules of a control did that say something.
+    pub(crate) fn told(&self, control: usize, input: &super::Input) -> Vec<why::Told> {
+        let Some(control) = self.bundle.controls.get(control) else { return vec![] };
+        let names = Names::new(&self.checked.modules);
+        let mut modules = self.checked.modules.iter();
+        let module = modules.find(|m| ast::dotted(&ast::package(m)) == control.package);
+        let says = |rule: &&Ref<Rule>| {
+            ast::path(ast::head(rule)).is_some_and(|(path, _)| {
+                matches!(path.as_slice(), [name] if SAYING.contains(&name.as_str()) || name == "applies" || name == "violations")
+            })
+        };
+        let rules: Vec<&Rule> =
+            module.iter().flat_map(|m| &m.policy).filter(says).map(|r| r.as_ref()).collect();
+        let told = why::explain(&self.checked, &names, &rules, input.value(), input.time());
+        told.into_iter().flatten().collect()
     }
 }
 

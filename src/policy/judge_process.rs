@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Bundle, Input, on_big_stack};
+use super::{Bundle, Input, bundle::Explainer, on_big_stack};
 use wire::{Answer, Request, What};
 
 pub(crate) mod limits;
@@ -80,11 +80,19 @@ impl Server {
         };
         send(output, &Answer::Read(Ok(())))?;
         let mut evaluator = bundle.evaluator(&input);
+        let explainer = match what {
+            // Its files have loaded once.
+            What::Explain => Some(Explainer::new(bundle, &[]).map_err(|e| io::Error::other(e.to_string()))?),
+            _ => None,
+        };
         for i in controls {
             limits::allow_cpu(limits::CPU);
-            let answer = match what {
-                What::Needs => Some(Answer::Needs(bundle.needs_of(i, &mut evaluator))),
-                What::Judge => bundle.judged(i, &input, &mut evaluator).map(Answer::Judged),
+            let answer = match (what, &explainer) {
+                (What::Needs, _) => Some(Answer::Needs(bundle.needs_of(i, &mut evaluator))),
+                (What::Judge, _) => bundle.judged(i, &input, &mut evaluator).map(Answer::Judged),
+                (What::Explain, explainer) => {
+                    explainer.as_ref().map(|explainer| Answer::Explained(explainer.told(i, &input)))
+                }
             };
             send(output, &answer.ok_or(io::ErrorKind::InvalidData)?)?;
         }

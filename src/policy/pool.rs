@@ -11,6 +11,7 @@ use std::{
 use super::{
     Bundle, Input, Need,
     judge_process::wire::{Answer, What},
+    why::Told,
 };
 use crate::verdict::Verdict;
 use processes::{Processes, Said};
@@ -22,6 +23,9 @@ mod worker;
 pub(crate) const STACK: usize = 64 << 20;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+/// A control's package, and what its rules did or why that cannot be said.
+pub type Explained = (String, Result<Vec<Told>, String>);
 
 /// Judges, and keeps tokio's workers, whose stacks are small, free of it. A cheap clone of a handle.
 ///
@@ -107,6 +111,33 @@ impl Judge {
                     |one| if let Said::Answer(Answer::Needs(needs)) = one { needs } else { BTreeSet::new() };
                 said.into_iter().flat_map(needs).collect()
             }
+        }
+    }
+
+    /// [`Bundle::explain`], contained: per control its package and what its rules did, or why that cannot be
+    /// said.
+    pub async fn explain(&self, bundle: Arc<Bundle>, input: Arc<Input>) -> Vec<Explained> {
+        let packages: Vec<String> = bundle.controls().iter().map(|c| c.package.clone()).collect();
+        let told: Result<Vec<Result<Vec<Told>, String>>, String> = match &self.0 {
+            Front::Threads(jobs) => {
+                let told = run(jobs, move || bundle.explain(&input, &[])).await;
+                let told = told.ok_or_else(|| "explaining failed".to_owned());
+                told.and_then(|t| t.map_err(|e| e.to_string()))
+                    .map(|all| all.into_iter().map(|(_, told)| Ok(told)).collect())
+            }
+            Front::Processes(processes) => processes.ask(What::Explain, &bundle, &input).await.map(|said| {
+                said.into_iter()
+                    .map(|one| match one {
+                        Said::Answer(Answer::Explained(told)) => Ok(told),
+                        Said::Answer(_) => Err("the judge process answered nonsense".to_owned()),
+                        Said::Stopped(why) => Err(why),
+                    })
+                    .collect()
+            }),
+        };
+        match told {
+            Ok(told) => packages.into_iter().zip(told).collect(),
+            Err(why) => packages.into_iter().map(|p| (p, Err(why.clone()))).collect(),
         }
     }
 

@@ -28,9 +28,11 @@ use super::{
 };
 use crate::time::Time;
 
+mod answers;
 mod coverage;
 mod find;
 
+pub use answers::{Answer, Evaluated, evaluate, evaluate_controls};
 pub use coverage::{Coverage, FileCoverage};
 use find::Found;
 
@@ -154,43 +156,6 @@ fn run_checked(
         Ok(Report { tests: found.into_iter().map(|f| f.test).collect(), warning, coverage })
     })
     .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
-}
-
-/// Evaluates rules (`data.a.b`) of some files under each input: through the same doors as a bundle,
-/// for comparing with OPA. `None` is undefined.
-///
-/// # Errors
-/// Files that do not load.
-pub fn evaluate(
-    files: BTreeMap<String, String>,
-    inputs: &[serde_json::Value],
-    rules: &[String],
-) -> Result<Vec<Vec<Evaluated>>, LoadError> {
-    on_big_stack(|| {
-        let checked = Checked::new(files)?;
-        let template = Template::new(&checked, &[], &Names::new(&checked.modules))?;
-        let one = |input: &serde_json::Value| {
-            let input = Value::from_json_str(&input.to_string()).map_err(|e| format!("{e}"));
-            let Ok(input) = input else { return vec![Err("the input does not fit".to_owned()); rules.len()] };
-            let mut evaluator = template.evaluator(&input, Time::now());
-            rules.iter().map(|rule| evaluated(&mut evaluator, rule)).collect()
-        };
-        Ok(inputs.iter().map(one).collect())
-    })
-    .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
-}
-
-/// A value, undefined, or why there is none.
-pub type Evaluated = Result<Option<serde_json::Value>, String>;
-
-fn evaluated(evaluator: &mut Evaluator<'_>, rule: &str) -> Evaluated {
-    match evaluator.ask(rule.strip_prefix("data.").unwrap_or(rule))? {
-        Value::Undefined => Ok(None),
-        value => {
-            let json = value.to_json_str().map_err(|e| format!("{e}"))?;
-            serde_json::from_str(&json).map(Some).map_err(|e| e.to_string())
-        }
-    }
 }
 
 /// Path → lines that were reached.

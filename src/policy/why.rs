@@ -22,6 +22,10 @@ use super::{
 };
 use crate::time::Time;
 
+mod text;
+
+pub use text::{Style, text};
+
 /// Rules below rules that are told.
 const MAX_DEPTH: usize = 3;
 /// Ways to satisfy the statements before the one that did not hold.
@@ -34,7 +38,7 @@ const MAX_BELOW: usize = 6;
 const MAX_VALUE: usize = 240;
 
 /// One definition of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Told {
     /// `data.controls.reviews.deny`
     pub rule: String,
@@ -45,7 +49,7 @@ pub struct Told {
 }
 
 /// One body of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Body {
     pub line: u32,
     /// What did not hold; `None`: all did.
@@ -57,7 +61,7 @@ pub struct Body {
 }
 
 /// A statement that did not hold.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Statement {
     pub line: u32,
     pub column: u32,
@@ -72,7 +76,7 @@ pub struct Statement {
 }
 
 /// What was known when a statement was tried.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Attempt {
     /// Variables, in the order of the text.
     pub known: Vec<(String, String)>,

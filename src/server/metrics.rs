@@ -32,6 +32,9 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
     for left in &usage.remaining {
         app.metrics.github_remaining(left.installation, left.resource, left.left);
     }
+    for limit in &usage.budget {
+        app.metrics.github_minute(limit.installation, limit.limit, limit.used, limit.waiting);
+    }
     let waiting = ledger.unjudged();
     let oldest =
         waiting.first().and_then(|seq| ledger.entry(*seq).ok().flatten()).map(|stored| stored.entry.time);

@@ -234,6 +234,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         private_key_pem: key.private_pem.into_bytes().into(),
         timeout: Duration::from_secs(1),
         outbound: crate::outbound::Outbound::new(None, &crate::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     })
     .unwrap();
     let bundle = gate::load(&policies).unwrap();

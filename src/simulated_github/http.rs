@@ -24,6 +24,7 @@ use super::{
     manifest,
     payload::seconds,
     rest,
+    secondary::Secondary,
     state::World,
 };
 
@@ -53,6 +54,8 @@ pub(super) struct Inner {
     pub log: Vec<Logged>,
     /// Requests and points left this hour.
     pub left: Left,
+    /// The limits for one minute, where they are enforced. All installations are one to it.
+    pub secondary: Option<Secondary>,
 }
 
 #[derive(Clone, Copy)]
@@ -209,6 +212,13 @@ fn take_apart(parts: &http::request::Parts, body: Bytes, enterprise: bool) -> Op
 
 /// `None`: the connection breaks.
 async fn meet_faults(shared: &Arc<Shared>, call: Call) -> Option<Reply> {
+    // As the App itself tokens are made and deliveries are read.
+    let limited = call.path.first().is_some_and(|p| p != "app" && p != "app-manifests");
+    let refused = limited.then(|| shared.lock().secondary.as_mut().and_then(|s| s.begin(&call))).flatten();
+    let _end = limited.then(|| UnderWay(shared));
+    if let Some(refused) = refused {
+        return Some(refused);
+    }
     let met = faults::take(&mut shared.lock().rules, &call);
     for fault in &met {
         match fault {
@@ -227,6 +237,17 @@ async fn meet_faults(shared: &Arc<Shared>, call: Call) -> Option<Reply> {
     }
     let reply = answer(shared, &call);
     Some(met.iter().fold(reply, |reply, fault| faults::spoil(fault, reply)))
+}
+
+/// A request, until it is answered.
+struct UnderWay<'s>(&'s Arc<Shared>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(secondary) = self.0.lock().secondary.as_mut() {
+            secondary.end();
+        }
+    }
 }
 
 fn answer(shared: &Shared, call: &Call) -> Reply {

@@ -11,7 +11,8 @@ use super::{
 };
 
 /// Events an App may subscribe to here, and the permission each needs.
-const EVENTS: [(&str, &str); 25] = [
+const EVENTS: [(&str, &str); 26] = [
+    ("branch_protection_configuration", "administration"),
     ("branch_protection_rule", "administration"),
     ("check_run", "checks"),
     ("check_suite", "checks"),

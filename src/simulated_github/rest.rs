@@ -61,6 +61,7 @@ fn repository(
         ("POST", ["actions", "runs", run, "deployment_protection_rule"]) => {
             checks::review_deployment(world, repo, run, call)
         }
+        ("GET", ["actions", "runs", run]) => checks::run(world, repo, run),
         ("GET", ["check-runs", id]) => checks::show(world, repo, id),
         ("GET", ["commits", sha, "statuses"]) => checks::statuses(shared, world, repo, sha, call),
         ("GET", ["commits", sha, "check-runs"]) => checks::list(shared, world, repo, sha, call),

@@ -38,6 +38,8 @@ pub struct World {
     pub outbox: Vec<Webhook>,
     /// Runs that wait for the App's word on an environment: run → repository.
     pub waiting_runs: BTreeMap<u64, u64>,
+    /// All that ever asked, with the same.
+    pub deploying_runs: BTreeMap<u64, u64>,
     /// What the App said of waiting runs, in order: run and body.
     pub deployment_reviews: Vec<(u64, Value)>,
     /// Apps being registered: code → manifest.
@@ -337,6 +339,7 @@ impl World {
             other_apps: BTreeMap::new(),
             outbox: Vec::new(),
             waiting_runs: BTreeMap::new(),
+            deploying_runs: BTreeMap::new(),
             deployment_reviews: Vec::new(),
             manifests: BTreeMap::new(),
             deliveries: Vec::new(),

@@ -34,6 +34,7 @@ pub mod reader;
 pub mod recover;
 pub mod rewrite;
 pub mod shelf;
+pub mod when;
 pub mod writer;
 
 /// A segment is sealed before it outgrows this; one group may be larger. Small enough to be read

@@ -139,6 +139,8 @@ struct Inner {
     queue_age: Gauge<f64, AtomicU64>,
     calls: Family<CallLabels, Counter>,
     remaining: Family<LimitLabels, Gauge>,
+    minute_used: Family<LimitLabels, Gauge>,
+    minute_waiting: Family<LimitLabels, Gauge>,
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
@@ -176,6 +178,8 @@ impl Metrics {
             queue_depth: Gauge::default(),
             queue_age: Gauge::default(),
             calls: Family::default(),
+            minute_used: Family::default(),
+            minute_waiting: Family::default(),
             remaining: Family::default(),
             controls: Family::default(),
             decisions: Family::default(),
@@ -228,6 +232,21 @@ impl Metrics {
         let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
         let labels = LimitLabels { installation, resource };
         self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
+    }
+
+    /// How much of GitHub's limit for one minute is used (`points`, `graphql_points`, `writes`), and how many
+    /// calls wait for room.
+    pub fn github_minute(
+        &self,
+        installation: Option<u64>,
+        resource: &'static str,
+        used: u32,
+        waiting: usize,
+    ) {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        let labels = LimitLabels { installation, resource };
+        self.0.minute_used.get_or_create(&labels).set(i64::from(used));
+        self.0.minute_waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// A verdict was recorded.
@@ -308,6 +327,12 @@ impl Inner {
         );
         r.register("github_calls", "Calls to GitHub, by kind and status", self.calls.clone());
         r.register("github_rate_limit_remaining", "Calls left until GitHub's limit", self.remaining.clone());
+        r.register("github_minute_used", "Of GitHub's limits for one minute, used", self.minute_used.clone());
+        r.register(
+            "github_minute_waiting",
+            "Calls that wait for room in GitHub's limits for one minute",
+            self.minute_waiting.clone(),
+        );
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
         r.register("alerts", "Things somebody must look at, by kind", self.alerts.clone());
@@ -398,6 +423,7 @@ mod tests {
         m.queue(2, Some("2026-11-24T15:00:00Z".parse().unwrap()));
         m.github_calls("rest_get", Some(200), 3);
         m.github_remaining(Some(9), "graphql", 4999);
+        m.github_minute(Some(9), "writes", 72, 3);
         m.decided(&verdict());
         m.alarm(true);
         m.signed(4);

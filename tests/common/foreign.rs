@@ -46,6 +46,8 @@ pub enum Tool {
     Rego,
     /// The program of `tests/foreign/sigstore`, built by Go.
     Sigstore,
+    /// Node with Prism and GitHub's OpenAPI description: the path is the folder to run it in.
+    Prism,
 }
 
 impl Tool {
@@ -61,6 +63,7 @@ impl Tool {
             Self::PlainPython => "python3",
             Self::Rego => "rego",
             Self::Sigstore => "sigstore",
+            Self::Prism => "prism",
         }
     }
 
@@ -77,6 +80,7 @@ impl Tool {
             Self::PlainPython => "the verifier of evidence written in Python",
             Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
+            Self::Prism => "every REST call against GitHub's OpenAPI description",
         }
     }
 }
@@ -99,6 +103,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Litewitness => litewitness(),
         Tool::PlainPython => on_path("python3", "--version"),
         Tool::Rego => rego(),
+        Tool::Prism => prism(),
     };
     match found {
         Ok(path) => Some(path),
@@ -147,6 +152,32 @@ fn node() -> Result<PathBuf, String> {
     }
     run(Command::new("npm").arg("ci").current_dir(&dir))?;
     fs::write(&mark, wanted).map_err(|e| e.to_string())?;
+    Ok(dir)
+}
+
+/// `npm ci` of `tests/foreign/prism` into `target/foreign/prism`, once per lock file.
+fn prism() -> Result<PathBuf, String> {
+    on_path("node", "--version")?;
+    let (source, dir) = (root().join("tests/foreign/prism"), root().join("target/foreign/prism"));
+    let lock_file = fs::read(source.join("package-lock.json")).map_err(|e| e.to_string())?;
+    let _lock = lock("prism")?;
+    let mark = dir.join("installed-lock.json");
+    fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    for file in ["package.json", "package-lock.json", ".npmrc", "subset.cjs"] {
+        fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
+    }
+    if fs::read(&mark).is_ok_and(|have| have == lock_file) {
+        return Ok(dir);
+    }
+    run(Command::new("npm").arg("ci").current_dir(&dir))?;
+    // 370 MB describe other kinds of GitHub.
+    let described = dir.join("node_modules/@octokit/openapi/generated");
+    for entry in fs::read_dir(described).map_err(|e| e.to_string())?.flatten() {
+        if entry.file_name() != "api.github.com.json" {
+            fs::remove_file(entry.path()).map_err(|e| e.to_string())?;
+        }
+    }
+    fs::write(&mark, lock_file).map_err(|e| e.to_string())?;
     Ok(dir)
 }
 

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -186,4 +187,18 @@ pub fn push_and_open(w: &mut World, branch: &str, title: &str) -> gatelog::simul
     let mut opened = w.open_pull("alice", REPO, branch, "main", title)?;
     opened.hooks.splice(..0, pushed.hooks);
     Ok(opened)
+}
+
+/// A webhook that takes alerts; what it was told.
+pub async fn alerts_listener() -> (String, Arc<Mutex<Vec<String>>>) {
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = told.clone();
+    let app = axum::Router::new().fallback(move |body: String| {
+        heard.lock().unwrap().push(body);
+        async { "ok" }
+    });
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/services/x", door.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(door, app).await });
+    (url, told)
 }

@@ -45,7 +45,7 @@ impl Service {
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:{port}\"\ninternal_listen = \"127.0.0.1:{internal}\"\n\
              [github]\napi_url = \"{}\"\napp_id = {}\nprivate_key_file = \"app.pem\"\n\
-             webhook_secret_file = \"webhook.secret\"\n\
+             webhook_secret_file = \"webhook.secret\"\nsecondary_limits = false\n\
              [policies]\npath = \"{}\"\n[ledger]\npath = \"data\"\n[reconcile]\nminutes = 0\n[log]\nformat = \"json\"\nlevel = \"info\"\n",
             gh.api_url(),
             gh.app_id(),

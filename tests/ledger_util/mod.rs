@@ -53,6 +53,7 @@ pub fn verdict(event: Ref, decision: Decision) -> Draft {
         target: Some(target()),
         superseded_by: None,
         landing: None,
+        tampering: None,
     };
     Draft {
         kind: Kind::Verdict,

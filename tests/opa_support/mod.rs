@@ -1,6 +1,8 @@
 //! Asking the real `opa`, and a source of chance that a seed repeats.
 #![allow(dead_code)]
 
+pub mod inputs;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

@@ -264,10 +264,15 @@ db.commit()
 /// The vkey of an SSH key: the last 32 bytes of it are the Ed25519 key.
 fn vkey_of(public: &str) -> Cosigner {
     use base64::{Engine as _, prelude::BASE64_STANDARD};
-    use sha2::{Digest as _, Sha256};
-    let name = "witness.example/lite";
     let blob = BASE64_STANDARD.decode(public.split(' ').nth(1).unwrap()).unwrap();
-    let typed = [&[4][..], &blob[blob.len() - 32..]].concat();
+    cosigner("witness.example/lite", blob.last_chunk().unwrap())
+}
+
+/// The vkey of a witness with that public key.
+pub fn cosigner(name: &str, key: &[u8; 32]) -> Cosigner {
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use sha2::{Digest as _, Sha256};
+    let typed = [&[4][..], key].concat();
     let id = Sha256::new().chain_update(name).chain_update(b"\n").chain_update(&typed).finalize();
     format!("{name}+{}+{}", hex::encode(&id[..4]), BASE64_STANDARD.encode(&typed)).parse().unwrap()
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cli::Failure;
+use crate::{cli::Failure, store::files::create_dir};
 
 /// New files, empty and ours alone (0600). Dropped before [`Reserved::write`], they go away again.
 ///
@@ -22,7 +22,8 @@ impl Reserved {
     /// Exit 2: one is there already; nothing was made. Exit 5: the folder cannot be written.
     pub fn new(dir: &Path, names: &[&str]) -> Result<Self, Failure> {
         let cannot = |e: io::Error| Failure::could_not_run(format!("cannot write to {}: {e}", dir.display()));
-        fs::create_dir_all(dir).map_err(cannot)?;
+        // What it will hold is given out once: its own name must not go with the power either.
+        create_dir(dir).map_err(cannot)?;
         let mut reserved = Self { files: vec![], written: false };
         for path in names.iter().map(|name| dir.join(name)) {
             let made = File::options().write(true).create_new(true).mode(0o600).open(&path);

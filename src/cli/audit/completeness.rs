@@ -17,13 +17,18 @@ use super::{
     read::{FoundItems, LandedCommit, Ledger, Sent, Sweep},
 };
 use crate::{
-    cli::{CommandResult, Exit, log},
+    cli::{CommandResult, Exit, Failure, log},
     escape::terminal as safe,
+    store::journal::when,
     time::Time,
 };
 
 /// GitHub keeps deliveries three days: sweeps further apart may have missed some.
 const COMPARABLE: Duration = Duration::from_secs(66 * 3600);
+
+/// An event that counts by the time at which GitHub sent it last may have been recorded so long before: it was
+/// sent again. Longer than [`COMPARABLE`], so that the sweep before the period is there too.
+const RECORDED_BEFORE: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// The first sweep follows the start of a ledger within this.
 const FIRST_SWEEP: Duration = Duration::from_secs(600);
@@ -42,10 +47,25 @@ pub struct Args {
 
 /// Exit 4: something is unexplained, or part of the period was never compared.
 pub fn run(args: &Args) -> CommandResult {
+    if args.period.until.is_some_and(|until| until <= args.since) {
+        return Err(Failure::usage("--until is not after --since: there is nothing between them"));
+    }
     let journal = args.period.place.journal()?;
-    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name)).transpose()?;
-    let ledger = Ledger::read(&journal)?;
-    let answer = Answer::of(&ledger, args.since, args.period.until, wanted.as_ref());
+    // What belongs to the period was recorded in it, or in the days before.
+    let from = when::before(&journal, &|time| time.plus(RECORDED_BEFORE) < args.since)?;
+    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name, from)).transpose()?;
+    let answer = |from: u64| -> Result<(Answer, bool), Failure> {
+        let ledger = Ledger::read(&journal, from)?;
+        // Without a sweep from before the period, nothing tells what came between.
+        let reaches = ledger.sweeps.iter().any(|s| s.begun <= args.since);
+        Ok((Answer::of(&ledger, args.since, args.period.until, wanted.as_ref()), reaches))
+    };
+    let (mut found, reaches) = answer(from)?;
+    if from > 0 && (!reaches || !found.unexplained.is_empty()) {
+        // Said to be missing is only what the whole ledger does not have.
+        found = answer(0)?.0;
+    }
+    let answer = found;
     let mut out = anstream::stdout().lock();
     match args.period.format {
         Format::Json => writeln!(out, "{}", log::pretty(&answer.json()))?,

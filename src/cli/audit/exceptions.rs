@@ -1,16 +1,16 @@
 //! `gatelog audit exceptions`
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
 use serde_json::{Value, json};
 
 use super::{Format, Period, read};
 use crate::{
-    cli::{CommandResult, Exit, log, waiver},
+    cli::{CommandResult, Exit, Failure, log, waiver},
     escape::terminal as safe,
     facts::waivers::WaiverKind,
     gate::waivers::Waivers,
-    ledger::entry::{Kind, VerdictData},
+    ledger::entry::{Entry, Kind, TamperingData, VerdictData, WaiverData, WaiverStep},
     time::Time,
 };
 
@@ -23,32 +23,106 @@ pub struct Args {
     period: Period,
 }
 
-/// One row per landing that is an exception, in the order of the ledger; then every broken glass and how far
-/// its review is.
+/// One row per landing that is an exception, in the order of the ledger; then what was done against the gate
+/// itself; then every broken glass and how far its review is.
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.period.place.journal()?;
-    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name)).transpose()?;
-    let mut rows = Vec::new();
-    let mut waivers = Waivers::default();
-    for item in log::entries(&journal, 0)? {
-        let item = item?;
-        let Some(entry) = item.entry.as_ref() else { continue };
-        if entry.kind == Kind::Waiver {
-            waivers.note(entry, item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok()));
+    let from = log::from_time(&journal, args.since)?;
+    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name, from)).transpose()?;
+    let mut found = Found::read(args, &journal, from, wanted.as_ref())?;
+    if let Some(begun) = found.begun_before.filter(|begun| *begun < from) {
+        // Glass that was asked for then and broken now: all of its steps are needed.
+        found = Found::read(args, &journal, begun, wanted.as_ref())?;
+    }
+    let now = Time::now();
+    let broken: Vec<_> = found
+        .waivers
+        .all()
+        .filter(|(_, h)| h.waiver.kind == WaiverKind::BreakGlass && !h.waits)
+        .filter(|(_, h)| args.since.is_none_or(|t| h.waiver.from >= t))
+        .filter(|(_, h)| args.period.until.is_none_or(|t| h.waiver.from < t))
+        .filter(|(_, h)| {
+            let at = h.waiver.scope.repository_id;
+            wanted.as_ref().is_none_or(|ids| at.is_none_or(|r| ids.contains(&r)))
+        })
+        .collect();
+    let (rows, against) = (&found.rows, &found.against);
+    let mut out = anstream::stdout().lock();
+    match args.period.format {
+        Format::Json => {
+            let glass: Vec<Value> = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now)).collect();
+            writeln!(
+                out,
+                "{}",
+                log::pretty(&json!({"exceptions": rows, "tampering": against, "break_glass": glass}))
+            )?;
         }
-        if entry.kind != Kind::Verdict {
-            continue;
+        Format::Table => {
+            write!(out, "{}{}", table(rows), table_of_tampering(against))?;
+            for (seq, held) in broken {
+                write!(out, "{}", waiver::text(seq, held, now))?;
+            }
         }
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Default)]
+struct Found {
+    rows: Vec<Value>,
+    against: Vec<Value>,
+    waivers: Waivers,
+    /// The oldest entry of an exception that was agreed to among what was read.
+    begun_before: Option<u64>,
+}
+
+impl Found {
+    /// From entry `from` to the end: a review may come long after the period. No emergency begins after its
+    /// first entry and the one that agrees to it, so what is older than both is not needed.
+    fn read(args: &Args, journal: &Path, from: u64, wanted: Option<&BTreeSet<u64>>) -> Result<Self, Failure> {
+        let mut all = Self::default();
+        for item in log::entries(journal, from)? {
+            let item = item?;
+            match item.entry.as_ref() {
+                Some(entry) if entry.kind == Kind::Waiver => all.waiver(entry, &item)?,
+                Some(entry) if entry.kind == Kind::Verdict => all.verdict(args, entry, &item, wanted)?,
+                _ => {}
+            }
+        }
+        Ok(all)
+    }
+
+    fn waiver(&mut self, entry: &Entry, item: &log::Item) -> Result<(), Failure> {
+        self.waivers.note(entry, item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok()));
+        let step = serde_json::from_value::<WaiverData>(entry.data.clone()).ok();
+        if let Some(of) = step.filter(|s| s.step == WaiverStep::Approved).and_then(|s| s.of) {
+            self.begun_before = Some(self.begun_before.map_or(of, |b| b.min(of)));
+        }
+        Ok(())
+    }
+
+    fn verdict(
+        &mut self,
+        args: &Args,
+        entry: &Entry,
+        item: &log::Item,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<(), Failure> {
         let inside =
             args.since.is_none_or(|t| entry.time >= t) && args.period.until.is_none_or(|t| entry.time < t);
-        let here =
-            wanted.as_ref().is_none_or(|ids| entry.subject.repository.is_some_and(|r| ids.contains(&r)));
-        let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { continue };
+        let here = wanted.is_none_or(|ids| entry.subject.repository.is_some_and(|r| ids.contains(&r)));
+        let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { return Ok(()) };
+        if let Some(found) = data.tampering.filter(|_| inside) {
+            let body = item.json("tampering")?;
+            if here || wanted.is_some_and(|ids| concerns(entry, body.as_ref(), ids)) {
+                self.against.push(tampering(entry, &found, body.as_ref()));
+            }
+        }
         let Some(landing) = data.landing.filter(|l| inside && here && !l.exceptions.is_empty()) else {
-            continue;
+            return Ok(());
         };
         let body = item.json("landing")?;
-        rows.push(json!({
+        self.rows.push(json!({
             "entry": entry.seq,
             "event": entry.refs.first(),
             "time": entry.time,
@@ -63,32 +137,46 @@ pub fn run(args: &Args) -> CommandResult {
             "by": body.as_ref().map(read::by),
             "reason": body.as_ref().map(|b| &b["landed"]["reason"]),
         }));
+        Ok(())
     }
-    let now = Time::now();
-    let broken: Vec<_> = waivers
-        .all()
-        .filter(|(_, h)| h.waiver.kind == WaiverKind::BreakGlass && !h.waits)
-        .filter(|(_, h)| args.since.is_none_or(|t| h.waiver.from >= t))
-        .filter(|(_, h)| args.period.until.is_none_or(|t| h.waiver.from < t))
-        .filter(|(_, h)| {
-            let at = h.waiver.scope.repository_id;
-            wanted.as_ref().is_none_or(|ids| at.is_none_or(|r| ids.contains(&r)))
-        })
-        .collect();
-    let mut out = anstream::stdout().lock();
-    match args.period.format {
-        Format::Json => {
-            let glass: Vec<Value> = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now)).collect();
-            writeln!(out, "{}", log::pretty(&json!({"exceptions": rows, "break_glass": glass})))?;
-        }
-        Format::Table => {
-            write!(out, "{}", table(&rows))?;
-            for (seq, held) in broken {
-                write!(out, "{}", waiver::text(seq, held, now))?;
-            }
-        }
+}
+
+/// Whether what is about no one repository is about one of these. What does not list its repositories is.
+fn concerns(entry: &Entry, body: Option<&Value>, ids: &BTreeSet<u64>) -> bool {
+    let listed = body.and_then(|b| b["repositories"].as_array()).filter(|l| !l.is_empty());
+    let has =
+        |listed: &Vec<Value>| listed.iter().any(|r| r["id"].as_u64().is_some_and(|id| ids.contains(&id)));
+    entry.subject.repository.is_none() && listed.is_none_or(has)
+}
+
+fn tampering(entry: &Entry, found: &TamperingData, body: Option<&Value>) -> Value {
+    json!({
+        "entry": entry.seq,
+        "event": entry.refs.first(),
+        "time": entry.time,
+        "repository": entry.subject.repository,
+        "name": body.map(|b| &b["repository"]),
+        "commit": entry.subject.head,
+        "kind": found.kind,
+        "passes": found.passes,
+        "by": body.map(|b| &b["by"]["login"]),
+        "text": body.map(|b| &b["text"]),
+    })
+}
+
+fn table_of_tampering(rows: &[Value]) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let text = |key: &str| safe(row[key].as_str().unwrap_or("(erased)"));
+        let place = row["name"].as_str().map_or(String::new(), |name| format!("{}: ", safe(name)));
+        let time = row["time"].as_str().unwrap_or_default().get(..19).unwrap_or_default();
+        let (kind, what) = (text("kind"), text("text"));
+        out += &format!("{time}  {:>6}  {kind}: {place}{what}\n", row["entry"]);
     }
-    Ok(Exit::Ok)
+    match rows.len() {
+        0 => out,
+        n => out + &format!("{n} against the gate\n"),
+    }
 }
 
 fn table(rows: &[Value]) -> String {

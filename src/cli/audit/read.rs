@@ -1,4 +1,4 @@
-//! The ledger, as far as completeness is asked of it: one pass over the journal.
+//! The ledger, as far as completeness is asked of it: one pass over the journal, or its end.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,14 +89,16 @@ pub(super) struct LandedCommit {
 }
 
 impl Ledger {
+    /// From entry `from` on.
+    ///
     /// # Errors
     /// The journal cannot be read, or is damaged.
-    pub(super) fn read(journal: &Path) -> Result<Self, Failure> {
-        let mut ledger = Self::default();
-        for item in log::entries(journal, 0)? {
+    pub(super) fn read(journal: &Path, from: u64) -> Result<Self, Failure> {
+        let begun = log::entry(journal, 0)?.map(|item| item.link.time);
+        let mut ledger = Self { begun, ..Self::default() };
+        for item in log::entries(journal, from)? {
             let item = item?;
             let Some(entry) = &item.entry else { continue };
-            ledger.begun.get_or_insert(entry.time);
             match entry.kind {
                 Kind::Event => ledger.event(entry),
                 Kind::Verdict => ledger.verdict(entry),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Exit, Failure, safe};
 use crate::ledger::{
     cosignature::Cosigned,
+    note::Verifier,
     quorum::{Demand, Policy, Unwitnessed, Witness},
 };
 
@@ -19,17 +20,20 @@ pub(in crate::cli) struct DemandArgs {
 }
 
 impl DemandArgs {
+    /// `logs`: the keys whose checkpoints are believed.
+    ///
     /// # Errors
-    /// Exit 2: what is no key or no policy.
-    pub(in crate::cli) fn read(&self) -> Result<Demand, Failure> {
-        let mut demand = Demand::default();
+    /// Exit 2: what is no key or no policy, and who is no witness of these logs.
+    pub(in crate::cli) fn read(&self, logs: &[Verifier]) -> Result<Demand, Failure> {
+        let mut policies = vec![];
         let witness = |text: &String| match text.trim().parse() {
             Ok(key) => Ok(Witness { name: text.clone(), key, url: None }),
             Err(e) => Err(Failure::usage(format!("--witness {}: {e}", safe(text)))),
         };
         let named = self.witnesses.iter().map(witness).collect::<Result<Vec<_>, _>>()?;
         if !named.is_empty() {
-            demand.policies.push(Policy::all(named));
+            let all = Policy::all(named).map_err(|e| Failure::usage(format!("--witness: {}", safe(&e))))?;
+            policies.push(all);
         }
         if let Some(file) = &self.quorum {
             let text = std::fs::read(file)
@@ -37,9 +41,9 @@ impl DemandArgs {
             let policy = Policy::parse(&text).map_err(|e| {
                 Failure::usage(format!("--quorum {}: {}", file.display(), safe(&e.to_string())))
             })?;
-            demand.policies.push(policy);
+            policies.push(policy);
         }
-        Ok(demand)
+        Demand::new(policies, logs).map_err(|e| Failure::usage(safe(&e)))
     }
 }
 

@@ -8,13 +8,17 @@ use std::{
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{CommandResult, Exit, Failure, Item, Place, entries, payload, safe, safe_json, story};
+use super::{CommandResult, Exit, Failure, Item, Place, entries, from_time, payload, safe, safe_json, story};
 use crate::{
     event::{RepoName, SubjectKind},
     ledger::entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
+    store::journal::segments,
     time::Time,
     verdict::Decision,
 };
+
+/// Entries that are read, at most, for the name of one repository: what an entry answers, and what that does.
+const LOOK_BACK: usize = 8;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,7 +32,7 @@ pub struct Args {
     #[arg(long, value_parser = parse_sha)]
     sha: Option<String>,
     /// event, verdict, report, policy, service …
-    #[arg(long)]
+    #[arg(long, value_parser = parse_kind)]
     kind: Option<String>,
     /// Verdicts that decided allow, deny, pending, error or superseded.
     #[arg(long, value_parser = parse_decision)]
@@ -58,10 +62,15 @@ enum Format {
 
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
-    let repositories = args.repo.as_deref().map(|name| resolve(&journal, name)).transpose()?;
+    let since = from_time(&journal, args.since)?;
+    let repositories = args.repo.as_deref().map(|name| resolve(&journal, name, since)).transpose()?;
     let mut out = Output::new(args);
-    let mut names = BTreeMap::new();
-    for item in entries(&journal, 0)? {
+    let mut names = Names { journal: &journal, known: BTreeMap::new(), reads: BTreeMap::new() };
+    let from = match args.limit.filter(|_| out.story.is_none()) {
+        Some(limit) => newest(args, &journal, since, limit, repositories.as_ref())?,
+        None => since,
+    };
+    for item in until(entries(&journal, from)?, args.until) {
         let item = item?;
         let payload = item
             .entry
@@ -69,15 +78,90 @@ pub fn run(args: &Args) -> CommandResult {
             .filter(|e| e.kind == Kind::Event && out.needs_names())
             .map(|_| item.json("payload"));
         let payload = payload.transpose()?.flatten();
-        if let Some((id, name)) = payload.as_ref().and_then(payload::repository) {
-            names.insert(id, name.to_owned());
-        }
+        names.learn(payload.as_ref());
         if matches(args, repositories.as_ref(), &item) {
-            out.add(&item, payload.as_ref(), &names)?;
+            if from > 0 && out.needs_names() {
+                names.look_back(&item)?;
+            }
+            out.add(&item, payload.as_ref(), &names.known)?;
         }
     }
     out.finish()?;
     Ok(Exit::Ok)
+}
+
+/// Up to the first that is not before: times never go back.
+fn until(
+    items: impl Iterator<Item = Result<Item, Failure>>,
+    time: Option<Time>,
+) -> impl Iterator<Item = Result<Item, Failure>> {
+    items.take_while(move |item| item.as_ref().map_or(true, |i| time.is_none_or(|t| i.link.time < t)))
+}
+
+/// The first entry of the newest segments, back to `since`, that hold `limit` entries to be shown.
+fn newest(
+    args: &Args,
+    journal: &Path,
+    since: u64,
+    limit: usize,
+    repositories: Option<&BTreeSet<u64>>,
+) -> Result<u64, Failure> {
+    let last = args.until.map_or(Ok(u64::MAX), |until| from_time(journal, Some(until)))?;
+    let firsts = segments(journal).map_err(|e| Failure::could_not_run(e.to_string()))?;
+    let (mut found, mut end) = (0, u64::MAX);
+    for first in firsts.into_iter().rev().filter(|first| (since..=last).contains(first)) {
+        for item in until(entries(journal, first)?, args.until) {
+            let item = item?;
+            if item.seq >= end {
+                break;
+            }
+            found += usize::from(matches(args, repositories, &item));
+        }
+        if found >= limit {
+            return Ok(first);
+        }
+        end = first;
+    }
+    Ok(since)
+}
+
+/// What repositories were called, as events before an entry gave it.
+struct Names<'a> {
+    journal: &'a Path,
+    known: BTreeMap<u64, String>,
+    /// Entries that were read for a repository.
+    reads: BTreeMap<u64, usize>,
+}
+
+impl Names<'_> {
+    fn learn(&mut self, payload: Option<&serde_json::Value>) {
+        if let Some((id, name)) = payload.and_then(payload::repository) {
+            self.known.insert(id, name.to_owned());
+        }
+    }
+
+    /// Where reading began in the middle: what an entry answers has the name.
+    fn look_back(&mut self, item: &Item) -> Result<(), Failure> {
+        let Some(entry) = &item.entry else { return Ok(()) };
+        let Some(repository) = entry.subject.repository else { return Ok(()) };
+        let mut todo: VecDeque<u64> = entry.refs.iter().copied().collect();
+        while !self.known.contains_key(&repository)
+            && let Some(seq) = todo.pop_front()
+        {
+            let reads = self.reads.entry(repository).or_default();
+            if *reads == LOOK_BACK {
+                break;
+            }
+            *reads += 1;
+            let Some(item) = super::entry(self.journal, seq)? else { continue };
+            let Some(entry) = &item.entry else { continue };
+            if entry.kind == Kind::Event {
+                self.learn(item.json("payload")?.as_ref());
+            }
+            todo.extend(&entry.refs);
+        }
+        Ok(())
+    }
 }
 
 /// Writes as it goes; with `--limit`, keeps the newest.
@@ -183,14 +267,15 @@ fn decision(entry: &Entry) -> Option<Decision> {
     (entry.kind == Kind::Verdict).then(|| data::<VerdictData>(entry).map(|v| v.decision)).flatten()
 }
 
-/// The ids of a repository: one, unless another repository had the name before.
-pub(in crate::cli) fn resolve(journal: &Path, wanted: &str) -> Result<BTreeSet<u64>, Failure> {
+/// The ids of a repository that had the name from entry `from` on; where none had, that had it ever. One,
+/// unless another repository had the name before.
+pub(in crate::cli) fn resolve(journal: &Path, wanted: &str, from: u64) -> Result<BTreeSet<u64>, Failure> {
     if let Ok(id) = wanted.parse() {
         return Ok(BTreeSet::from([id]));
     }
     let name: RepoName = wanted.parse().map_err(Failure::usage)?;
     let (mut ids, mut known) = (BTreeSet::new(), BTreeSet::new());
-    for item in entries(journal, 0)? {
+    for item in entries(journal, from)? {
         let item = item?;
         let is_event = item.entry.as_ref().is_some_and(|e| e.kind == Kind::Event);
         let payload = if is_event { item.json("payload")? } else { None };
@@ -200,6 +285,9 @@ pub(in crate::cli) fn resolve(journal: &Path, wanted: &str) -> Result<BTreeSet<u
                 ids.insert(id);
             }
         }
+    }
+    if ids.is_empty() && from > 0 {
+        return resolve(journal, wanted, 0);
     }
     if ids.is_empty() {
         let known: Vec<_> = known.iter().take(10).map(|n| safe(n)).collect();
@@ -229,11 +317,19 @@ fn about(entry: &Entry, names: &BTreeMap<u64, String>) -> String {
     let s = &entry.subject;
     let repository = match s.repository {
         Some(id) => names.get(&id).map_or_else(|| format!("repository {id}"), |n| safe(n)),
-        None => return s.organization.map_or(String::new(), |id| format!("organization {id}")),
+        None => match (s.kind, s.id, s.organization) {
+            (SubjectKind::Team | SubjectKind::Installation, Some(id), _) => {
+                return format!("{} {id}", s.kind.as_str());
+            }
+            (_, _, organization) => {
+                return organization.map_or(String::new(), |id| format!("organization {id}"));
+            }
+        },
     };
     match (s.kind, s.id, &s.head) {
-        (SubjectKind::PullRequest, Some(n), _) => format!("{repository}#{n}"),
+        (SubjectKind::PullRequest | SubjectKind::Issue, Some(n), _) => format!("{repository}#{n}"),
         (_, _, Some(sha)) => format!("{repository}@{}", sha.short()),
+        (kind, Some(id), _) => format!("{repository} {} {id}", kind.as_str()),
         _ => repository,
     }
 }
@@ -276,6 +372,7 @@ pub fn report(entry: &Entry) -> String {
         ReportResult::Updated => "updated",
         ReportResult::Unchanged => "was so already",
         ReportResult::Withheld => "not sent",
+        ReportResult::Unknown => "perhaps sent",
     };
     format!("{} on {}: {} ({done})", safe(&r.target.check), r.target.sha.short(), safe(&state))
 }
@@ -299,6 +396,21 @@ fn parse_sha(text: &str) -> Result<String, String> {
     let text = text.to_ascii_lowercase();
     let hex = text.bytes().all(|b| b.is_ascii_hexdigit());
     if hex && (4..=64).contains(&text.len()) { Ok(text) } else { Err("give 4 to 64 hex digits".into()) }
+}
+
+/// As entries name them: a kind that this version does not know is a slip of the pen here.
+fn parse_kind(text: &str) -> Result<String, String> {
+    match serde_json::from_value(text.into()) {
+        Ok(Kind::Unknown(_)) | Err(_) => {
+            Err("one of event, verdict, report, policy, waiver, reconcile, erasure, key, service".to_owned())
+        }
+        Ok(_) => Ok(text.to_owned()),
+    }
+}
+
+/// The number of an entry.
+pub(in crate::cli) fn parse_seq(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "entries have numbers: 0, 1, 2 …; `gatelog log list` shows them".to_owned())
 }
 
 fn parse_decision(text: &str) -> Result<Decision, String> {

@@ -36,9 +36,12 @@ pub fn run(args: &Args) -> CommandResult {
             "the first look needs --vkey: the operator's `gatelog log key show` prints it",
         ));
     }
-    let demand = args.demand.read()?;
-    let remote = Remote::new(&args.url, args.ca_file.as_deref())?;
     let mut out = anstream::stdout().lock();
+    let demand = match state.trusted() {
+        Ok(trusted) => args.demand.read(&trusted)?,
+        Err(e) => return failed(&e, &mut out),
+    };
+    let remote = Remote::new(&args.url, args.ca_file.as_deref())?;
     match state.follow_witnessed(&demand, &mut |name| remote.get(name)) {
         Ok(news) => {
             save(&args.state, &state)?;

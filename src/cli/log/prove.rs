@@ -24,6 +24,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Args {
     /// Number of the entry.
+    #[arg(value_parser = super::parse_seq)]
     seq: u64,
     /// Where the proof is written (`c2sp.org/tlog-proof@v1`).
     #[arg(short, long, value_name = "FILE")]
@@ -101,7 +102,9 @@ fn missing(seq: u64) -> Failure {
 /// segments, and where that does not lead to the signed root, from the segments.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
     let signed = mark::last_published(dir)?.ok_or_else(|| {
-        Failure::new(Exit::Incomplete, "nothing was signed yet: set [ledger] origin and key_file")
+        let what = "nothing was published yet: set [ledger] origin and key_file; with publish_only_with_quorum, \
+                    the witnesses have to cosign first";
+        Failure::new(Exit::Incomplete, what)
     })?;
     if seq >= signed.size {
         let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);

@@ -165,6 +165,11 @@ fn text(s: &Status) -> String {
         ));
         let share = if b.bytes == 0 { 100.0 } else { b.stored as f64 * 100.0 / b.bytes as f64 };
         lines.push(("", format!("{} in {} ({share:.0} %)", size(b.bytes), size(b.stored))));
+        if c.by_catalog > 0 {
+            let what =
+                format!("{} segments as their catalogs say; `gatelog log verify` reads them", c.by_catalog);
+            lines.push(("", what));
+        }
     }
     let free = s.disk.free.map_or(String::new(), |f| format!(", {} free", size(f)));
     lines.push(("disk", format!("journal {}, sled {}{free}", size(s.disk.journal), size(s.disk.sled))));
@@ -209,7 +214,14 @@ mod tests {
     #[test]
     fn status_as_text() {
         let bodies = Bodies { raw: 3, compressed: 40, erased: 2, bytes: 1_540_000, stored: 308_000 };
-        let census = Census { segments: 3, sealed: 2, compressed: 2, rewritten: 2, bodies: Some(bodies) };
+        let census = Census {
+            segments: 3,
+            sealed: 2,
+            compressed: 2,
+            rewritten: 2,
+            by_catalog: 2,
+            bodies: Some(bodies),
+        };
         let status = Status {
             size: 43,
             leaf: "ab".into(),
@@ -241,6 +253,7 @@ mod tests {
         segments   3, 2 sealed, 2 compressed, 2 rewritten
         bodies     45: 3 raw, 40 compressed, 2 erased
                    1.5 MB in 308.0 kB (20 %)
+                   2 segments as their catalogs say; `gatelog log verify` reads them
         disk       journal 400.0 kB, sled 999 bytes, 2.5 GB free
         erased     all that erasures up to entry 40 name is gone
         checkpoint the last one signed is over 42 entries

@@ -29,7 +29,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> CommandResult {
-    let (trusted, demand) = (verifiers(&args.vkeys)?, args.demand.read()?);
+    let trusted = verifiers(&args.vkeys)?;
+    let demand = args.demand.read(&trusted)?;
     let (file, entry) = (read(&args.file)?, read(&args.entry)?);
     let mut out = anstream::stdout().lock();
     match check(&file, &entry, &trusted) {

@@ -10,7 +10,7 @@ use crate::{
     escape::is_invisible,
     policy::{
         testing::{Case, Coverage, Outcome, Report, Test},
-        why::{Attempt, Body, Statement, Told},
+        why::{self, Told},
     },
 };
 
@@ -74,79 +74,8 @@ fn pretty_test(out: &mut impl Write, test: &Test, verbose: bool) -> Written {
 
 /// Why a rule has no value, or not the one that was wanted.
 pub fn told(out: &mut impl Write, rule: &Told, depth: usize) -> Written {
-    for (i, body) in rule.bodies.iter().enumerate() {
-        if i > 0 {
-            writeln!(out, "{}else", indent(depth))?;
-        }
-        told_body(out, rule, body, depth)?;
-    }
-    Ok(())
-}
-
-fn told_body(out: &mut impl Write, rule: &Told, body: &Body, depth: usize) -> Written {
-    let Some(failed) = &body.failed else {
-        let place = format!("{}:{}", show(&rule.path), body.line);
-        writeln!(out, "{}{place}: all of it holds", indent(depth))?;
-        for a in &body.held {
-            for (_, value) in &a.parts {
-                writeln!(
-                    out,
-                    "{}gives {}",
-                    indent(depth + 1),
-                    show(value.as_deref().unwrap_or("undefined"))
-                )?;
-            }
-            known(out, a, depth + 1)?;
-        }
-        return more(out, body.more, depth + 1);
-    };
-    told_statement(out, rule, failed, depth)
-}
-
-fn told_statement(out: &mut impl Write, rule: &Told, failed: &Statement, depth: usize) -> Written {
-    let place = format!("{}:{}:{}", show(&rule.path), failed.line, failed.column);
-    let verb = if failed.error.is_some() { "is an error" } else { "does not hold" };
-    writeln!(out, "{}{place}: {verb}", indent(depth))?;
-    let number = failed.line.to_string();
-    writeln!(out, "{}{number} | {}", indent(depth + 1), coloured(AnsiColor::Yellow, &show(&failed.text)))?;
-    if let Some(error) = &failed.error {
-        writeln!(out, "{}{}", indent(depth + 1), show(error))?;
-    }
-    for (i, a) in failed.attempts.iter().enumerate() {
-        if failed.attempts.len() > 1 {
-            writeln!(out, "{}attempt {}", indent(depth + 1), i + 1)?;
-        }
-        attempt(out, a, depth + 1 + usize::from(failed.attempts.len() > 1))?;
-    }
-    more(out, failed.more, depth + 1)?;
-    for below in &failed.below {
-        writeln!(out, "{}{}, {}:{}", indent(depth + 1), show(&below.rule), show(&below.path), below.line)?;
-        told(out, below, depth + 2)?;
-    }
-    Ok(())
-}
-
-fn attempt(out: &mut impl Write, a: &Attempt, depth: usize) -> Written {
-    for (name, value) in &a.parts {
-        let value = value.as_deref().unwrap_or("undefined");
-        writeln!(out, "{}{} = {}", indent(depth), show(name), show(value))?;
-    }
-    known(out, a, depth)
-}
-
-fn known(out: &mut impl Write, a: &Attempt, depth: usize) -> Written {
-    for (name, value) in a.known.iter().filter(|(name, _)| !a.parts.iter().any(|(p, _)| p == name)) {
-        writeln!(out, "{}{} = {}", indent(depth), show(name), show(value))?;
-    }
-    Ok(())
-}
-
-fn more(out: &mut impl Write, more: usize, depth: usize) -> Written {
-    if more > 0 { writeln!(out, "{}… and {more} more", indent(depth)) } else { Ok(()) }
-}
-
-fn indent(depth: usize) -> String {
-    "  ".repeat(depth)
+    let style = why::Style { paint: |text| coloured(AnsiColor::Yellow, text), ..why::Style::PLAIN };
+    out.write_all(why::text(rule, depth, style).as_bytes())
 }
 
 fn milliseconds(d: Duration) -> f64 {

@@ -3,7 +3,10 @@
 use std::{io::Write as _, path::PathBuf};
 
 use super::{
-    super::{CommandResult, Exit, Failure},
+    super::{
+        CommandResult, Exit, Failure,
+        log::{Place, input_of},
+    },
     report, watch, with_opa,
 };
 use crate::policy::{
@@ -40,6 +43,14 @@ pub struct Args {
     /// The `opa` to compare with.
     #[arg(long, value_name = "FILE", default_value = "opa")]
     opa: PathBuf,
+    /// Also ask both what the controls say about recorded inputs: JSON files, or folders of them.
+    #[arg(long, value_name = "PATH", requires = "with_opa")]
+    input: Vec<PathBuf>,
+    /// The same about the input that a verdict of the ledger (or the verdict of an event) was judged by.
+    #[arg(long, value_name = "SEQ", requires = "with_opa")]
+    entry: Vec<u64>,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -96,6 +107,13 @@ fn once(args: &Args) -> CommandResult {
     if args.with_opa {
         let different = with_opa::compare(&args.opa, &args.paths, args.run.as_ref(), &report)?;
         exit = if different { Exit::Failed } else { exit };
+        let mut inputs = with_opa::inputs::read(&args.input)?;
+        for seq in &args.entry {
+            inputs.push((format!("entry {seq}"), input_of(&args.place, *seq)?));
+        }
+        if !inputs.is_empty() && with_opa::inputs::compare(&args.opa, &args.paths, &inputs)? {
+            exit = Exit::Failed;
+        }
     }
     Ok(exit)
 }

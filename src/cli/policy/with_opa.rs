@@ -12,6 +12,8 @@ use serde_json::Value;
 use super::{super::Failure, show};
 use crate::policy::testing::{Outcome, Report};
 
+pub mod inputs;
+
 /// Whether anything differs.
 ///
 /// # Errors

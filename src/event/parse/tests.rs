@@ -77,7 +77,7 @@ fn comments_are_about_a_pull_request_only_on_one() {
     assert!(
         matches!(on(json!({"number": 5, "pull_request": {"url": ""}})), About::PullRequest(p) if p.number == 5)
     );
-    assert!(matches!(on(json!({"number": 5})), About::Nothing));
+    assert!(matches!(on(json!({"number": 5})), About::Thing { kind: SubjectKind::Issue, id: Some(5) }));
 }
 
 fn push(name: &str, more: Value) -> RefChange {
@@ -124,7 +124,10 @@ fn create_and_delete() {
     );
     let e = event("delete", json!({"ref": "fix", "ref_type": "branch"}));
     assert!(matches!(e.about, About::Ref(r) if r.deleted && !r.created && r.kind == RefKind::Branch));
-    assert!(matches!(event("create", json!({"ref": null, "ref_type": "repository"})).about, About::Nothing));
+    assert!(matches!(
+        event("create", json!({"ref": null, "ref_type": "repository"})).about,
+        About::Thing { kind: SubjectKind::Repository, .. }
+    ));
 }
 
 #[test]
@@ -179,14 +182,15 @@ fn the_rest_has_a_subject_where_there_is_one() {
     let job = json!({"id": 1, "run_id": 2, "head_sha": HEAD});
     assert!(matches!(
         event("workflow_job", json!({"workflow_job": job})).about,
-        About::WorkflowRun { id: 2, .. }
+        About::WorkflowJob { id: 1, .. }
     ));
     let deployment = json!({"deployment": {"id": 6, "sha": HEAD}});
     assert!(matches!(event("deployment_status", deployment).about, About::Deployment { id: 6, .. }));
-    assert!(matches!(event("code_scanning_alert", json!({"commit_oid": ""})).about, About::Nothing));
-    assert!(matches!(event("team", json!({})).about, About::Organization));
+    let in_repository = |about| matches!(about, About::Thing { kind: SubjectKind::Repository, id: None });
+    assert!(in_repository(event("code_scanning_alert", json!({"commit_oid": ""})).about));
+    assert!(matches!(event("team", json!({})).about, About::Thing { kind: SubjectKind::Team, id: None }));
     assert!(matches!(event("membership", json!({"action": "added"})).about, About::Organization));
-    assert!(matches!(event("never_heard_of", json!({"action": "danced"})).about, About::Nothing));
+    assert!(in_repository(event("never_heard_of", json!({"action": "danced"})).about));
     let e = parse(&delivery("never_heard_of", r#"{"organization":{"id":4}}"#)).unwrap();
     assert!(matches!(e.about, About::Organization) && e.organization == Some(4));
 }
@@ -216,6 +220,45 @@ fn the_account_of_an_installation_is_the_organisation() {
     assert_eq!(parse(&delivery("installation", body)).unwrap().organization, Some(4));
     let body = json!({"installation": {"id": 1, "account": {"id": 4, "type": "User"}}}).to_string();
     assert_eq!(parse(&delivery("installation", body)).unwrap().organization, None);
+}
+
+#[test]
+fn subjects_are_typed() {
+    use SubjectKind as K;
+    let of = |name: &str, payload: Value| {
+        let subject = event(name, payload).subject();
+        assert_eq!((subject.repository, subject.installation), (Some(7), Some(9)), "{name}");
+        (subject.kind, subject.id)
+    };
+    let id = |field: &str| json!({"action": "edited", field: {"id": 5, "head_sha": HEAD, "run_id": 6}});
+    assert_eq!(of("deployment", id("deployment")), (K::Deployment, Some(5)));
+    assert_eq!(of("deployment_status", id("deployment")), (K::Deployment, Some(5)));
+    assert_eq!(of("workflow_run", id("workflow_run")), (K::WorkflowRun, Some(5)));
+    assert_eq!(of("workflow_job", id("workflow_job")), (K::WorkflowJob, Some(5)));
+    assert_eq!(of("secret_scanning_alert", json!({"alert": {"number": 4}})), (K::SecretAlert, Some(4)));
+    assert_eq!(of("repository_ruleset", id("repository_ruleset")), (K::Ruleset, Some(5)));
+    assert_eq!(of("branch_protection_rule", id("rule")), (K::BranchProtection, Some(5)));
+    assert_eq!(of("branch_protection_configuration", json!({})), (K::BranchProtection, None));
+    // A person's id is none of the ledger's business.
+    assert_eq!(of("member", id("member")), (K::Member, None));
+    for name in ["team", "team_add", "membership"] {
+        let payload = json!({"action": "added", "team": {"id": 5}, "member": {"id": 3}});
+        assert_eq!(of(name, payload), (K::Team, Some(5)), "{name}");
+    }
+    for name in ["installation", "installation_repositories"] {
+        assert_eq!(of(name, json!({"action": "removed"})), (K::Installation, Some(9)), "{name}");
+    }
+    assert_eq!(of("issues", json!({"issue": {"number": 5}})), (K::Issue, Some(5)));
+    assert_eq!(of("issue_comment", json!({"issue": {"number": 5}})), (K::Issue, Some(5)));
+    assert_eq!(of("release", id("release")), (K::Release, Some(5)));
+    for name in ["star", "repository", "never_heard_of"] {
+        assert_eq!(of(name, json!({"action": "created"})), (K::Repository, None), "{name}");
+    }
+    // An id of another shape is left out; the event is recorded and judged all the same.
+    assert_eq!(of("team", json!({"team": "owners"})), (K::Team, None));
+    let org = json!({"action": "created", "organization": {"id": 4}}).to_string();
+    assert_eq!(parse(&delivery("custom_property", org)).unwrap().subject().kind, K::Organization);
+    assert_eq!(parse(&delivery("ping", "{}")).unwrap().subject().kind, K::None);
 }
 
 #[test]

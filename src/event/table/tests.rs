@@ -135,12 +135,3 @@ fn lanes() {
     assert_eq!(lane(&event("merge_group", "destroyed", group())), Lane::Own);
     assert_eq!(lane(&event("issue_comment", "created", pull(None))), Lane::Own);
 }
-
-#[test]
-fn policies_are_told_of_the_subject_they_get_facts_of() {
-    assert_eq!(about(&event("pull_request", "opened", pull(None))), SubjectKind::PullRequest);
-    assert_eq!(about(&event("issue_comment", "created", pull(None))), SubjectKind::None);
-    assert_eq!(about(&event("merge_group", "destroyed", group())), SubjectKind::None);
-    assert_eq!(about(&event("check_run", "completed", check())), SubjectKind::Commit);
-    assert_eq!(about(&event("team", "edited", About::Organization)), SubjectKind::Organization);
-}

@@ -68,6 +68,11 @@ impl Gate {
         if asked.until <= from.max(now) {
             return refused(format!("it would end ({}) before it begins", asked.until.minute()));
         }
+        if asked.break_glass.is_some() && from > now {
+            return refused(
+                "an emergency begins now: leave out when it begins, or make it a waiver".to_owned(),
+            );
+        }
         let mut patterns = asked.paths.iter().chain(&asked.branch);
         if let Some(why) = patterns.find_map(|p| crate::policy::not_a_glob(p)) {
             return refused(why);

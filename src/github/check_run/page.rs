@@ -12,14 +12,20 @@ const CUT_LINE: usize = 200;
 pub struct Page {
     body: String,
     footer: String,
-    entry: u64,
+    /// Shows the whole of it.
+    command: String,
     omitted: usize,
 }
 
 impl Page {
     /// `entry` is where the whole of it can be read.
     pub fn new(footer: String, entry: u64) -> Self {
-        Self { body: String::new(), footer, entry, omitted: 0 }
+        Self::of(footer, format!("gatelog log show {entry}"))
+    }
+
+    /// `command` shows the whole of it.
+    pub fn of(footer: String, command: String) -> Self {
+        Self { body: String::new(), footer, command, omitted: 0 }
     }
 
     fn room(&self) -> usize {
@@ -67,8 +73,8 @@ impl Page {
     pub fn finish(mut self) -> String {
         if self.omitted > 0 {
             self.body.push_str(&format!(
-                "**Cut here: {} more did not fit into what GitHub shows.** All of it: `gatelog log show {}`\n\n",
-                self.omitted, self.entry
+                "**Cut here: {} more did not fit into what GitHub shows.** All of it: `{}`\n\n",
+                self.omitted, self.command
             ));
         }
         self.body.push_str("---\n");

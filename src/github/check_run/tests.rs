@@ -267,3 +267,27 @@ fn a_check_run_is_never_neutral() {
         ]
     );
 }
+
+#[test]
+fn an_explanation_fits_and_says_where_the_whole_is() {
+    let controls = vec![
+        control("CHG-05", "Signed commits", Outcome::Pass, vec![]),
+        control("CHG-02", "Required reviews", Outcome::Deny, vec![finding(FindingKind::Deny, "0 of 1")]),
+        control("CHG-09", "Deployments", Outcome::Skip, vec![]),
+    ];
+    let verdict = verdict("0 of 1", controls);
+    let rule = |lines: &str| ("deny (a`b.rego:3)".to_owned(), lines.to_owned());
+    let of = |package: &str, rules| Explained { package: package.to_owned(), rules };
+    let small = [
+        of("controls.signed_commits", Err("stopped: it reached the limit of <memory>".to_owned())),
+        of("controls.required_reviews", Ok(vec![rule("a.rego:4:2: does not hold\n  4 | x > 1\n```\n")])),
+    ];
+    insta::assert_snapshot!(explanation(&verdict, &small, "Note.", &context()));
+    let large = [of("controls.required_reviews", Ok(vec![rule(&"a line\n".repeat(1000)); 20]))];
+    let text = explanation(&verdict, &large, "Note.", &context());
+    assert!(text.len() <= page::MAX_BYTES && text.len() > page::MAX_BYTES - 9_000, "{}", text.len());
+    assert!(text.contains(
+        "did not fit into what GitHub shows.** All of it: `gatelog policy eval --entry 12071 --explain`"
+    ));
+    assert!(text.contains("leaf       5f5f"), "the proof is always there");
+}

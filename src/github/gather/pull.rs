@@ -69,17 +69,21 @@ pub struct Pulled {
 ///
 /// # Errors
 /// `Unavailable` also if it keeps moving, or if the API stays behind `floor` (its base, a review, or
-/// an older head) after three re-reads. `Gone` if GitHub does not show it. A head that is neither
-/// the floor's nor older is newer, and accepted after the re-reads.
+/// an older head) after three re-reads. `Gone` if GitHub does not show it, after the
+/// re-reads where an event has stated its head: it may just have been opened. A head that is neither the floor's nor
+/// older is newer, and accepted after the re-reads.
 pub async fn pull(github: &Github, at: &RepoAt, number: u64, floor: &Floor) -> Result<Pulled, Trouble> {
-    let mut pulled = read(github, at, number, floor.commits).await?;
+    let mut told = read(github, at, number, floor.commits).await;
     for wait in REREADS {
-        if floor.lag(&pulled).is_none() {
-            return Ok(pulled);
+        match &told {
+            Ok(pulled) if floor.lag(pulled).is_some() => {}
+            Err(trouble) if trouble.kind == TroubleKind::Gone && floor.head.is_some() => {}
+            _ => return told,
         }
         tokio::time::sleep(wait).await;
-        pulled = read(github, at, number, floor.commits).await?;
+        told = read(github, at, number, floor.commits).await;
     }
+    let pulled = told?;
     match floor.lag(&pulled) {
         None | Some(Lag::OtherHead) => Ok(pulled),
         Some(Lag::Behind(what)) => {

@@ -30,6 +30,7 @@ async fn scene() -> Scene {
         private_key_pem: gh.app_key_pem().into_bytes().into(),
         timeout: Duration::from_secs(5),
         outbound: crate::outbound::Outbound::new(None, &crate::outbound::Proxies::default()).unwrap(),
+        secondary_limits: false,
     };
     let repository = Repository { id, name: "octo-org/app".parse().unwrap(), default_branch: None };
     let at = RepoAt { installation, repository };
@@ -38,7 +39,7 @@ async fn scene() -> Scene {
 
 impl Scene {
     async fn show(&self, show: &Show) -> Result<Shown, Trouble> {
-        super::show(&self.github, &self.at, show).await
+        super::show(&self.github, &self.at, show, None).await
     }
 
     /// id, status or conclusion, title: of every run, oldest first.

@@ -8,7 +8,7 @@ use crate::{
         checkpoint::Checkpoint,
         cosignature::{Cosigned, Cosigner},
         proof::verify_consistency,
-        witness::{Told, Trouble},
+        witness::{Told, Trouble, Witnesses},
     },
     store::journal::mark::{self, Seen, Signed, Witnessed},
     time::Time,
@@ -25,15 +25,20 @@ pub(super) struct Round {
 impl Round {
     /// # Errors
     /// What is kept is of another log, or cannot be read.
-    pub fn open(place: &Place, asks: bool) -> Result<Self, PublishError> {
+    pub fn open(place: &Place, witnesses: Option<&Witnesses>) -> Result<Self, PublishError> {
         let fresh = Witnessed { origin: place.origin.clone(), ..Witnessed::default() };
         let mut kept = mark::witnessed(&place.dir)?.unwrap_or(fresh);
         if kept.origin != place.origin {
             let what = format!("{} was cosigned, and [ledger] origin is {}", kept.origin, place.origin);
             return Err(PublishError::Contradiction(what));
         }
-        if !asks && kept.published.take().is_some() {
+        let only_with_quorum = witnesses.is_some_and(Witnesses::only_with_quorum);
+        let mut changed = std::mem::replace(&mut kept.only_with_quorum, only_with_quorum) != only_with_quorum;
+        if witnesses.is_none() {
             // Nothing is added to it any more: what is signed is what is published.
+            changed |= kept.published.take().is_some();
+        }
+        if changed {
             mark::write_witnessed(&place.dir, &kept).map_err(not_written)?;
         }
         Ok(Self { kept, told: vec![], missing: None })

@@ -189,8 +189,17 @@ async fn request(ledger: &Ledger, signed: &Signed, old: u64) -> Result<String, T
 
 /// What it signed is what we asked for, or it counts for nothing.
 fn cosignature(by: &Cosigner, signed: &Signed, answer: &[u8]) -> Result<Cosigned, Trouble> {
+    const NO_LINE: &str = "its answer is no signature line";
+    // A note ends at its last blank line: one in the answer would make signatures a part of the text.
+    if !answer.starts_with("— ".as_bytes()) || answer.windows(2).any(|two| two == b"\n\n") {
+        return Err(NO_LINE.into());
+    }
     let note = [signed.checkpoint.as_bytes(), answer].concat();
-    let parsed = note::parse(&note).map_err(|_| "its answer is no signature line")?;
+    let parsed = note::parse(&note).map_err(|_| NO_LINE)?;
+    let ours = note::parse(signed.checkpoint.as_bytes()).map_err(|e| e.to_string())?;
+    if parsed.text != ours.text {
+        return Err("what it cosigned is another text".into());
+    }
     let found = cosigned(&parsed, std::slice::from_ref(by)).map_err(|_| "its cosignature is wrong")?;
     found.into_iter().next().ok_or_else(|| "its answer has no cosignature of its key".into())
 }

@@ -170,6 +170,44 @@ fn what_was_seen_outlives_the_process_and_a_damaged_memory_is_none() {
 }
 
 #[test]
+fn what_is_kept_can_be_read_again_however_often_it_was_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::new(7);
+    let witness = open(dir.path(), &log);
+    let mut request = log.request(0, 7);
+    let line = request.checkpoint.split_once("\n\n").unwrap().1.to_owned();
+    request.checkpoint += &line.repeat(note::MAX_SIGNATURES - 1);
+    witness.add_checkpoint(request.text().as_bytes(), time("2026-11-24T15:04:05Z")).unwrap();
+    let seen = witness.seen(&origin_hash(ORIGIN)).unwrap();
+    let names = note::parse(seen.checkpoint.as_bytes()).unwrap().signatures;
+    let names: Vec<&str> = names.iter().map(|s| s.name).collect();
+    assert_eq!(names, [ORIGIN, "witness.example/w1"], "each key once");
+    drop(witness);
+    assert_eq!(open(dir.path(), &log).seen(&origin_hash(ORIGIN)), Some(seen));
+
+    // As many keys as a note has room for: with the cosignature it has one line too many.
+    let dir = tempfile::tempdir().unwrap();
+    let signers: Vec<Signer> = (1..=128).map(|n| Signer::new(ORIGIN, &[n; 32]).unwrap()).collect();
+    let keys: Vec<Verifier> = signers.iter().map(|s| s.verifier().clone()).collect();
+    let witness = Witness::open(dir.path(), key(), &keys).unwrap();
+    let ask = |by: &[Signer]| {
+        let checkpoint = sign(&log.checkpoint(7).text(), by).unwrap();
+        let request = AddCheckpoint { checkpoint, ..log.request(0, 7) };
+        witness.add_checkpoint(request.text().as_bytes(), time("2026-11-24T15:04:05Z"))
+    };
+    let refused = ask(&signers);
+    assert!(
+        matches!(&refused, Err(Refusal::NotKept(why)) if why.contains("too many signatures")),
+        "{refused:?}"
+    );
+    assert_eq!(witness.seen(&origin_hash(ORIGIN)), None);
+    assert!(!dir.path().join(file_of(ORIGIN)).exists());
+    ask(&signers[1..]).unwrap();
+    drop(witness);
+    assert!(Witness::open(dir.path(), key(), &keys).unwrap().seen(&origin_hash(ORIGIN)).is_some());
+}
+
+#[test]
 fn the_time_never_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let log = Log::new(3);

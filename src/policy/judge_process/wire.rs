@@ -7,7 +7,7 @@ use std::{
     ops::Range,
 };
 
-use crate::policy::{Need, judge::Judged};
+use crate::policy::{Need, judge::Judged, why::Told};
 
 /// Bytes of a question. A webhook has at most 25 MB; facts come on top.
 pub(crate) const MAX_REQUEST: usize = 128 << 20;
@@ -20,6 +20,18 @@ pub(crate) const HEADER: usize = 5;
 pub(crate) enum What {
     Needs,
     Judge,
+    /// Which rules gave the findings, and what kept the others from holding.
+    Explain,
+}
+
+impl What {
+    fn kind(self) -> u8 {
+        match self {
+            Self::Needs => b'N',
+            Self::Judge => b'J',
+            Self::Explain => b'E',
+        }
+    }
 }
 
 /// What the parent asks.
@@ -37,6 +49,7 @@ impl<'a> Request<'a> {
             b'L' => return Some(Self::Load(payload)),
             b'N' => What::Needs,
             b'J' => What::Judge,
+            b'E' => What::Explain,
             _ => return None,
         };
         let (from, rest) = payload.split_first_chunk::<4>()?;
@@ -67,8 +80,7 @@ impl Question {
     pub(crate) fn new(what: What, input: &impl serde::Serialize) -> io::Result<Self> {
         let mut frame = vec![0; HEADER + 8];
         serde_json::to_writer(&mut frame, input)?;
-        let kind = if what == What::Needs { b'N' } else { b'J' };
-        Ok(Self { frame: finish(frame, kind, MAX_REQUEST)? })
+        Ok(Self { frame: finish(frame, what.kind(), MAX_REQUEST)? })
     }
 
     /// About these controls.
@@ -94,6 +106,7 @@ pub(crate) enum Answer {
     Read(Result<(), String>),
     Needs(BTreeSet<Need>),
     Judged(Judged),
+    Explained(Vec<Told>),
     /// All is answered and cleared up.
     Done,
 }
@@ -107,6 +120,7 @@ impl Answer {
             Self::Read(said) => json(&mut frame, said, b'r')?,
             Self::Needs(said) => json(&mut frame, said, b'n')?,
             Self::Judged(said) => json(&mut frame, said, b'j')?,
+            Self::Explained(said) => json(&mut frame, said, b'e')?,
             Self::Done => b'd',
         };
         finish(frame, kind, MAX_ANSWER)
@@ -120,6 +134,7 @@ impl Answer {
             b'r' => Self::Read(serde_json::from_slice(payload).ok()?),
             b'n' => Self::Needs(serde_json::from_slice(payload).ok()?),
             b'j' => Self::Judged(serde_json::from_slice(payload).ok()?),
+            b'e' => Self::Explained(serde_json::from_slice(payload).ok()?),
             b'd' => Self::Done,
             _ => return None,
         })

@@ -324,7 +324,7 @@ impl Processes {
 /// Whether this can be what that control says.
 fn fits(answer: &Answer, bundle: &Bundle, control: usize) -> bool {
     match (answer, bundle.controls().get(control)) {
-        (Answer::Needs(_), Some(_)) => true,
+        (Answer::Needs(_) | Answer::Explained(_), Some(_)) => true,
         (Answer::Judged(judged), Some(meta)) => {
             judged.control.id == meta.id && judged.control.package == meta.package
         }

@@ -70,6 +70,7 @@ impl World {
         let (who, id, run) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
         let (sha, deployment) = (self.tip(id, "main")?, self.next_id());
         self.waiting_runs.insert(run, id);
+        self.deploying_runs.insert(run, id);
         let body = json!({
             "action": "requested",
             "environment": environment,
@@ -82,6 +83,11 @@ impl World {
             "pull_requests": [],
         });
         Ok(Did { what: run, hooks: self.hook(id, Some(who), "deployment_protection_rule", body) })
+    }
+
+    /// Somebody cancels a run that waits for its environment.
+    pub fn cancel_run(&mut self, run: u64) {
+        self.waiting_runs.remove(&run);
     }
 
     /// What another app says of a commit: a new check run, or the end of the one it began (`conclusion`).
@@ -191,6 +197,23 @@ impl World {
             return impossible(format!("there is no check run {check_run}"));
         };
         let body = json!({"action": "rerequested", "check_run": self.check_run_json(&run)});
+        Ok(Did { what: (), hooks: self.hook(run.repository, Some(who), "check_run", body) })
+    }
+
+    /// Somebody pressed a button on a check run.
+    ///
+    /// # Errors
+    /// Unknown login or check run.
+    pub fn press(&mut self, who: &str, check_run: u64, button: &str) -> Act {
+        self.tick();
+        let who = self.who(who)?;
+        let Some(run) = self.check_runs.get(&check_run).cloned() else {
+            return impossible(format!("there is no check run {check_run}"));
+        };
+        let body = json!({
+            "action": "requested_action", "check_run": self.check_run_json(&run),
+            "requested_action": {"identifier": button},
+        });
         Ok(Did { what: (), hooks: self.hook(run.repository, Some(who), "check_run", body) })
     }
 

@@ -102,11 +102,30 @@ pub(super) fn review_deployment(world: &mut World, repo: u64, run: &str, call: &
     if !fine {
         return invalid("state or comment is not allowed", "state", "invalid");
     }
+    let notes =
+        world.deployment_reviews.iter().filter(|(r, b)| *r == run && b.get("state").is_none()).count();
+    if state.is_none() && notes >= 10 {
+        return invalid("the limit of status reports is reached", "comment", "invalid");
+    }
     if state.is_some() {
         world.waiting_runs.remove(&run);
     }
     world.deployment_reviews.push((run, body));
     Reply::empty(204)
+}
+
+/// A run that waits for its environment, or has ended.
+///
+/// <https://docs.github.com/en/rest/actions/workflow-runs#get-a-workflow-run>
+pub(super) fn run(world: &World, repo: u64, run: &str) -> Reply {
+    let run: Option<u64> = run.parse().ok();
+    let Some(run) = run.filter(|run| world.deploying_runs.get(run) == Some(&repo)) else {
+        return Reply::not_found();
+    };
+    let waits = world.waiting_runs.contains_key(&run);
+    let conclusion = (!waits).then_some("success");
+    let status = if waits { "waiting" } else { "completed" };
+    Reply::json(200, &json!({"id": run, "status": status, "conclusion": conclusion}))
 }
 
 pub(super) fn show(world: &World, repo: u64, id: &str) -> Reply {

@@ -38,7 +38,6 @@ use crate::{
         proof::Node,
     },
     store::{Tip, files, wire::Take},
-    time::Time,
 };
 
 const MAGIC: &[u8; 8] = b"GATEIDX1";
@@ -51,8 +50,6 @@ const MAX_CONTENTS: u32 = 64 << 20;
 /// What is known of the entries of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
-    /// Of the last entry.
-    pub until: Option<Time>,
     /// Entry and bundle of each `policy`.
     pub policies: Vec<(u64, String)>,
     pub erasures: Vec<Named>,
@@ -100,12 +97,9 @@ impl Part {
         while next < end
             && let Step::Group(group) = segment.step()?
         {
-            let links = group.links()?;
-            for (((entry, link), hash), seq) in
-                group.entries.iter().zip(&links).zip(&group.leaves).zip(next..end)
-            {
+            group.links()?;
+            for ((entry, hash), seq) in group.entries.iter().zip(&group.leaves).zip(next..end) {
                 contents.add(seq, entry)?;
-                contents.until = Some(link.time);
                 tree.push_seen(*hash, &mut |_, node| hashes.push(node));
                 (next, leaf) = (seq + 1, *hash);
             }
@@ -360,11 +354,13 @@ pub fn keep(dir: &Path, pause: &mut dyn FnMut() -> bool) -> Result<u64, JournalE
     Ok(made)
 }
 
-/// How many bodies segment `first` has, if that is known without reading it.
+/// How many bodies segment `first` has, if that is known without reading it (again), and whether a file that
+/// may be wrong says so.
 #[must_use]
-pub fn bodies(directory: &Directory, segment: &SegmentReader) -> Option<Bodies> {
+pub fn bodies(directory: &Directory, segment: &SegmentReader) -> Option<(Bodies, bool)> {
     let part = directory.parts.iter().find(|p| p.first == segment.header.first)?;
-    part.is_of(segment.header.rewritten).then_some(part.contents.bodies)
+    let believed = matches!(part.hashes, Hashes::File { .. });
+    part.is_of(segment.header.rewritten).then_some((part.contents.bodies, believed))
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Census {
     pub compressed: u64,
     /// Of the sealed: replaced since they were written, to compress or to erase.
     pub rewritten: u64,
+    /// Whose bodies were counted by a catalog: it may be wrong, only a full verify reads them.
+    pub by_catalog: u64,
     /// `None`: not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bodies: Option<Bodies>,
@@ -77,8 +79,9 @@ pub fn count(journal: &Path, bodies: bool) -> Result<(Census, Tip), JournalError
         census.compressed += u64::from(segment.header.compressed);
         census.rewritten += u64::from(segment.header.rewritten != 0);
         let known = directory.as_ref().and_then(|d| catalog::bodies(d, &segment));
-        if let (Some(all), Some(known)) = (&mut census.bodies, known) {
+        if let (Some(all), Some((known, believed))) = (&mut census.bodies, known) {
             all.extend(known);
+            census.by_catalog += u64::from(believed);
         }
         if seal.is_none() || (bodies && known.is_none()) {
             while let Step::Group(group) = segment.step()? {

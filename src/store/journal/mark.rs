@@ -99,8 +99,13 @@ pub struct Witnessed {
     pub root: Option<Hash>,
     /// What each witness cosigned last, by its vkey.
     pub witnesses: BTreeMap<String, Seen>,
-    /// The last checkpoint that was published, with its cosignatures. `None`: witnesses are not asked.
+    /// The last checkpoint that was published, with its cosignatures. `None`: witnesses are not asked, or none
+    /// was published since they are.
     pub published: Option<Signed>,
+    /// Nothing is published without the quorum of witnesses. Written before the first of them is asked: what is
+    /// signed may be withheld from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_with_quorum: bool,
 }
 
 /// What a witness cosigned last.
@@ -130,15 +135,16 @@ pub fn write_witnessed(dir: &Path, witnessed: &Witnessed) -> io::Result<()> {
     files::fail_at("ledger.witnessed.after")
 }
 
-/// The checkpoint that was published last, with the cosignatures that it had; where no witnesses are asked,
-/// the one that was signed last.
+/// The checkpoint that was published last, with the cosignatures that it had; where nothing waits for a quorum
+/// of witnesses, the one that was signed last. `None`: none was, or it is withheld.
 ///
 /// # Errors
 /// A file is there and cannot be read.
 pub fn last_published(dir: &Path) -> Result<Option<Signed>, JournalError> {
-    match witnessed(dir)?.and_then(|w| w.published) {
-        Some(published) => Ok(Some(published)),
-        None => last_signed(dir),
+    match witnessed(dir)? {
+        Some(Witnessed { published: Some(published), .. }) => Ok(Some(published)),
+        Some(Witnessed { only_with_quorum: true, .. }) => Ok(None),
+        Some(_) | None => last_signed(dir),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "REPO#NUMBER", conflicts_with_all = ["entry", "since", "until", "repo"])]
     pub(super) pr: Option<String>,
     /// One entry, what it answers, and what answers it within the next 4096 entries.
-    #[arg(long, value_name = "N", conflicts_with_all = ["since", "until", "repo"])]
+    #[arg(long, value_name = "N", value_parser = crate::cli::log::parse_seq, conflicts_with_all = ["since", "until", "repo"])]
     pub(super) entry: Option<u64>,
     /// Not before: 2026-11-24 (UTC) or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -62,8 +62,9 @@ pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
     let signed = mark::last_published(&dir)?.ok_or_else(|| {
-        let what = "nothing was signed yet, so nothing can be proved: set [ledger] origin and key_file, make the \
-                    key with `gatelog log key new`, and let `gatelog serve` sign";
+        let what = "nothing was published yet, so nothing can be proved: set [ledger] origin and key_file, make the \
+                    key with `gatelog log key new`, and let `gatelog serve` sign; with publish_only_with_quorum, the \
+                    witnesses have to cosign first";
         Failure::new(Exit::Incomplete, what)
     })?;
     // What is kept beside the segments is believed first. Where that does not lead to the signed root, the

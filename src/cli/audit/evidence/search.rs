@@ -13,7 +13,7 @@ use crate::{
         entry::{Entry, Hash, Kind},
         evidence::{CLOCKS, Selection, created_at, select},
     },
-    store::journal::catalog::Directory,
+    store::journal::{catalog::Directory, when},
     time::Time,
 };
 
@@ -116,16 +116,14 @@ impl Ledger<'_> {
 
     /// How many entries, from the first on, have such a time: times never go back.
     fn count(&self, is_before: &dyn Fn(Time) -> bool) -> Result<u64, Failure> {
-        let parts = self.directory.parts();
-        let at = parts.partition_point(|p| p.contents.until.is_none_or(is_before));
-        let Some(part) = parts.get(at) else { return Ok(self.size()) };
-        for item in self.items(part.first, part.next)? {
+        let size = self.size();
+        for item in self.items(when::before(self.journal, is_before)?, size)? {
             let item = item?;
             if !is_before(item.link.time) {
                 return Ok(item.seq);
             }
         }
-        Ok(part.next)
+        Ok(size)
     }
 
     fn around(&self, seq: u64) -> Result<(Selection, u64, u64), Failure> {
@@ -182,7 +180,7 @@ impl Ledger<'_> {
             }
         }
         if ids.is_empty() {
-            ids = resolve(self.journal, name)?;
+            ids = resolve(self.journal, name, 0)?;
         }
         let mut ids = ids.iter();
         match (ids.next(), ids.next()) {

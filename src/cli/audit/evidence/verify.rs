@@ -45,7 +45,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> CommandResult {
-    let (trusted, demand) = (verifiers(&args.vkeys)?, args.demand.read()?);
+    let trusted = verifiers(&args.vkeys)?;
+    let demand = args.demand.read(&trusted)?;
     let cannot = |e: &dyn std::fmt::Display| {
         Failure::could_not_run(format!("reading {}: {}", args.file.display(), safe(&e.to_string())))
     };
