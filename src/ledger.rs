@@ -60,6 +60,7 @@ pub mod summary;
 pub mod tile;
 mod tiles;
 pub mod verify;
+pub mod vkey;
 pub mod witness;
 
 use edge::Edge;

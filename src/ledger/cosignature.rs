@@ -5,86 +5,34 @@
 //! signed   cosignature/v1\n
 //!          time <POSIX seconds, decimal>\n
 //!          <text of the checkpoint>
-//!
-//! key id   SHA-256(name ‖ 0x0A ‖ 0x04 ‖ public key)[..4]
-//! vkey     name "+" key id in hex "+" base64(0x04 ‖ public key, 32 bytes)
-//! skey     "PRIVATE+KEY+" name "+" key id in hex "+" base64(0x04 ‖ seed, 32 bytes)
 //! ```
+//! Keys are those of [`super::vkey`], of kind 0x04.
+//!
 //! It means: at that time, this was the largest tree of that log that the witness had seen, and all it had
 //! seen before is the beginning of it. Keys of logs and of witnesses are different types, so that neither can
 //! stand in for the other.
 
-use std::{fmt, str::FromStr};
-
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use zeroize::Zeroizing;
-
-use super::note::{
-    self, COSIGNATURE, KeyError, NoteError, OTHER_ID, Parsed, SKEY, is_name, key_id, key_text, parse_key,
-    public_key,
+use super::{
+    note::{self, NoteError, Parsed},
+    vkey::{Skey, Vkey, WITNESS},
 };
 use crate::time::Time;
 
 /// The public key of a witness: a vkey with the type byte 0x04.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Cosigner {
-    name: String,
-    id: u32,
-    key: VerifyingKey,
-}
+pub type Cosigner = Vkey<WITNESS>;
+
+/// The private key of a witness, and the name it cosigns under.
+pub type CosigningKey = Skey<WITNESS>;
 
 impl Cosigner {
-    fn new(name: &str, key: VerifyingKey) -> Self {
-        Self { name: name.to_owned(), id: key_id(name, COSIGNATURE, key.as_bytes()), key }
-    }
-
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// The 32 bytes of the key: two names of one key are one witness.
-    #[must_use]
-    pub fn public_key(&self) -> &[u8; 32] {
-        self.key.as_bytes()
-    }
-
     /// When it cosigned `text`. `None`: these bytes are no cosignature of it.
     fn time_of(&self, text: &str, bytes: &[u8]) -> Option<Time> {
         let (time, signature) = bytes.split_first_chunk::<8>()?;
-        let signature = <[u8; 64]>::try_from(signature).ok()?;
         let seconds = u64::from_be_bytes(*time);
         // Zero would say nothing of when, and none is after the year 9999, where times end.
         let at = i64::try_from(seconds).ok().filter(|s| *s > 0)?;
         let at = Time::from_unix_micros(at.checked_mul(1_000_000)?)?;
-        self.key.verify_strict(&message(text, seconds), &signature.into()).ok()?;
-        Some(at)
-    }
-}
-
-impl fmt::Display for Cosigner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&key_text(&self.name, self.id, COSIGNATURE, self.key.as_bytes()))
-    }
-}
-
-impl fmt::Debug for Cosigner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Cosigner({self})")
-    }
-}
-
-impl FromStr for Cosigner {
-    type Err = KeyError;
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, id, key) = parse_key(text, COSIGNATURE)?;
-        let cosigner = Self::new(name, public_key(&key)?);
-        if cosigner.id == id { Ok(cosigner) } else { Err(OTHER_ID) }
+        self.verifies(&message(text, seconds), signature).then_some(at)
     }
 }
 
@@ -93,52 +41,10 @@ fn message(text: &str, seconds: u64) -> Vec<u8> {
     format!("cosignature/v1\ntime {seconds}\n{text}").into_bytes()
 }
 
-/// The private key of a witness, and the name it cosigns under. Wiped when dropped.
-#[derive(Clone)]
-pub struct CosigningKey {
-    cosigner: Cosigner,
-    key: SigningKey,
-}
-
-impl fmt::Debug for CosigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CosigningKey({})", self.cosigner)
-    }
-}
-
 impl CosigningKey {
-    /// # Errors
-    /// The name cannot be one.
-    pub fn new(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
-        if !is_name(name) {
-            return Err(KeyError("the name of a key must not be empty nor hold spaces or `+`"));
-        }
-        let key = SigningKey::from_bytes(seed);
-        Ok(Self { cosigner: Cosigner::new(name, key.verifying_key()), key })
-    }
-
-    /// Reads an skey.
-    ///
-    /// # Errors
-    /// It is not one of a witness. The text is not shown.
-    pub fn parse(skey: &str) -> Result<Self, KeyError> {
-        let rest = skey.strip_prefix(SKEY).ok_or(KeyError("it does not begin with PRIVATE+KEY+"))?;
-        let (name, id, seed) = parse_key(rest, COSIGNATURE)?;
-        let seed = Zeroizing::new(seed);
-        let key = Self::new(name, &seed)?;
-        if key.cosigner.id == id { Ok(key) } else { Err(OTHER_ID) }
-    }
-
-    /// The skey. Secret.
-    #[must_use]
-    pub fn to_skey(&self) -> Zeroizing<String> {
-        let Cosigner { name, id, .. } = &self.cosigner;
-        Zeroizing::new(format!("{SKEY}{}", *key_text(name, *id, COSIGNATURE, self.key.as_bytes())))
-    }
-
     #[must_use]
     pub fn cosigner(&self) -> &Cosigner {
-        &self.cosigner
+        self.public()
     }
 
     /// The signature line over the text of a checkpoint, with its newline. Before 1970 is 1970: no witness
@@ -146,9 +52,12 @@ impl CosigningKey {
     #[must_use]
     pub fn cosign(&self, text: &str, time: Time) -> String {
         let seconds = u64::try_from(time.unix_seconds()).unwrap_or_default();
-        let signature = self.key.sign(&message(text, seconds)).to_bytes();
-        let Cosigner { name, id, .. } = &self.cosigner;
-        note::line(name, *id, &[&seconds.to_be_bytes()[..], &signature].concat())
+        let signature = self.sign(&message(text, seconds));
+        note::line(
+            self.cosigner().name(),
+            self.cosigner().id(),
+            &[&seconds.to_be_bytes()[..], &signature].concat(),
+        )
     }
 }
 
@@ -170,7 +79,7 @@ pub struct Cosigned {
 pub fn cosigned(note: &Parsed<'_>, trusted: &[Cosigner]) -> Result<Vec<Cosigned>, NoteError> {
     let mut found: Vec<Cosigned> = vec![];
     for s in &note.signatures {
-        let mut known = trusted.iter().filter(|c| c.name == s.name && c.id == s.id).peekable();
+        let mut known = trusted.iter().filter(|c| c.name() == s.name && c.id() == s.id).peekable();
         if known.peek().is_none() {
             continue;
         }

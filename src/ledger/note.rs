@@ -4,33 +4,26 @@
 //! <text, every line ends in \n>\n
 //! — <key name> base64(key id, 4 bytes big-endian ‖ signature)\n        one line per signature
 //!
-//! key id   SHA-256(name ‖ 0x0A ‖ type ‖ public key)[..4]
-//! vkey     name "+" key id in hex "+" base64(0x01 ‖ public key, 32 bytes)
-//! skey     "PRIVATE+KEY+" name "+" key id in hex "+" base64(0x01 ‖ seed, 32 bytes)      as Go has it
 //! ```
-//! Signatures of other keys and of kinds that are not known here are kept and count for nothing. A
+//! Keys are those of [`super::vkey`], of kind 0x01. Signatures of other keys and of kinds that are not known here are kept and count for nothing. A
 //! signature of a known key that is wrong rejects the note, whatever else signed it.
 
-use std::{fmt, str::FromStr};
-
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
+
+pub use super::vkey::{KeyError, is_name};
+use super::vkey::{LOG, Skey, Vkey};
+
+/// A public key that is trusted to sign: a vkey.
+pub type Verifier = Vkey<LOG>;
+
+/// A private key that signs: an skey.
+pub type Signer = Skey<LOG>;
 
 /// Bytes of a note at most. A checkpoint with a hundred signatures has 20,000.
 pub const MAX_NOTE: usize = 1 << 20;
 
 /// Signature lines that are looked at; C2SP demands 16. More is no note of a log.
 pub const MAX_SIGNATURES: usize = 128;
-
-/// Type byte of an Ed25519 key that signs the text itself.
-const ED25519: u8 = 0x01;
-
-/// Type byte of an Ed25519 key that cosigns checkpoints: see [`super::cosignature`].
-pub(super) const COSIGNATURE: u8 = 0x04;
-
-pub(super) const SKEY: &str = "PRIVATE+KEY+";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
@@ -44,170 +37,10 @@ pub enum NoteError {
     Untrusted(String),
 }
 
-/// Why a text is no key.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct KeyError(pub(super) &'static str);
-
-/// A key name: not empty, no white space, no `+`.
-#[must_use]
-pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '+')
-}
-
-/// A public key that is trusted to sign: a vkey.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Verifier {
-    name: String,
-    id: u32,
-    key: VerifyingKey,
-}
-
-impl Verifier {
-    fn new(name: &str, key: VerifyingKey) -> Self {
-        Self { name: name.to_owned(), id: key_id(name, ED25519, key.as_bytes()), key }
-    }
-
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.id
-    }
-
-    /// The 32 bytes of the key.
-    #[must_use]
-    pub fn public_key(&self) -> &[u8; 32] {
-        self.key.as_bytes()
-    }
-
-    fn verifies(&self, text: &str, signature: &[u8]) -> bool {
-        let Ok(signature) = <[u8; 64]>::try_from(signature) else { return false };
-        self.key.verify_strict(text.as_bytes(), &signature.into()).is_ok()
-    }
-}
-
-/// The id of a 32-byte key of a type.
-pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> u32 {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(key).finalize();
-    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
-}
-
-/// A vkey, or what stands behind `PRIVATE+KEY+` of an skey.
-pub(super) fn key_text(name: &str, id: u32, kind: u8, key: &[u8; 32]) -> Zeroizing<String> {
-    let mut bytes = Zeroizing::new([kind; 33]);
-    bytes[1..].copy_from_slice(key);
-    let key = Zeroizing::new(BASE64_STANDARD.encode(*bytes));
-    Zeroizing::new(format!("{name}+{id:08x}+{}", *key))
-}
-
-/// A point that may be trusted to sign.
-///
-/// # Errors
-/// It is none, or a weak one.
-pub(super) fn public_key(key: &[u8; 32]) -> Result<VerifyingKey, KeyError> {
-    let key = VerifyingKey::from_bytes(key).map_err(|_| KeyError("its key is no point of the curve"))?;
-    if key.is_weak() {
-        return Err(KeyError("its key is weak: anybody could sign for it"));
-    }
-    Ok(key)
-}
-
-impl fmt::Display for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&key_text(&self.name, self.id, ED25519, self.key.as_bytes()))
-    }
-}
-
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({self})")
-    }
-}
-
-impl FromStr for Verifier {
-    type Err = KeyError;
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, id, key) = parse_key(text, ED25519)?;
-        let verifier = Self::new(name, public_key(&key)?);
-        if verifier.id == id { Ok(verifier) } else { Err(OTHER_ID) }
-    }
-}
-
-pub(super) const OTHER_ID: KeyError =
-    KeyError("its key id does not fit its name and key: it was cut or mistyped");
-
-/// Name, key id and the 32 bytes behind the type, which must be `kind`.
-pub(super) fn parse_key(text: &str, kind: u8) -> Result<(&str, u32, [u8; 32]), KeyError> {
-    const SHAPE: KeyError = KeyError("it is not of the form NAME+KEYID+BASE64");
-    // Base64 may hold `+`, names may not.
-    let mut parts = text.splitn(3, '+');
-    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(SHAPE);
-    };
-    if !is_name(name) || id.len() != 8 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return Err(SHAPE);
-    }
-    let id = u32::from_str_radix(id, 16).map_err(|_| SHAPE)?;
-    let bytes = Zeroizing::new(BASE64_STANDARD.decode(key).map_err(|_| SHAPE)?);
-    match bytes.split_first() {
-        Some((found, key)) if *found == kind => Ok((name, id, key.try_into().map_err(|_| SHAPE)?)),
-        Some((&ED25519, _)) => Err(KeyError("it is the key of a log, not of a witness")),
-        Some((&COSIGNATURE, _)) => Err(KeyError("it is the key of a witness, not of a log")),
-        Some(_) => Err(KeyError("its key is of a kind that is not known here: only Ed25519 is")),
-        None => Err(SHAPE),
-    }
-}
-
-/// A private key and the name it signs under: an skey. Wiped when dropped.
-#[derive(Clone)]
-pub struct Signer {
-    verifier: Verifier,
-    key: SigningKey,
-}
-
-impl fmt::Debug for Signer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Signer({})", self.verifier)
-    }
-}
-
 impl Signer {
-    /// # Errors
-    /// The name cannot be one.
-    pub fn new(name: &str, seed: &[u8; 32]) -> Result<Self, KeyError> {
-        if !is_name(name) {
-            return Err(KeyError("the name of a key must not be empty nor hold spaces or `+`"));
-        }
-        let key = SigningKey::from_bytes(seed);
-        Ok(Self { verifier: Verifier::new(name, key.verifying_key()), key })
-    }
-
-    /// Reads an skey.
-    ///
-    /// # Errors
-    /// It is not one. The text is not shown.
-    pub fn parse(skey: &str) -> Result<Self, KeyError> {
-        let rest = skey.strip_prefix(SKEY).ok_or(KeyError("it does not begin with PRIVATE+KEY+"))?;
-        let (name, id, seed) = parse_key(rest, ED25519)?;
-        let seed = Zeroizing::new(seed);
-        let signer = Self::new(name, &seed)?;
-        if signer.verifier.id == id { Ok(signer) } else { Err(OTHER_ID) }
-    }
-
-    /// The skey. Secret.
-    #[must_use]
-    pub fn to_skey(&self) -> Zeroizing<String> {
-        let Verifier { name, id, .. } = &self.verifier;
-        Zeroizing::new(format!("{SKEY}{}", *key_text(name, *id, ED25519, self.key.as_bytes())))
-    }
-
     #[must_use]
     pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+        self.public()
     }
 }
 
@@ -219,8 +52,7 @@ pub fn sign<'a>(text: &str, signers: impl IntoIterator<Item = &'a Signer>) -> Re
     check_text(text)?;
     let mut note = format!("{text}\n");
     for signer in signers {
-        let signature = signer.key.sign(text.as_bytes()).to_bytes();
-        note.push_str(&line(&signer.verifier.name, signer.verifier.id, &signature));
+        note.push_str(&line(signer.verifier().name(), signer.verifier().id(), &signer.sign(text.as_bytes())));
     }
     Ok(note)
 }
@@ -305,12 +137,12 @@ pub fn open<'a>(note: &'a [u8], trusted: &[Verifier]) -> Result<Opened<'a>, Note
     let mut opened = Opened { text, signed_by: vec![], others: vec![] };
     for s in &signatures {
         // Two trusted keys may share name and id by chance or by attack: then one of them must fit.
-        let mut known = trusted.iter().filter(|v| v.name == s.name && v.id == s.id).peekable();
+        let mut known = trusted.iter().filter(|v| v.name() == s.name && v.id() == s.id).peekable();
         if known.peek().is_none() {
             opened.others.push(s.name);
             continue;
         }
-        let signer = known.find(|v| v.verifies(text, &s.bytes));
+        let signer = known.find(|v| v.verifies(text.as_bytes(), &s.bytes));
         let signer = signer.ok_or_else(|| NoteError::BadSignature(s.name.to_owned()))?;
         if !opened.signed_by.contains(signer) {
             opened.signed_by.push(signer.clone());
@@ -404,11 +236,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let weak = format!(
-            "a+{:08x}+{}",
-            key_id("a", ED25519, &[0; 32]),
-            BASE64_STANDARD.encode([&[1][..], &[0; 32]].concat())
-        );
+        // Its id fits: of 0x61 0x0A 0x01 and 32 zeros.
+        let weak = format!("a+a5269a0a+{}", BASE64_STANDARD.encode([&[1][..], &[0; 32]].concat()));
         for bad in [
             "",
             "example.com/foo",
