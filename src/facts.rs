@@ -403,9 +403,28 @@ pub struct Push {
 pub struct Deployment {
     pub sha: Sha,
     pub on_default_branch: bool,
+    /// The deployment names a branch, and the commit is on it; `null`: it names a tag, or nothing.
+    pub on_named_branch: Option<bool>,
     pub commit: Commit,
     /// Pull requests of this repository whose merge made the commit.
     pub pull_requests: Vec<DeployedPull>,
+    /// How the commit came to branches, one item for each that is known.
+    pub landed: Vec<DeployedLanding>,
+    /// Who pushed it, where no item of `landed` is allowed; `null` for a push by somebody unknown.
+    pub pushers: Vec<Option<Account>>,
+}
+
+/// How a commit came to a branch: as our ledger judged the push, or else as GitHub's record of the merge proves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeployedLanding {
+    pub branch: String,
+    /// As in [`Landed`]; `unknown`: it could not be told, or is not decided yet.
+    pub kind: String,
+    /// GitHub merged pull requests that our ledger allowed, and the push, if it was judged, was allowed too.
+    pub allowed: bool,
+    /// Entry of the verdict on the push; `null`: it was not judged.
+    pub verdict: Option<u64>,
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -417,7 +436,11 @@ pub struct DeployedPull {
     pub merged_by: Option<Account>,
     /// Accounts named in its commits: author, committer, co-authors.
     pub authors: Vec<Account>,
-    /// Our ledger allowed it at this head, for this base, while it was open.
+    /// Commits that name somebody without an account.
+    pub nameless: Vec<Sha>,
+    /// Who pushed its commits; `null` for pushes by somebody unknown (a gap, a deploy key).
+    pub pushers: Vec<Option<Account>>,
+    /// Our ledger allowed it at this head, for this base, after its last retarget, while it was open.
     pub allowed: bool,
 }
 

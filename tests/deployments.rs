@@ -10,7 +10,7 @@ use std::{
 use common::scene::{REPO, Scene};
 use gatelog::{
     ledger::entry::ReportResult,
-    simulated_github::{Fault, Route},
+    simulated_github::{Fault, Method, Route},
 };
 use serde_json::json;
 
@@ -235,4 +235,104 @@ async fn a_wait_ends_with_its_run_and_not_with_a_note() {
     }));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(s.view().entries.len(), looks, "nothing goes on");
+}
+
+const RULES: &str = r#"octo-org/app:
+  required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}
+  deployments:
+    enabled: true
+    environments:
+      - {environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: []}
+      - {environment: preview, branches: ["v*"], on_default_branch: false, require_allowed: false, separate_deployer: false, deployers: []}"#;
+
+/// Asks, and what the answer was.
+async fn answer(s: &Scene, who: &str, from: (&str, &str), environment: &str) -> String {
+    let api = s.gh.api_url();
+    let run = s.act(|w| w.ask_to_deploy_from(who, REPO, from, environment, &api)).await.what;
+    let all = said(s, run, 1).await;
+    let findings = s.gh.with(|w| w.deployment_reviews.last().unwrap().1["comment"].clone());
+    format!("{} {}", all[0], findings.as_str().unwrap().replace('\n', " "))
+}
+
+#[tokio::test]
+async fn only_what_github_merged_and_gatelog_allowed_is_deployed() {
+    let mut s = Scene::set().await;
+    s.use_parameters(RULES);
+    // The others would only take time.
+    for control in fs::read_dir(s.service.dir.join("policies/controls")).unwrap() {
+        let control = control.unwrap();
+        if !["deployments", "required_reviews", "restricted_branches"]
+            .iter()
+            .any(|c| control.file_name() == *c)
+        {
+            fs::remove_dir_all(control.path()).unwrap();
+        }
+    }
+    s.service.start().await;
+
+    // Merged on GitHub, and judged when it landed.
+    let number = s.pull("one", "one").await;
+    s.settle().await;
+    let merged = s.act(|w| w.merge("bob", REPO, number, Method::Squash)).await.what;
+    s.settle().await;
+    let said = answer(&s, "bob", ("main", &merged), "Production").await;
+    assert!(said.starts_with(r#""Production" "approved""#), "{said}");
+    let said = answer(&s, "alice", ("main", &merged), "production").await;
+    assert!(said.contains(r#""rejected""#) && said.contains("alice wrote"), "{said}");
+    let said = answer(&s, "bob", ("refs/tags/main", &merged), "production").await;
+    assert!(said.contains(r#""rejected""#) && said.contains("may not be deployed"), "{said}");
+    let said = answer(&s, "bob", ("main", &merged), "staging").await;
+    assert!(said.contains(r#""rejected""#) && said.contains("no rule is for the environment"), "{said}");
+
+    // Merged on GitHub, which asks before the push is told.
+    let number = s.pull("two", "two").await;
+    s.settle().await;
+    let held = s.gh.with(|w| w.merge("bob", REPO, number, Method::Merge)).unwrap();
+    let said = answer(&s, "bob", ("main", &held.what), "production").await;
+    assert!(said.contains(r#""approved""#), "{said}");
+    for hook in &held.hooks {
+        s.deliver(hook).await;
+    }
+
+    // Its commits pushed as they are: GitHub calls the pull request merged.
+    let number = s.pull("three", "three").await;
+    s.settle().await;
+    let head = s.head(number);
+    let held = s.gh.with(|w| w.force_push("bob", REPO, "main", &head, &[])).unwrap();
+    assert!(s.gh.with(|w| w.pull(REPO, number).unwrap().merged.is_some()));
+    for told in [false, true] {
+        let said = answer(&s, "carol", ("main", &head), "production").await;
+        assert!(said.contains(r#""rejected""#) && said.contains("did not come by"), "told {told}: {said}");
+        for hook in &held.hooks {
+            s.deliver(hook).await;
+        }
+        s.settle().await;
+    }
+
+    // GitHub merged it into another branch, and that was pushed: parents and signature are as they should be.
+    let number = s.pull("four", "four").await;
+    s.act(|w| w.push("alice", REPO, "side", &[])).await;
+    let other = s.act(|w| w.open_pull("alice", REPO, "four", "side", "elsewhere")).await.what;
+    s.settle().await;
+    let joined = s.act(|w| w.merge("bob", REPO, other, Method::Merge)).await.what;
+    s.settle().await;
+    let held = s.gh.with(|w| w.force_push("bob", REPO, "main", &joined, &[])).unwrap();
+    assert!(s.gh.with(|w| w.pull(REPO, number).unwrap().merged.is_some()));
+    for told in [false, true] {
+        let said = answer(&s, "carol", ("main", &joined), "production").await;
+        assert!(said.contains(r#""rejected""#) && said.contains("did not come by"), "told {told}: {said}");
+        for hook in &held.hooks {
+            s.deliver(hook).await;
+        }
+        s.settle().await;
+    }
+
+    // A name is the branch of that name only where the commit is on it.
+    let said = answer(&s, "carol", ("v1", &joined), "preview").await;
+    assert!(said.contains(r#""rejected""#) && said.contains("is not on a branch v1"), "{said}");
+    s.act(|w| w.push("alice", REPO, "v1", &[])).await;
+    let said = answer(&s, "carol", ("v1", &joined), "preview").await;
+    assert!(said.contains(r#""approved""#), "{said}");
+    s.settle().await;
+    s.service.verify().await;
 }

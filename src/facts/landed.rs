@@ -102,6 +102,18 @@ pub fn prove(push: &Push, landing: &Landing, judged: &Judged) -> Landed {
     by_pulls(before, after, &merged, landing, judged)
 }
 
+/// Our ledger allowed this head for this base, not before its last change of base.
+#[must_use]
+pub fn is_allowed(pull: &MergedPull, judged: &Judged) -> bool {
+    allowed(pull, judged).is_ok()
+}
+
+/// GitHub merged what was allowed.
+#[must_use]
+pub fn is_merge(kind: &str) -> bool {
+    matches!(kind, "merge_group" | "merge" | "squash" | "rebase")
+}
+
 fn direct(why: impl Into<String>) -> Landed {
     Landed { kind: "direct".to_owned(), pull_requests: Vec::new(), reason: Some(why.into()) }
 }

@@ -161,6 +161,7 @@ impl Gate {
             // Of an annotated tag `after` is the tag itself.
             tip: sha("/head_commit/id").or_else(|| sha("/after")).filter(|s| !s.is_zero()),
             deployed: sha("/deployment/sha"),
+            deployed_from: payload["deployment"]["ref"].as_str().map(str::to_owned),
             alerts: base.map(|b| lock(&self.0.pulls).open_alerts(b, Time::now())).unwrap_or_default(),
             ..Known::default()
         };

@@ -1,13 +1,15 @@
 //! What landed on a branch: which verdicts stood then (what `facts::landed` proves with), and the merge
 //! verdict of a push to a watched branch.
 
+mod deployed;
+
 use serde_json::{Value, json};
 
 use super::{Gate, Item};
 use crate::{
     event::{About, Account, Event, RefKind, Sha, SubjectKind},
     facts::{
-        DeployedPull, Facts, Push,
+        Facts, Push,
         landed::{self, Judged, JudgedGroup, JudgedPull, Landing, MergedPull},
         rules::Required,
     },
@@ -56,22 +58,6 @@ impl Gate {
                 commits: commits(&facts["commits"])?,
             })
         })
-    }
-
-    /// Our ledger allowed a pull request at this head and for this base, and nothing else since, while it
-    /// was open.
-    pub(super) fn was_allowed(&self, repository: u64, pull: &DeployedPull) -> bool {
-        let merged = MergedPull {
-            number: pull.number,
-            head: pull.head.clone(),
-            base_ref: pull.base_ref.clone(),
-            merge_commit: None,
-            merged_by: None,
-            retargeted_at: None,
-            head_reachable: None,
-        };
-        let judged = self.judged_pull(repository, &merged);
-        judged.is_some_and(|j| j.allowed && j.base_ref == pull.base_ref)
     }
 
     /// The groups from the pushed head back towards where the branch was.

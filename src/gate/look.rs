@@ -215,8 +215,8 @@ impl Gate {
             let settings = &self.0.settings;
             rules.required = Some(rules.demands(&settings.check_name, settings.app_id));
         }
-        for pull in facts.deployment.iter_mut().flat_map(|d| &mut d.pull_requests) {
-            pull.allowed = self.was_allowed(at.repository.id, pull);
+        if let (Some(deployment), Some(proof)) = (&mut facts.deployment, &done.deploying) {
+            self.add_what_was_allowed(&at.repository, deployment, proof, known.deployed_from.as_deref());
         }
         facts.facts.complete = facts.facts.missing.is_empty();
         facts.facts.fetched_at = Time::now();

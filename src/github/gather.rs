@@ -30,6 +30,7 @@ mod rules;
 
 pub(super) use cache::{PeopleCaches, ShaCaches};
 pub use complete::{Completed, Known, KnownPull, Needs, complete};
+pub use deployed::Deploying;
 pub use group::{Grouped, OpenPull, merge_group, open_pulls};
 pub use pull::{Floor, Pulled, pull};
 pub use rules::Bypass;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gatelog::{
     event::{Account, RefKind, Repository, Sha, Source, SubjectKind},
     facts::{
-        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, DeployedPull, Deployment, Facts,
-        File, Landed, LandedPull, MergeGroup, Missing, Person, PullRequest, Push, RepositoryId, Retarget,
-        Review, SecretAlert, Status, TargetRef, Team, Verification, Workflow,
+        BaseRules, Branch, Change, Check, Codeowners, Commit, Comparison, DeployedLanding, DeployedPull,
+        Deployment, Facts, File, Landed, LandedPull, MergeGroup, Missing, Person, PullRequest, Push,
+        RepositoryId, Retarget, Review, SecretAlert, Status, TargetRef, Team, Verification, Workflow,
         checks::{CheckApp, CheckKind},
         codeowners::{Resolved, Rules, owned},
         graph,
@@ -492,12 +492,24 @@ impl Model {
             user: author.clone(),
             merged_by: None,
             authors: author.clone().into_iter().collect(),
+            nameless: vec![],
+            pushers: vec![author.clone()],
             allowed,
+        });
+        let landed = self.merged.map(|allowed| DeployedLanding {
+            branch: self.base.clone(),
+            kind: if allowed { "squash" } else { "bypass" }.to_owned(),
+            allowed,
+            verdict: None,
+            reason: None,
         });
         Deployment {
             sha: commit.sha.clone(),
             on_default_branch: true,
+            on_named_branch: Some(true),
             commit,
+            pushers: if landed.as_ref().is_some_and(|l| l.allowed) { vec![] } else { vec![author] },
+            landed: landed.into_iter().collect(),
             pull_requests: pull.into_iter().collect(),
         }
     }

@@ -16,12 +16,13 @@
 package controls.deployments
 
 import data.lib.commits
+import data.lib.environments
 import data.lib.optional
 import data.lib.patterns
 import data.lib.people
 
 shape := {
-	"": {"environments": "mappings"},
+	"": {"environments": "mappings", "allow_other_environments": "boolean?"},
 	"environments": {
 		"environment": "pattern", "branches": "patterns", "on_default_branch": "boolean",
 		"require_allowed": "boolean", "separate_deployer": "boolean", "deployers": "logins",
@@ -30,54 +31,60 @@ shape := {
 
 settings := optional.settings("deployments")
 
-# GitHub asks before it deploys, where the environment names this app as its protection rule.
-relevant if {
-	input.event.name == "deployment_protection_rule"
-	input.event.action == "requested"
-}
+relevant := environments.asked
 
 payload := input.event.payload
+
+environment := environments.name
 
 faults := {msg |
 	optional.switched_on("deployments")
 	relevant
 	some msg in optional.faults("deployments", shape)
+} | {msg |
+	optional.switched_on("deployments")
+	relevant
+	named := [rule.environment | some rule in settings.environments; is_object(rule)]
+	some msg in environments.problems(named)
 }
-
-default environment := ""
-
-environment := payload.environment if is_string(payload.environment)
 
 default applies := false
 
 applies if {
 	optional.switched_on("deployments")
 	relevant
-	matched
 }
 
-# Rules that cannot be read might be for this environment, and so might one that is not named.
-matched if count(faults) > 0
-
-matched if environment == ""
-
-matched if count(rules) > 0
-
 rules[i] := rule if {
-	relevant
+	applies
 	count(faults) == 0
 	some i, rule in settings.environments
-	patterns.matches(rule.environment, environment)
+	environments.matches(rule.environment, environment)
 }
 
 skip_reason := "not switched on (parameter deployments.enabled)" if {
 	relevant
-	not optional.switched_on("deployments")
-} else := "no rule is for this environment" if {
-	relevant
 } else := "it is not the question whether to deploy"
 
-needs contains {"fact": "deployment"} if applies
+needs contains {"fact": "deployment"} if {
+	applies
+	not other
+}
+
+# Rules that cannot be read might be for this environment, and so might one that is not named.
+default other := false
+
+other if {
+	applies
+	count(faults) == 0
+	environment != ""
+	count(rules) == 0
+}
+
+deny contains {"msg": sprintf("no rule is for the environment %s", [environment]), "who": "whoever maintains the policies", "fix": "add it to deployments.environments (policies/data.yaml)"} if {
+	other
+	not object.get(settings, "allow_other_environments", false) == true
+}
 
 look_again := "ask again: re-run the job that deploys"
 
@@ -90,15 +97,23 @@ error contains {"msg": "the environment is not named", "who": "whoever runs gate
 
 error contains {"msg": "what is deployed could not be read", "who": "whoever runs gatelog", "fix": look_again} if {
 	applies
+	not other
 	not read
 }
 
-# It is of the commit that GitHub asks about.
+# It is of the commit that GitHub asks about, and whole.
 read if {
 	is_string(payload.deployment.sha)
 	input.deployment.sha == payload.deployment.sha
 	is_object(input.deployment.commit)
 	is_array(input.deployment.pull_requests)
+	is_array(input.deployment.landed)
+	is_array(input.deployment.pushers)
+	every pull in input.deployment.pull_requests {
+		is_array(pull.authors)
+		is_array(pull.nameless)
+		is_array(pull.pushers)
+	}
 }
 
 judged[i] := rule if {
@@ -108,15 +123,39 @@ judged[i] := rule if {
 
 short := people.short(input.deployment.sha)
 
-# A branch or a tag, as the deployment names it.
+# What the deployment names: a branch, a tag, or a name alone, which may be either.
 default from := ""
 
-from := patterns.strip_ref(payload.deployment.ref) if is_string(payload.deployment.ref)
+from := payload.deployment.ref if is_string(payload.deployment.ref)
+
+default is_branch := false
+
+is_branch if startswith(from, "refs/heads/")
+
+is_branch if {
+	from != ""
+	not startswith(from, "refs/")
+}
+
+branch := trim_prefix(from, "refs/heads/")
 
 deny contains {"msg": sprintf("%s may not be deployed to %s", [shown_from, environment]), "who": "whoever started the deployment", "fix": sprintf("deploy from %s", [people.list(rule.branches)])} if {
 	some rule in judged
 	count(rule.branches) > 0
-	not patterns.any_matches(rule.branches, from)
+	not from_one_of(rule.branches)
+}
+
+from_one_of(branches) if {
+	is_branch
+	patterns.any_matches(branches, branch)
+}
+
+# The tag `main` is not the branch `main`, and both are called `main`.
+deny contains {"msg": sprintf("%s, which is to be deployed to %s, is not on a branch %s", [short, environment, branch]), "who": "whoever started the deployment", "fix": sprintf("deploy from %s", [people.list(rule.branches)])} if {
+	some rule in judged
+	count(rule.branches) > 0
+	from_one_of(rule.branches)
+	not input.deployment.on_named_branch == true
 }
 
 shown_from := from if {
@@ -129,13 +168,45 @@ deny contains {"msg": sprintf("%s, which is to be deployed to %s, is not on the 
 	not input.deployment.on_default_branch == true
 }
 
-deny contains {"msg": sprintf("%s, which is to be deployed to %s, did not come by a pull request that was allowed", [short, environment]), "who": "whoever merged it", "fix": "bring it in by a pull request that gatelog allows"} if {
+deny contains {"msg": sprintf("%s, which is to be deployed to %s, did not come by a pull request that was allowed%s", [short, environment, why_not(rule)]), "who": "whoever merged it", "fix": "bring it in by a pull request that gatelog allows"} if {
 	some rule in judged
 	rule.require_allowed == true
-	count(allowed) == 0
+	not came_allowed(rule)
+	not undecided(rule)
 }
 
-allowed := [pull | read; some pull in input.deployment.pull_requests; pull.allowed == true]
+error contains {"msg": sprintf("whether %s, which is to be deployed to %s, was allowed is not known%s", [short, environment, why_not(rule)]), "who": "whoever runs gatelog", "fix": look_again} if {
+	some rule in judged
+	rule.require_allowed == true
+	not came_allowed(rule)
+	undecided(rule)
+}
+
+# A pull request into another branch was judged by what that branch asks for.
+counts(_, landing) if landing.branch == input.repository.default_branch
+
+counts(rule, landing) if patterns.any_matches(rule.branches, landing.branch)
+
+came_allowed(rule) if {
+	some landing in input.deployment.landed
+	counts(rule, landing)
+	landing.allowed == true
+}
+
+undecided(rule) if {
+	some landing in input.deployment.landed
+	counts(rule, landing)
+	landing.kind == "unknown"
+}
+
+why_not(rule) := sprintf(": %s", [reasons[0]]) if {
+	reasons := sort([landing.reason |
+		some landing in input.deployment.landed
+		counts(rule, landing)
+		is_string(landing.reason)
+	])
+	count(reasons) > 0
+} else := ""
 
 # Who sends it there: who started the run, and whom the deployment names.
 deployers := [account |
@@ -166,11 +237,69 @@ merged_by_github if {
 	input.deployment.commit.verification.signed_by_github == true
 }
 
-authors := {account.id | read; not merged_by_github; some account in commits.accounts(input.deployment.commit)} | {account.id |
+# Names in commits are claims; who pushed is not.
+authors := {account.id |
+	some account in array.concat(named, pushed)
+	is_object(account)
+}
+
+named := [account |
+	read
+	not merged_by_github
+	some account in commits.accounts(input.deployment.commit)
+]
+
+pushed := array.concat(
+	[account | read; some account in input.deployment.pushers],
+	[account |
+		read
+		some pull in input.deployment.pull_requests
+		some account in array.concat(array.concat([pull.user], pull.authors), pull.pushers)
+	],
+)
+
+# Somebody who is not known may be who deploys.
+unknown contains sprintf("it is not known who wrote %s, which is to be deployed", [people.short(sha)]) if {
+	read
+	some sha in nameless
+}
+
+unknown contains sprintf("it is not known who pushed all commits of #%d, which are to be deployed", [pull.number]) if {
 	read
 	some pull in input.deployment.pull_requests
-	some account in array.concat([pull.user], pull.authors)
-	is_object(account)
+	null in pull.pushers
+}
+
+unknown contains sprintf("it is not known who pushed %s, which is to be deployed", [short]) if {
+	read
+	null in input.deployment.pushers
+}
+
+nameless contains sha if {
+	read
+	some pull in input.deployment.pull_requests
+	some sha in pull.nameless
+}
+
+nameless contains input.deployment.commit.sha if {
+	read
+	not merged_by_github
+	some account in [account_of(person) | some person in array.concat([input.deployment.commit.author], input.deployment.commit.authors)]
+	is_null(account)
+}
+
+nameless contains input.deployment.commit.sha if {
+	read
+	not input.deployment.commit.committed_via_web == true
+	is_null(account_of(input.deployment.commit.committer))
+}
+
+account_of(person) := object.get(person, "user", null)
+
+deny contains {"msg": sprintf("%s to %s", [msg, environment]), "who": "whoever maintains the policies", "fix": "bring in a change whose authors and pushers are known, or have an exception made"} if {
+	some rule in judged
+	rule.separate_deployer == true
+	some msg in unknown
 }
 
 deny contains {"msg": sprintf("%s may not deploy to %s", [people.mention(sender), environment]), "who": people.list(people.mentions(rule.deployers)), "fix": "one of them starts the deployment"} if {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Holes, final_reason,
+    Holes,
+    deployed::Deploying,
+    final_reason,
     owners::Owning,
     people::{Found, persons},
 };
@@ -24,6 +26,8 @@ pub struct Known {
     pub tip: Option<Sha>,
     /// The commit that GitHub asks about, whether to deploy it.
     pub deployed: Option<Sha>,
+    /// The branch or tag that it says this commit comes from.
+    pub deployed_from: Option<String>,
     /// Secret alerts that events have told of lately as open.
     pub alerts: Vec<u64>,
 }
@@ -51,6 +55,8 @@ pub struct Completed {
     pub facts: Facts,
     /// With the fact `landed`, for a push whose commits could be read.
     pub landing: Option<Landing>,
+    /// With the fact `deployment`, whose `landed`, `pushers` and `allowed` are for the ledger to say.
+    pub deploying: Option<Deploying>,
 }
 
 /// Gathers what `needs` names and stage 1 did not bring. Facts whose controls did not ask stay absent.
@@ -92,9 +98,10 @@ pub async fn complete(
             Err(why) => missing.push(super::missing("secret_alerts", None, why)),
         }
     }
+    let mut deploying = None;
     if wanted.has("deployment") {
-        match github.deployment(at, known.deployed.as_ref()).await? {
-            Ok(deployment) => facts.deployment = Some(deployment),
+        match github.deployment(at, known).await? {
+            Ok((deployment, proof)) => (facts.deployment, deploying) = (Some(deployment), Some(proof)),
             Err(why) => missing.push(super::missing("deployment", None, why)),
         }
     }
@@ -107,7 +114,7 @@ pub async fn complete(
     let landing = add_push(github, at, &mut facts, &wanted, known, &mut missing).await?;
     facts.facts.complete = missing.is_empty();
     facts.facts.missing = missing;
-    Ok(Completed { facts, landing })
+    Ok(Completed { facts, landing, deploying })
 }
 
 struct Wanted<'a> {

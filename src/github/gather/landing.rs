@@ -158,7 +158,12 @@ impl Github {
     }
 
     /// What GitHub says moved the branch there; `None`: it does not say. It may say so late.
-    async fn moved_by(&self, at: &RepoAt, branch: &str, after: &Sha) -> Result<Option<String>, Trouble> {
+    pub(super) async fn moved_by(
+        &self,
+        at: &RepoAt,
+        branch: &str,
+        after: &Sha,
+    ) -> Result<Option<String>, Trouble> {
         let mut waits = REREADS.iter();
         loop {
             let Some(moves) = self.activity(at.installation, &at.path(""), branch, 1).await? else {
@@ -179,7 +184,7 @@ fn made_by_github(commit: &Commit) -> bool {
     commit.committed_via_web && v.verified && v.state == "VALID" && v.signed_by_github
 }
 
-fn landed_commit(commit: &Commit) -> LandedCommit {
+pub(super) fn landed_commit(commit: &Commit) -> LandedCommit {
     LandedCommit {
         sha: commit.sha.clone(),
         parents: commit.parents.clone(),

@@ -66,9 +66,25 @@ impl World {
     /// # Errors
     /// Unknown login or repository.
     pub fn ask_to_deploy(&mut self, who: &str, repo: &str, environment: &str, api: &str) -> Act<u64> {
+        let sha = self.tip(self.repo_id(repo)?, "main")?;
+        self.ask_to_deploy_from(who, repo, ("main", &sha), environment, api)
+    }
+
+    /// As [`World::ask_to_deploy`], of a commit that the run calls by the name of a branch or tag.
+    ///
+    /// # Errors
+    /// Unknown login or repository.
+    pub fn ask_to_deploy_from(
+        &mut self,
+        who: &str,
+        repo: &str,
+        (name, sha): (&str, &str),
+        environment: &str,
+        api: &str,
+    ) -> Act<u64> {
         let now = payload::seconds(self.tick());
         let (who, id, run) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
-        let (sha, deployment) = (self.tip(id, "main")?, self.next_id());
+        let deployment = self.next_id();
         self.waiting_runs.insert(run, id);
         self.deploying_runs.insert(run, id);
         let body = json!({
@@ -77,7 +93,7 @@ impl World {
             "event": "push",
             "deployment_callback_url": format!("{api}/repos/{repo}/actions/runs/{run}/deployment_protection_rule"),
             "deployment": {
-                "id": deployment, "sha": sha, "ref": "main", "task": "deploy", "environment": environment,
+                "id": deployment, "sha": sha, "ref": name, "task": "deploy", "environment": environment,
                 "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
             },
             "pull_requests": [],

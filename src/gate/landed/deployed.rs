@@ -1,0 +1,175 @@
+//! Whether a commit that is to be deployed was allowed, and who brought it.
+//!
+//! A pull request that counts as merged proves little: it does also when somebody pushes its commits by hand,
+//! or a merge of his own making. So the verdict on the push counts; where it was not judged (yet, or because
+//! nothing reads that branch), what GitHub's record of the merge proves.
+
+use std::collections::BTreeMap;
+
+use super::{super::Gate, Judged};
+use crate::{
+    event::{Account, RefKind, Repository, Sha, SubjectKind},
+    facts::{
+        Change, DeployedLanding, Deployment, Push,
+        landed::{self, Landing, MergedPull},
+        pushes::chain,
+    },
+    github::gather::Deploying,
+    verdict::Decision,
+};
+
+impl Gate {
+    /// Fills in what only the ledger knows. `from`: the branch or tag that the deployment names.
+    pub(in crate::gate) fn add_what_was_allowed(
+        &self,
+        repository: &Repository,
+        deployment: &mut Deployment,
+        proof: &Deploying,
+        from: Option<&str>,
+    ) {
+        let mut judged = self.landed_before(repository.id, &deployment.sha);
+        let of_each: Vec<Judged> = proof.merged.iter().map(|m| self.judged_with(repository.id, m)).collect();
+        for (branch, moved_by) in &proof.moved_by {
+            if !judged.contains_key(branch) {
+                let landing = self.landing_shown(repository.id, branch, moved_by.as_deref(), proof);
+                judged.insert(branch.clone(), landing);
+            }
+        }
+        deployment.landed = judged.into_values().collect();
+        let pulls = deployment.pull_requests.iter_mut().zip(&proof.merged).zip(&of_each).zip(&proof.changes);
+        for (((pull, merged), judged), change) in pulls {
+            pull.allowed = landed::is_allowed(merged, judged);
+            pull.pushers = self.pushers_of(change);
+        }
+        if !deployment.landed.iter().any(|l| l.allowed) {
+            let named = from.map(|f| f.strip_prefix("refs/heads/").unwrap_or(f));
+            let branches = repository.default_branch.as_deref().into_iter().chain(named);
+            let pushes = branches.flat_map(|b| self.pushes_to(repository.id, b, &deployment.sha));
+            let ended_here = pushes.filter(|p| p.after == deployment.sha).map(|p| p.user);
+            deployment.pushers = or_somebody(ended_here);
+        }
+    }
+
+    fn judged_with(&self, repository: u64, merged: &MergedPull) -> Judged {
+        Judged { pulls: self.judged_pull(repository, merged).into_iter().collect(), groups: vec![] }
+    }
+
+    /// By branch, what our verdicts on pushes of this commit say. Where it was pushed to a branch more than
+    /// once: that it was allowed, or else the newest.
+    fn landed_before(&self, repository: u64, sha: &Sha) -> BTreeMap<String, DeployedLanding> {
+        let mut found: BTreeMap<String, DeployedLanding> = BTreeMap::new();
+        for seq in self.0.ledger.with_head(sha) {
+            let Some((data, facts)) = self.verdict_on(seq, SubjectKind::Ref, sha) else { continue };
+            let push = &facts["push"];
+            let here = facts["repository"]["id"].as_u64() == Some(repository)
+                && push["ref_kind"] == "branch"
+                && push["after"].as_str() == Some(sha.as_str());
+            let (true, Some(branch), Some(kind)) =
+                (here, push["ref_name"].as_str(), push["landed"]["kind"].as_str())
+            else {
+                continue;
+            };
+            let landing = judged_landing(branch, kind, push["landed"]["reason"].as_str(), data.decision, seq);
+            if landing.allowed || !found.get(branch).is_some_and(|l| l.allowed) {
+                found.insert(branch.to_owned(), landing);
+            }
+        }
+        found
+    }
+
+    /// What GitHub's record of the merge proves.
+    fn landing_shown(
+        &self,
+        repository: u64,
+        branch: &str,
+        moved_by: Option<&str>,
+        proof: &Deploying,
+    ) -> DeployedLanding {
+        let tip = &proof.tip;
+        let landing = |kind: &str, allowed, reason| DeployedLanding {
+            branch: branch.to_owned(),
+            kind: kind.to_owned(),
+            allowed,
+            verdict: None,
+            reason,
+        };
+        if tip.parents.len() == 2 && moved_by.is_none() {
+            let why = format!("the push to `{branch}` is not judged, and GitHub's activity does not show it");
+            return landing("unknown", false, Some(why));
+        }
+        let push = merge_push(branch, tip.parents.first(), &tip.sha);
+        let shown = Landing {
+            commits: vec![tip.clone()],
+            merged: proof.merged.iter().filter(|m| m.base_ref == branch).cloned().collect(),
+            activity: moved_by.map(str::to_owned),
+        };
+        let proved = landed::prove(&push, &shown, &self.judged_before(repository, &push, &shown));
+        landing(&proved.kind, landed::is_merge(&proved.kind), proved.reason)
+    }
+
+    /// Who pushed the commits of a pull request, as our ledger knows.
+    fn pushers_of(&self, change: &Change) -> Vec<Option<Account>> {
+        let head = &change.pull_request.head;
+        let (Some(sha), Some(repo)) = (&head.sha, &head.repo) else { return vec![None] };
+        let known = self.pushes_to(repo.id, &head.name, sha);
+        let pushes = chain(sha, &change.commits, &known, &[]).pushes;
+        or_somebody(pushes.into_iter().filter(|p| !p.commits.is_empty()).map(|p| p.user))
+    }
+}
+
+fn judged_landing(
+    branch: &str,
+    kind: &str,
+    reason: Option<&str>,
+    decision: Decision,
+    verdict: u64,
+) -> DeployedLanding {
+    let is_merge = landed::is_merge(kind);
+    let (kind, reason) = match decision {
+        Decision::Allow | Decision::Deny if !is_merge => (kind, reason.map(str::to_owned)),
+        Decision::Allow => (kind, None),
+        Decision::Deny => (kind, Some(format!("the push to `{branch}` was denied"))),
+        _ => ("unknown", Some(format!("the push to `{branch}` is not decided"))),
+    };
+    let allowed = is_merge && decision == Decision::Allow;
+    DeployedLanding {
+        branch: branch.to_owned(),
+        kind: kind.to_owned(),
+        allowed,
+        verdict: Some(verdict),
+        reason,
+    }
+}
+
+/// The move of a branch that a merge is.
+fn merge_push(branch: &str, before: Option<&Sha>, after: &Sha) -> Push {
+    Push {
+        full_ref: format!("refs/heads/{branch}"),
+        ref_kind: RefKind::Branch,
+        ref_name: branch.to_owned(),
+        before: before.cloned(),
+        after: Some(after.clone()),
+        created: false,
+        deleted: false,
+        forced: false,
+        pusher_kind: "unknown".to_owned(),
+        pusher: None,
+        commits: None,
+        on_default_branch: None,
+        landed: None,
+    }
+}
+
+/// Each once; where nobody is known it was somebody.
+fn or_somebody(who: impl Iterator<Item = Option<Account>>) -> Vec<Option<Account>> {
+    let mut found: Vec<Option<Account>> = Vec::new();
+    for one in who {
+        if found.iter().all(|f| f.as_ref().map(|a| a.id) != one.as_ref().map(|a| a.id)) {
+            found.push(one);
+        }
+    }
+    if found.is_empty() {
+        found.push(None);
+    }
+    found
+}
