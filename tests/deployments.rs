@@ -279,6 +279,10 @@ async fn only_what_github_merged_and_gatelog_allowed_is_deployed() {
     assert!(said.starts_with(r#""Production" "approved""#), "{said}");
     let said = answer(&s, "alice", ("main", &merged), "production").await;
     assert!(said.contains(r#""rejected""#) && said.contains("alice wrote"), "{said}");
+    assert!(
+        said.contains("somebody who did not write it starts the deployment (anyone else who may deploy)"),
+        "{said}"
+    );
     let said = answer(&s, "bob", ("refs/tags/main", &merged), "production").await;
     assert!(said.contains(r#""rejected""#) && said.contains("may not be deployed"), "{said}");
     let said = answer(&s, "bob", ("main", &merged), "staging").await;
