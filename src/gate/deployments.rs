@@ -423,6 +423,12 @@ fn comment(verdict: &Verdict, seq: u64) -> String {
     let mut text = escape::markdown(&verdict.reason);
     for finding in verdict.controls.iter().flat_map(|c| &c.findings) {
         text += &format!("\n- {}", escape::markdown(&finding.msg));
+        let shown = |words: &Option<String>| words.as_deref().map(escape::markdown);
+        match (shown(&finding.fix), shown(&finding.who)) {
+            (Some(fix), Some(who)) => text += &format!("\n  {fix} ({who})"),
+            (Some(one), None) | (None, Some(one)) => text += &format!("\n  {one}"),
+            (None, None) => {}
+        }
     }
     format!("{text}\n\ngatelog entry {seq}")
 }

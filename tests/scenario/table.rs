@@ -99,6 +99,7 @@ const SECRETS: &str = "required_reviews: {required_approving_review_count: 0, re
 const PATIENT: &str = "required_reviews: {required_approving_review_count: 0, require_last_push_approval: false}, secret_alerts: {enabled: true, rotate_within_days: 36500}";
 const DEPLOYMENTS: &str = "deployments: {enabled: true, environments: [{environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: []}]}";
 const OPEN_DEPLOYMENTS: &str = "deployments: {enabled: true, allow_other_environments: true, environments: [{environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: []}]}";
+const FROZEN: &str = "change_freeze: {enabled: true, environments: [\"prod*\"], windows: [{from: \"2020-01-01T00:00:00Z\", until: \"2099-01-01T00:00:00Z\", why: moving}]}, deployments: {enabled: true, allow_other_environments: true, environments: []}";
 const DEPLOYERS: &str = "deployments: {enabled: true, environments: [{environment: production, branches: [main], on_default_branch: true, require_allowed: true, separate_deployer: true, deployers: [carol]}]}";
 
 #[rustfmt::skip]
@@ -372,6 +373,8 @@ pub const ROWS: &[Line] = &[
     ("a deployment to an environment that nobody wrote a rule for", DEPLOYMENTS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; bob deploys staging", "deny", "no rule is for the environment staging", DEPLOYING),
     ("a deployment to another environment, which is open", OPEN_DEPLOYMENTS, "alice pushes a; alice opens; then; frank merges squash; then; alice deploys staging", "allow", "Allowed", DEPLOYING),
     ("a deployment to an environment in another case", DEPLOYMENTS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; alice deploys PRODUCTION", "deny", "wrote what is to be deployed", DEPLOYING),
+    ("a deployment to an environment that is frozen", FROZEN, "bob deploys Production", "deny", "deployments to Production are frozen until 2099", DEPLOYING),
+    ("a deployment to one that is not, while others are frozen", FROZEN, "bob deploys staging", "allow", "Allowed", DEPLOYING),
     ("a deployment by who may not", DEPLOYERS, "alice pushes a; alice opens; bob approves; then; bob merges squash; then; bob deploys production", "deny", "may not deploy to production", DEPLOYING),
 
     // -- releases
