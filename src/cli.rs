@@ -46,7 +46,7 @@ enum Command {
     Doctor(doctor::Args),
     /// Compare GitHub's own record with the ledger now, through the running service.
     Reconcile(reconcile::Args),
-    /// The ledger: verify, show, list.
+    /// The ledger: look into it, verify, prove, follow, back up, erase.
     #[command(subcommand)]
     Log(log::Command),
     /// For auditors: evidence, completeness, exceptions.

@@ -14,7 +14,7 @@
 //!                         says)     read)     say)
 //! ```
 //!
-//! The whole journey is told top to bottom in [`gate`]. A module uses only lower floors:
+//! The whole journey is told top to bottom in [`gate`]. A module uses only lower floors and what stands beside (`tests/floors.rs` holds the list):
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
@@ -22,11 +22,11 @@
 //! | | [`event`] | what happened and what it is about; which events are judged, and how |
 //! | | [`facts`] | what GitHub says, frozen; graph and set work over it |
 //! | | [`verdict`] | outcomes, findings, the decision |
-//! | 1 judgement | [`policy`] | bundles, admission, the engine, the runner of Rego tests |
-//! | 1 memory | [`ledger`] | entries, the chain, the tree, the sequencer, verification |
+//! | 1 judgement | [`policy`] | bundles, admission, the engine, exceptions, the runner of Rego tests |
+//! | 1 memory | [`ledger`] | entries, the chain, the tree, the sequencer, verification, checkpoints, witnesses, evidence, erasure |
 //! | | [`store`] | where entries and bodies are kept: journal and sled, or memory |
-//! | 2 GitHub | [`github`] | authentication, REST and GraphQL, gathering facts, writing check runs |
-//! | 3 the story | [`gate`] | receive, judge, report |
+//! | 2 GitHub | [`github`] | authentication, REST and GraphQL, gathering facts, writing check runs, what the App needs |
+//! | 3 the story | [`gate`] | receive, judge, report; sweeps, merge verdicts, deployments, commands |
 //! | | [`worker`] | order per subject, many subjects at once, retries |
 //! | 4 doors | [`server`] | webhook, health, metrics, admin socket |
 //! | | [`cli`] | the commands |

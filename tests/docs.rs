@@ -130,3 +130,33 @@ fn commands_are_found() {
     let found: Vec<String> = found.iter().map(|c| c.join(" ")).collect();
     assert_eq!(found, ["check-config", "log verify"]);
 }
+
+/// `*Pull request*, *Push*` → `pull_request`, `push`: GitHub's pages and its API name events differently.
+fn events(text: &str) -> BTreeSet<String> {
+    text.split('*').skip(1).step_by(2).map(|e| e.to_lowercase().replace([' ', '\n'], "_")).collect()
+}
+
+#[test]
+fn events_that_are_told_are_those_that_are_needed() {
+    use gatelog::github::needed;
+    let names = |all: &mut dyn Iterator<Item = &str>| all.map(str::to_owned).collect::<BTreeSet<_>>();
+    let needed = names(&mut needed::EVENTS.iter().copied());
+    let good = names(&mut needed::OPTIONAL_EVENTS.iter().map(|(event, _)| *event));
+    for (file, begin, between, end) in [
+        ("README.md", "everything you want on record; at least ", "good to have:", ".\n"),
+        (
+            "docs/security.md",
+            "`gatelog app create` subscribes to ",
+            "which are needed",
+            "which are good to have",
+        ),
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let unwrapped = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (_, list) = unwrapped.split_once(begin).unwrap_or_else(|| panic!("{file}: no `{begin}`"));
+        let (first, rest) = list.split_once(between).unwrap_or_else(|| panic!("{file}: no `{between}`"));
+        let second = rest.split(end.trim_end()).next().unwrap();
+        assert_eq!(events(first), needed, "{file}");
+        assert_eq!(events(second), good, "{file}");
+    }
+}

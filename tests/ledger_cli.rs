@@ -294,6 +294,27 @@ async fn exit_codes_of_a_bad_ledger_and_of_none() {
     }
 }
 
+/// Of a ledger that was stopped cleanly too, whose last segment ends with its seal.
+#[tokio::test]
+async fn an_entry_beyond_the_end_does_not_exist() {
+    let (dir, ledger) = story().await;
+    let size = ledger.head().size;
+    for stopped in [false, true] {
+        if stopped {
+            ledger.close().await.unwrap();
+        }
+        for seq in [size, size + 900] {
+            let out = gatelog(&dir.path(), &["show", &seq.to_string()]);
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert_eq!(out.status.code(), Some(2), "stopped: {stopped}, {seq}: {said}");
+            assert!(
+                said.contains(&format!("entry {seq} does not exist: the ledger ends before it")),
+                "{said}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_closed_pipe_is_no_error() {
     let (dir, _ledger) = story().await;

@@ -44,7 +44,7 @@ mod story;
 mod verify;
 pub(super) mod verify_proof;
 
-pub(super) use list::{parse_time, resolve};
+pub(super) use list::{parse_seq, parse_time, resolve};
 
 pub(super) use show::input_of;
 

@@ -80,6 +80,7 @@ pub struct ListArgs {
 #[derive(clap::Args)]
 pub struct RevokeArgs {
     /// The entry that grants it.
+    #[arg(value_parser = log::parse_seq)]
     entry: u64,
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -90,6 +91,7 @@ pub struct RevokeArgs {
 #[derive(clap::Args)]
 pub struct ReviewArgs {
     /// The entry that grants it.
+    #[arg(value_parser = log::parse_seq)]
     entry: u64,
     /// Who reviewed it: nobody who asked for it or answers for it.
     #[arg(long, value_name = "NAME")]

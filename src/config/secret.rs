@@ -37,12 +37,20 @@ impl fmt::Debug for Secret {
 /// may read the file too. `what` names it in errors: `[github] private_key_file`.
 ///
 /// # Errors
-/// [`ConfigError::Unreadable`] if the file cannot be read, [`ConfigError::Wrong`] if it is empty or
-/// too large.
+/// [`ConfigError::Wrong`] if there is no such file, or it is empty or too large,
+/// [`ConfigError::Unreadable`] if it cannot be read.
 pub fn read(what: &str, path: &Path) -> Result<(Secret, Option<String>), ConfigError> {
     let unreadable =
         |e: std::io::Error| ConfigError::Unreadable(format!("{what}: cannot read {}: {e}", path.display()));
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = std::fs::File::open(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            let p = path.display();
+            ConfigError::Wrong(format!(
+                "{what}: there is no file {p}; put it there (mode 0600), or name another"
+            ))
+        }
+        _ => unreadable(e),
+    })?;
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     // Never grows, so no copy stays behind unwiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_SECRET as usize + 64));

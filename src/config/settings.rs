@@ -351,14 +351,26 @@ fn unknown_section(place: &str, name: &str) -> ConfigError {
 /// Never shows the value: the key may be one where someone put a secret.
 fn unknown_key(place: &str, section: &str, name: &str) -> ConfigError {
     let known: Vec<&str> = KEYS.iter().filter(|k| k.section == section).map(|k| k.name).collect();
+    let tables: BTreeMap<&str, String> = tables_below(section).collect();
     let hint = if let Some((_, file)) = SECRETS.iter().find(|(secret, _)| *secret == name) {
         format!("; secrets are read from files only: put it in a file and name that in `{file}`")
     } else if let Some(near) = closest(name, known.iter().copied()) {
         format!("; did you mean `{near}`?")
+    } else if let Some(near) = closest(name, tables.keys().copied()) {
+        format!("; did you mean {}?", tables[near])
     } else {
-        format!("; there are {}", known.join(", "))
+        let all: Vec<&str> = known.iter().copied().chain(tables.values().map(String::as_str)).collect();
+        format!("; there are {}", all.join(", "))
     };
     ConfigError::Wrong(format!("{place}: unknown key `{name}` in [{section}]{hint}"))
+}
+
+/// Sections and lists whose name continues that of a section: the last part, and how it is written.
+fn tables_below(section: &str) -> impl Iterator<Item = (&'static str, String)> {
+    let below = move |whole: &'static str| whole.strip_prefix(section)?.strip_prefix('.');
+    let sections = KEYS.iter().filter_map(move |k| Some((below(k.section)?, format!("[{}]", k.section))));
+    let lists = [witnesses::SECTION, holds::SECTION];
+    sections.chain(lists.into_iter().filter_map(move |l| Some((below(l)?, format!("[[{l}]]")))))
 }
 
 fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

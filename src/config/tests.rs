@@ -92,6 +92,9 @@ fn holds_and_retention() {
         ("[ledger.retention]\nbodies = \"0d\"", "1d to 36500d"),
         ("[ledger.retention]\nbodies = \"1y\"", "1d to 36500d"),
         ("[ledger.retention]\nbodys = \"1d\"", "did you mean `bodies`?"),
+        ("[ledger.retension]\nbodies = \"1d\"", "did you mean [ledger.retention]?"),
+        ("[[ledger.holds]]\nreason = \"x\"", "did you mean [[ledger.hold]]?"),
+        ("[ledger.xyz]\nbodies = \"1d\"", "[ledger.retention], [[ledger.witness]]"),
         ("[ledger.hold]\nrepository = \"o/r\"", "written as [[ledger.hold]]"),
         ("[[ledger.hold]]\nrepository = \"o/r\"", "needs a reason"),
         ("[[ledger.hold]]\nreason = \"x\"", "needs either repository or entries"),
@@ -274,12 +277,12 @@ mod secrets {
     }
 
     #[test]
-    fn that_are_not_there_are_unreadable() {
+    fn that_are_not_there_are_a_matter_of_configuration() {
         let (dir, _) = with(KEY, "s", 0o600);
         std::fs::remove_file(dir.path().join("app.pem")).unwrap();
         let c = Config::parse(&dir.path().join("gatelog.toml"), MINIMAL, &Environment::new()).unwrap();
         let e = c.secrets().unwrap_err();
-        assert!(matches!(e, ConfigError::Unreadable(_)));
+        assert!(matches!(e, ConfigError::Wrong(_)));
         assert!(e.to_string().contains("private_key_file") && e.to_string().contains("app.pem"), "{e}");
     }
 }

@@ -26,6 +26,12 @@ pub const OPTIONAL_PERMISSIONS: &[(&str, &str)] = &[
     ("deployments", "deployments are not recorded, and with `read` not answered"),
 ];
 
+/// What only some controls ask for: neither asked for by `app create`, nor too much.
+pub const FOR_CONTROLS: &[(&str, &str)] = &[("secret_scanning_alerts", "read")];
+
+/// Events that only some controls judge by.
+pub const EVENTS_FOR_CONTROLS: &[&str] = &["secret_scanning_alert", "release"];
+
 /// Events without which something is judged late or not at all.
 pub const EVENTS: &[&str] = &[
     "pull_request",

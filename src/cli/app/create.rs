@@ -52,6 +52,7 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let place = Place::of(&args.github).map_err(|e| Failure::usage(format!("--github: {e}")))?;
     let gate = gate_url(&args.url)?;
+    account_name(&args.org)?;
     if !args.listen.ip().is_loopback() {
         return Err(Failure::usage("--listen must be a loopback address: the page is for you alone"));
     }
@@ -201,10 +202,24 @@ Next:
 fn gate_url(url: &str) -> Result<String, Failure> {
     let bad = || Failure::usage(format!("--url: `{url}` must be of the form https://gate.example.com"));
     let uri: http::Uri = url.trim().parse().map_err(|_| bad())?;
-    let right = matches!(uri.scheme_str(), Some("https" | "http"))
+    // Without TLS the webhooks cross the network in the open: on this machine only.
+    let here = uri.host().is_some_and(|h| matches!(h, "localhost" | "127.0.0.1" | "[::1]"));
+    let right = (uri.scheme_str() == Some("https") || (uri.scheme_str() == Some("http") && here))
         && uri.query().is_none()
         && uri.authority().is_some_and(|a| !a.as_str().contains('@'));
     right.then(|| url.trim().trim_end_matches('/').to_owned()).ok_or_else(bad)
+}
+
+/// Letters, digits and single `-` inside, at most 39: what GitHub lets an account be called.
+fn account_name(name: &str) -> Result<(), Failure> {
+    let words = || name.split('-');
+    let right =
+        name.len() <= 39 && words().all(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let bad = || {
+        let name = escape::terminal(name);
+        Failure::usage(format!("--org: `{name}` is no organisation; it is the NAME in github.com/NAME"))
+    };
+    right.then_some(()).ok_or_else(bad)
 }
 
 fn invite(organization: &str, at: &str, host: &str) -> Result<(), Failure> {

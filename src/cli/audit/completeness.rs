@@ -47,6 +47,9 @@ pub struct Args {
 
 /// Exit 4: something is unexplained, or part of the period was never compared.
 pub fn run(args: &Args) -> CommandResult {
+    if args.period.until.is_some_and(|until| until <= args.since) {
+        return Err(Failure::usage("--until is not after --since: there is nothing between them"));
+    }
     let journal = args.period.place.journal()?;
     // What belongs to the period was recorded in it, or in the days before.
     let from = when::before(&journal, &|time| time.plus(RECORDED_BEFORE) < args.since)?;

@@ -101,7 +101,8 @@ pub(super) fn permissions(part: &'static str, granted: &Permissions, page: &str,
         report.say(part, State::Note, format!("without {permission}, {without}"));
     }
     let allowed = |name: &str, has: &str| {
-        needed::PERMISSIONS.iter().any(|(n, level)| *n == name && (*level == has || *level == "write"))
+        let mut used = needed::PERMISSIONS.iter().chain(needed::FOR_CONTROLS);
+        used.any(|(n, level)| *n == name && (*level == has || *level == "write"))
     };
     let more: Vec<_> =
         granted.iter().filter(|(n, l)| !allowed(n, l)).map(|(n, l)| format!("{n}: {l}")).collect();
@@ -124,7 +125,8 @@ pub(super) fn events(part: &'static str, subscribed: &[String], page: &str, repo
     for (event, without) in needed::OPTIONAL_EVENTS.iter().filter(|(e, _)| !has(e)) {
         report.say(part, State::Note, format!("without the event {event}, {without}"));
     }
-    let known: BTreeSet<&str> = needed::all_events().collect();
+    let known: BTreeSet<&str> =
+        needed::all_events().chain(needed::EVENTS_FOR_CONTROLS.iter().copied()).collect();
     let more: Vec<_> = subscribed.iter().map(String::as_str).filter(|e| !known.contains(e)).collect();
     if !more.is_empty() {
         let text = format!("events that are recorded and decide nothing: {}", more.join(", "));

@@ -30,7 +30,7 @@ use crate::{
 #[command(group = clap::ArgGroup::new("whose").required(true).args(["entry", "login"]))]
 pub struct Args {
     /// Bodies of this entry.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::parse_seq)]
     entry: Option<u64>,
     /// With --entry: only the body of this name (payload, facts, verdict …); may be repeated.
     #[arg(long, value_name = "NAME", requires = "entry")]

@@ -24,6 +24,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Args {
     /// Number of the entry.
+    #[arg(value_parser = super::parse_seq)]
     seq: u64,
     /// Where the proof is written (`c2sp.org/tlog-proof@v1`).
     #[arg(short, long, value_name = "FILE")]

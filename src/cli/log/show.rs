@@ -10,6 +10,7 @@ use crate::{escape::terminal_block, ledger::entry::Kind};
 #[derive(clap::Args)]
 pub struct Args {
     /// Number of the entry.
+    #[arg(value_parser = super::parse_seq)]
     seq: u64,
     /// Print the input document of a verdict (or of an event's verdict), ready for `policy eval`.
     #[arg(long)]

@@ -72,8 +72,14 @@ fn pretty(out: &mut impl Write, findings: &[Finding]) -> std::io::Result<()> {
     let errors = findings.iter().filter(|f| f.level == Level::Error).count();
     match (errors, findings.len() - errors) {
         (0, 0) => writeln!(out, "nothing found"),
-        (errors, warnings) => writeln!(out, "{errors} errors, {warnings} warnings"),
+        (errors, warnings) => {
+            writeln!(out, "{}, {}", count(errors, "error"), count(warnings, "warning"))
+        }
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn github(out: &mut impl Write, f: &Finding) -> std::io::Result<()> {

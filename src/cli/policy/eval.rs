@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE", required_unless_present = "entry", conflicts_with = "entry")]
     input: Option<PathBuf>,
     /// The input that a verdict of the ledger (or the verdict of an event) was judged by.
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = crate::cli::log::parse_seq)]
     entry: Option<u64>,
     /// Folder of the policies.
     #[arg(default_value = "policies")]

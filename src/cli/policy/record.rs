@@ -14,7 +14,7 @@ use crate::policy::fixture;
 #[derive(clap::Args)]
 pub struct Args {
     /// A verdict, or an event that has one.
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = crate::cli::log::parse_seq)]
     entry: u64,
     /// The file to write.
     #[arg(short, long, value_name = "FILE")]

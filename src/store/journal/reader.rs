@@ -170,6 +170,13 @@ impl SegmentReader {
             skipped = true;
         }
         if skipped {
+            // Nothing but the seal follows: it names the last entry that was passed over.
+            let mut end = [0; SEAL];
+            let n = self.read(&mut end, self.position)?;
+            if let Some(seal) = Seal::decode(&end[..n]).filter(|seal| seal.next == self.tip.size) {
+                self.tip.leaf = seal.leaf;
+                return Ok(());
+            }
             let mut ahead = Self {
                 file: self.file.try_clone().map_err(JournalError::io("opening", &self.path))?,
                 path: self.path.clone(),

@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "REPO#NUMBER", conflicts_with_all = ["entry", "since", "until", "repo"])]
     pub(super) pr: Option<String>,
     /// One entry, what it answers, and what answers it within the next 4096 entries.
-    #[arg(long, value_name = "N", conflicts_with_all = ["since", "until", "repo"])]
+    #[arg(long, value_name = "N", value_parser = crate::cli::log::parse_seq, conflicts_with_all = ["since", "until", "repo"])]
     pub(super) entry: Option<u64>,
     /// Not before: 2026-11-24 (UTC) or RFC 3339.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
