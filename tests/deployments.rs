@@ -47,9 +47,20 @@ pending contains {"msg": "the first look decides nothing"} if {
 pending contains {"msg": "it waits"} if input.event.payload.environment == "held"
 "#;
 
+/// The others would only take time.
+fn keep_controls(s: &Scene, kept: &[&str]) {
+    for control in fs::read_dir(s.service.dir.join("policies/controls")).unwrap() {
+        let control = control.unwrap();
+        if !kept.iter().any(|c| control.file_name() == *c) {
+            fs::remove_dir_all(control.path()).unwrap();
+        }
+    }
+}
+
 async fn scene() -> Scene {
     let mut s = Scene::set().await;
     s.use_parameters("");
+    keep_controls(&s, &[]);
     let folder = s.service.dir.join("policies/controls/deployments");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("deployments.rego"), CONTROL).unwrap();
@@ -258,16 +269,7 @@ async fn answer(s: &Scene, who: &str, from: (&str, &str), environment: &str) -> 
 async fn only_what_github_merged_and_gatelog_allowed_is_deployed() {
     let mut s = Scene::set().await;
     s.use_parameters(RULES);
-    // The others would only take time.
-    for control in fs::read_dir(s.service.dir.join("policies/controls")).unwrap() {
-        let control = control.unwrap();
-        if !["deployments", "required_reviews", "restricted_branches"]
-            .iter()
-            .any(|c| control.file_name() == *c)
-        {
-            fs::remove_dir_all(control.path()).unwrap();
-        }
-    }
+    keep_controls(&s, &["deployments", "required_reviews", "restricted_branches"]);
     s.service.start().await;
 
     // Merged on GitHub, and judged when it landed.
