@@ -49,6 +49,7 @@ mod known;
 mod landed;
 mod look;
 mod often;
+pub mod preview;
 mod publish;
 mod pulls;
 mod pushers;

@@ -278,6 +278,7 @@ const ECHO: &str = r#"# METADATA
 # title: "Echo <b>of</b> [titles](https://evil.example) @octo-org/admins"
 # custom:
 #   id: "X-<i>1</i>"
+#   facts: [files]
 package controls.echo
 
 deny contains {

@@ -5,6 +5,9 @@ use std::{
     process::{Command, Output},
 };
 
+mod common;
+
+use common::scene::{REPO, Scene};
 use serde_json::{Value, json};
 
 fn gatelog(args: &[&str], dir: &Path) -> Output {
@@ -116,4 +119,61 @@ fn an_entry_of_a_ledger_is_judged_again_and_recorded() {
         judged += 1;
     }
     assert!(judged > 3, "{judged} verdicts of {} entries", entries.len());
+}
+
+/// Read live as the gate would read it, by the policies at hand; nothing is recorded, nothing shown.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_is_read_as_it_stands_now() {
+    let s = Scene::started().await;
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let ledger = s.service.ledger.to_str().unwrap().to_owned();
+    let pull = format!("{REPO}#{number}");
+    let eval = |pull: &str, more: &[&str]| {
+        let args = ["policy", "eval", policies.to_str().unwrap(), "--ledger", &ledger, "--pull", pull];
+        gatelog(&[&args, more].concat(), &s.service.dir)
+    };
+    let writes = |s: &Scene| {
+        s.gh.requests().iter().filter(|r| r.method != "GET" && !r.path.contains("graphql")).count()
+    };
+    let (entries, written) = (s.view().entries.len(), writes(&s));
+    let out = eval(&pull, &["--format", "json"]);
+    let said: Value =
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&out.stderr)));
+    assert_eq!((said["decision"].as_str(), out.status.code()), (Some("deny"), Some(1)));
+    assert_eq!(
+        (said["reason"].as_str(), s.check(number).1.as_str()),
+        (Some("Blocked: 0 of 1 approvals"), "Blocked: 0 of 1 approvals")
+    );
+
+    // What no webhook has told yet is there too.
+    s.gh.with(|w| w.approve("bob", REPO, number)).unwrap();
+    let out = eval(&pull, &["--check-run"]);
+    assert_eq!(out.status.code(), Some(0), "{}{}", text(&out.stdout), text(&out.stderr));
+    assert!(text(&out.stdout).starts_with("completed, conclusion: success\n"), "{}", text(&out.stdout));
+    // What if two were required: a fact that the active policies do not ask for is read all the same.
+    let two = ["--set", "params.defaults.required_reviews.required_approving_review_count=2"];
+    assert_eq!(eval(&pull, &two).status.code(), Some(1));
+    let linear = ["--set", "params.defaults.up_to_date.enabled=true", "--format", "json"];
+    let said: Value = serde_json::from_slice(&eval(&pull, &linear).stdout).unwrap();
+    assert_eq!(said["decision"], "allow", "{said:#}");
+
+    assert_eq!((s.view().entries.len(), writes(&s)), (entries, written), "nothing is recorded or written");
+    for (pull, code, why) in [
+        ("octo-org/nowhere#1", 2, "no event and no sweep has told of a repository `octo-org/nowhere`"),
+        ("octo-org/app", 2, "write it as owner/name#12"),
+        ("octo-org/app#999", 1, ""),
+    ] {
+        let out = eval(pull, &[]);
+        let stderr = text(&out.stderr);
+        assert!(out.status.code() == Some(code) && stderr.contains(why), "{pull}: {:?} {stderr}", out.status);
+    }
+    let nowhere = tempfile::tempdir().unwrap();
+    std::fs::create_dir(nowhere.path().join("journal")).unwrap();
+    let other = nowhere.path().to_str().unwrap();
+    let args = ["policy", "eval", policies.to_str().unwrap(), "--ledger", other, "--pull", &pull];
+    let out = gatelog(&args, nowhere.path());
+    assert!(text(&out.stderr).contains("no gatelog runs"), "{}", text(&out.stderr));
+    assert_ne!(out.status.code(), Some(0));
 }

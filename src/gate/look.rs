@@ -129,7 +129,7 @@ impl Gate {
     }
 
     /// The ledger's exceptions, and what was answered to commands at this head.
-    fn add_waivers(&self, facts: &mut Facts) {
+    pub(super) fn add_waivers(&self, facts: &mut Facts) {
         let Some(repository) = facts.repository.as_ref().map(|r| r.id) else { return };
         let waivers = super::lock(&self.0.waivers);
         facts.waivers = waivers.of_repository(repository, facts.time);
@@ -138,7 +138,7 @@ impl Gate {
         }
     }
 
-    async fn look_at_pull(
+    pub(super) async fn look_at_pull(
         &self,
         item: &Item,
         older: &[Item],
@@ -208,8 +208,19 @@ impl Gate {
             let read = needs.iter().map(|(fact, _)| fact.clone()).collect();
             lock(&self.0.pulls).read(at.repository.id, change.pull_request.number, read);
         }
+        self.gathered(at, facts, &needs, payload).await
+    }
+
+    /// Fetches what was asked for, and adds what only the ledger knows of it.
+    pub(super) async fn gathered(
+        &self,
+        at: &RepoAt,
+        facts: Facts,
+        needs: &Needs,
+        payload: &Value,
+    ) -> Result<(Facts, Option<Landing>), Trouble> {
         let known = self.known(&facts, payload);
-        let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
+        let done = gather::complete(&self.0.github, at, facts, needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         if let Some(rules) = &mut facts.base_rules {
             let settings = &self.0.settings;
@@ -315,12 +326,12 @@ impl Gate {
 }
 
 /// The event that [`super::drafts::look_again`] records.
-pub(super) fn own_event(at: &PullAddress, cause: Cause) -> Event {
+pub(super) fn own_event(at: &PullAddress, cause: impl Into<Option<Cause>>) -> Event {
     Event {
         name: "gatelog".into(),
         action: Some("look_again".into()),
         source: Source::Gatelog,
-        cause: Some(cause),
+        cause: cause.into(),
         installation: Some(at.installation),
         organization: at.organization,
         repository: Some(at.repository.clone()),
@@ -377,7 +388,7 @@ fn missing(facts: &mut Facts, about: SubjectKind, reason: &str) {
     }));
 }
 
-fn header(item: &Item, event: &Event) -> EventHeader {
+pub(super) fn header(item: &Item, event: &Event) -> EventHeader {
     EventHeader {
         name: event.name.clone(),
         action: event.action.clone(),

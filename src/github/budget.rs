@@ -136,8 +136,9 @@ impl Budget {
 
 /// Tests let it pass faster.
 fn minute() -> Duration {
-    let ms = |ms: Option<String>| ms.and_then(|ms| ms.parse().ok()).map_or(MINUTE, Duration::from_millis);
-    fail::fail_point!("budget::minute", ms);
+    fail::fail_point!("budget::minute", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(MINUTE, Duration::from_millis));
     MINUTE
 }
 

@@ -7,6 +7,7 @@
 //! | `GET /entries?from=N&limit=M` | JSON lines: `seq`, `leaf`, `raw` (the entry as hashed), `bodies` (names) |
 //! | `GET /entries/{seq}/bodies/{name}` | the body; 410 if it was erased, with the erasure and its reason |
 //! | `POST /erase` | erases bodies: see [`erase`] |
+//! | `POST /look` | a pull request as it would be judged now: see [`look`] |
 //! | `POST /reconcile` | makes a sweep now; the entry that records it, and its counts |
 //! | `POST /waivers` | records an exception: [`crate::gate::commands::Exception`]; its entry |
 //! | `POST /waivers/{seq}/revoke` | ends it: `{"reason"}` |
@@ -43,6 +44,7 @@ use crate::{
 };
 
 pub mod erase;
+pub mod look;
 mod waivers;
 
 /// Name of the socket in the ledger's folder.
@@ -103,6 +105,7 @@ pub(super) fn routes(app: App) -> Router {
         .route("/keys/rotate", routing::post(rotate))
         .route("/keys/finish", routing::post(finish_rotation))
         .route("/erase", routing::post(erase::erase))
+        .route("/look", routing::post(look::look))
         .route("/reconcile", routing::post(reconcile))
         .route("/waivers", routing::post(waivers::add))
         .route("/waivers/{seq}/revoke", routing::post(waivers::revoke))

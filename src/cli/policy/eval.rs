@@ -21,14 +21,19 @@ use crate::{
     verdict::{Control, Decision, Finding, FindingKind, Verdict},
 };
 
+mod live;
+
 #[derive(clap::Args)]
 pub struct Args {
     /// The input document as JSON (`gatelog log show --input` prints one); `-` reads standard input.
-    #[arg(short, long, value_name = "FILE", required_unless_present = "entry", conflicts_with = "entry")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["entry", "pull"], conflicts_with_all = ["entry", "pull"])]
     input: Option<PathBuf>,
     /// The input that a verdict of the ledger (or the verdict of an event) was judged by.
     #[arg(long, value_name = "SEQ", value_parser = crate::cli::log::parse_seq)]
     entry: Option<u64>,
+    /// A pull request as it stands on GitHub now, read by the gatelog that runs on the ledger; nothing is recorded.
+    #[arg(long, value_name = "OWNER/NAME#NUMBER", conflicts_with = "entry")]
+    pull: Option<String>,
     /// Folder of the policies.
     #[arg(default_value = "policies")]
     path: PathBuf,
@@ -62,7 +67,10 @@ pub fn run(args: &Args) -> CommandResult {
         sets => Bundle::what_if(&args.path, sets),
     };
     let bundle = bundle.map_err(|e| load_failure(&args.path, &e))?;
-    let input = read(args)?;
+    let input = match &args.pull {
+        Some(pull) => live::read(&args.place, pull, &bundle)?,
+        None => read(args)?,
+    };
     let verdict = bundle.judge(&input);
     let explained = match args.explain {
         true => Some(bundle.explain(&input, &sets).map_err(|e| load_failure(&args.path, &e))?),
@@ -130,7 +138,11 @@ fn read(args: &Args) -> Result<Input, Failure> {
     let (read, from) = match (&args.input, args.entry) {
         (_, Some(seq)) => (Input::from_json(input_of(&args.place, seq)?), format!("entry {seq}")),
         (Some(file), None) => (Input::parse(&read_input(file)?), file.display().to_string()),
-        (None, None) => return Err(Failure::usage("name an input (--input) or an entry (--entry)")),
+        (None, None) => {
+            return Err(Failure::usage(
+                "name an input (--input), an entry (--entry) or a pull request (--pull)",
+            ));
+        }
     };
     read.map_err(|e| Failure::usage(format!("{from}: {e}")))
 }

@@ -197,9 +197,8 @@ fn lets_pass(stored: &Stored, check: &event::CheckRef) -> bool {
 
 /// Tests let facts grow old sooner.
 fn fresh() -> std::time::Duration {
-    let ms = |ms: Option<String>| {
-        ms.and_then(|ms| ms.parse().ok()).map_or(FRESH, std::time::Duration::from_millis)
-    };
-    fail::fail_point!("publish::fresh", ms);
+    fail::fail_point!("publish::fresh", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(FRESH, std::time::Duration::from_millis));
     FRESH
 }
