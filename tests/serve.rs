@@ -159,8 +159,8 @@ fn what_keeps_it_from_starting_is_one_clear_sentence() {
     assert_eq!((code, said), (5, format!("[server] listen: {address} is in use by another program")));
 
     let (code, said) = setup.fails(&[("GATELOG__GITHUB__PRIVATE_KEY_FILE", "gone.pem")]);
-    assert_eq!(code, 5);
-    insta::assert_snapshot!(said, @"[github] private_key_file: cannot read DIR/gone.pem: No such file or directory (os error 2)");
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(said, @"[github] private_key_file: there is no file DIR/gone.pem; put it there (mode 0600), or name another");
 
     let (code, said) = setup.fails(&[("GATELOG__GITHUB__PRIVATE_KEY_FILE", "webhook.secret")]);
     assert_eq!(code, 2);
