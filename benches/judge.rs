@@ -1,5 +1,6 @@
 //! What judging in a process of its own costs: the shipped policies and a pull request of about 21 KB,
-//! judged here and there in turn. Then: how long innocent events take while hostile ones are judged.
+//! judged here and there in turn. Then: how much one more control costs that reads nothing new, and how long
+//! innocent events take while hostile ones are judged.
 //!
 //! `cargo bench --bench judge`
 
@@ -21,6 +22,7 @@ const ROUNDS: usize = 400;
 async fn main() {
     let program = Path::new(env!("CARGO_BIN_EXE_gatelog"));
     overhead(program).await;
+    one_more(program);
     innocent(program).await;
 }
 
@@ -52,6 +54,42 @@ async fn overhead(program: &Path) {
         quantile(&mut outside, 50),
         ratios[ratios.len() / 2],
     );
+}
+
+/// The shipped policies, and the same with a control more, in turn.
+fn one_more(program: &Path) {
+    let shipped = Bundle::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies"));
+    let shipped = shipped.expect("the shipped policies load");
+    let more = with_control(
+        program,
+        "package controls.one_more\n\ndeny contains \"it has no title\" if input.pull_request.title == \"\"\n",
+    );
+    let input = Input::from_json(pull_request()).expect("an input");
+    let mut ratios = vec![];
+    for round in 0..ROUNDS {
+        let began = Instant::now();
+        let without = shipped.judge(&input);
+        let a = began.elapsed();
+        let began = Instant::now();
+        let with = more.judge(&input);
+        let b = began.elapsed();
+        assert_eq!(with.controls.len(), without.controls.len() + 1);
+        if round >= 20 {
+            ratios.push(b.as_secs_f64() / a.as_secs_f64());
+        }
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("one more control: median ratio {:.3}", ratios[ratios.len() / 2]);
+}
+
+/// The shipped policies with one more file.
+fn with_control(program: &Path, rules: &str) -> Bundle {
+    let folder = tempfile::tempdir().expect("a folder");
+    let init = std::process::Command::new(program).arg("init").arg(folder.path()).output();
+    assert!(init.is_ok_and(|out| out.status.success()), "gatelog init");
+    let dir = folder.path().join("policies");
+    std::fs::write(dir.join("more.rego"), rules).expect("a file");
+    Bundle::load(&dir).unwrap_or_else(|e| panic!("{e}"))
 }
 
 async fn time(judge: &Judge, bundle: &Arc<Bundle>, input: &Arc<Input>, expected: &[u8]) -> Duration {
@@ -120,10 +158,6 @@ async fn innocents(judge: &Judge, bundle: &Arc<Bundle>, during: Duration) -> Vec
 
 /// The shipped policies, and a control that does what the event says.
 fn hostile(program: &Path) -> Arc<Bundle> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let init = std::process::Command::new(program).arg("init").arg(folder.path()).output();
-    assert!(init.is_ok_and(|out| out.status.success()), "gatelog init");
-    let dir = folder.path().join("policies");
     let text: String = (1..=40).map(|i| format!("v{i} := concat(\"\", [v{0}, v{0}])\n", i - 1)).collect();
     let rules = format!(
         "package controls.hostile\n\nv0 := \"A\"\n{text}\nr := numbers.range(1, 10000)\nkind := input.event.payload.kind\n\
@@ -131,8 +165,7 @@ fn hostile(program: &Path) -> Arc<Bundle> {
          deny contains \"x\" if {{ kind == \"loop\"; some i in r; some j in r; i + j < 0 }}\n\
          deny contains \"x\" if {{ kind == \"builtin\"; count(regex.find_n(`A*[^A]|A`, v22, -1)) == 0 }}\n"
     );
-    std::fs::write(dir.join("hostile.rego"), rules).expect("a file");
-    Arc::new(Bundle::load(&dir).unwrap_or_else(|e| panic!("{e}")))
+    Arc::new(with_control(program, &rules))
 }
 
 fn event(kind: &str) -> Arc<Input> {

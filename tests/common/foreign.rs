@@ -48,6 +48,8 @@ pub enum Tool {
     Sigstore,
     /// Node with Prism and GitHub's OpenAPI description: the path is the folder to run it in.
     Prism,
+    /// The linter of Rego, built with the modules of `tests/foreign/regal`.
+    Regal,
 }
 
 impl Tool {
@@ -64,6 +66,7 @@ impl Tool {
             Self::Rego => "rego",
             Self::Sigstore => "sigstore",
             Self::Prism => "prism",
+            Self::Regal => "regal",
         }
     }
 
@@ -81,6 +84,7 @@ impl Tool {
             Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
             Self::Prism => "every REST call against GitHub's OpenAPI description",
+            Self::Regal => "the comparison of `policy check` with regal",
         }
     }
 }
@@ -104,6 +108,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::PlainPython => on_path("python3", "--version"),
         Tool::Rego => rego(),
         Tool::Prism => prism(),
+        Tool::Regal => regal(),
     };
     match found {
         Ok(path) => Some(path),
@@ -218,6 +223,19 @@ fn ours(name: &str) -> Result<PathBuf, String> {
         .args(["build", "-o"])
         .arg(&binary)
         .current_dir(source)
+        .env("GOFLAGS", "-mod=readonly"))?;
+    Ok(binary)
+}
+
+fn regal() -> Result<PathBuf, String> {
+    on_path("go", "version").map_err(|_| "no go to build it with".to_owned())?;
+    let binary = root().join("target/tools/regal");
+    let _lock = lock("tools")?;
+    run(Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg("github.com/open-policy-agent/regal")
+        .current_dir(root().join("tests/foreign/regal"))
         .env("GOFLAGS", "-mod=readonly"))?;
     Ok(binary)
 }
