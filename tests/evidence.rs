@@ -15,6 +15,7 @@ use std::{
 
 use common::{
     foreign::{Tool, foreign, root},
+    program::said,
     scene::{REPO, Scene},
     service::ORIGIN,
 };
@@ -71,10 +72,6 @@ async fn signed(s: &Scene, size: u64) {
 
 fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
-}
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 fn export(s: &Scene, what: &[&str], to: &Path) -> Output {

@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::scene::{REPO, Scene};
+use common::{
+    program::copy,
+    scene::{REPO, Scene},
+};
 use gatelog::{ledger::entry::Kind, simulated_github::CheckRun};
 use serde_json::{Value, json};
 
@@ -138,16 +141,4 @@ async fn a_green_check_stays_green_and_a_public_one_shows_no_values() {
     s.assert_runs_are_sound();
     s.service.stop().await;
     s.service.verify().await;
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => _ = std::fs::copy(entry.path(), to).unwrap(),
-        }
-    }
 }

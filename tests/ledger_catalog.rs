@@ -30,7 +30,7 @@ use gatelog::{
 
 mod common;
 mod ledger_util;
-use common::{long, measured};
+use common::{long, measured, program::said};
 use ledger_util::*;
 
 const ORIGIN: &str = "gate.example.com/log/1";
@@ -101,10 +101,6 @@ fn catalogs(dir: &Path) -> Vec<PathBuf> {
 
 fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
-}
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 /// Every perfect subtree, from the entries alone.

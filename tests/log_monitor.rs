@@ -6,7 +6,7 @@ mod ledger_util;
 use std::{
     fs,
     io::Write as _,
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use common::{
     foreign::{Tool, foreign},
     long,
+    program::said,
     scene::Scene,
     service::{ORIGIN, Service},
 };
@@ -51,10 +52,6 @@ async fn scene(entries: u64) -> (Scene, String) {
     }
     ledger.close().await.unwrap();
     (s, vkey)
-}
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 fn url(s: &Service) -> String {

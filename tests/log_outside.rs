@@ -5,20 +5,17 @@ mod common;
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use common::{
     foreign::{Tool, foreign, root},
+    program::said,
     scene::{REPO, Scene},
     service::{ORIGIN, Service},
 };
 use gatelog::ledger::{checkpoint::Checkpoint, key::Keys, note::Verifier, proof::TlogProof};
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
-}
 
 fn url(s: &Service) -> String {
     format!("http://127.0.0.1:{}/log", s.internal)

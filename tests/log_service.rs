@@ -6,13 +6,13 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process::Output,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use common::{
     measured,
+    program::{copy, said},
     scene::Scene,
     service::{ORIGIN, Service},
 };
@@ -54,10 +54,6 @@ async fn scene(public: bool) -> (Scene, String) {
     s.pull("topic", "A door").await;
     s.settle().await;
     (s, vkey)
-}
-
-fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,18 +244,6 @@ async fn a_changed_key_is_recorded_and_both_sign_meanwhile() {
         {"event": "retired", "vkey": old},
     ]);
     assert_eq!(serde_json::Value::from(told), expected);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let (path, target) = (item.as_ref().unwrap().path(), to.join(item.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(path, target).unwrap();
-        }
-    }
 }
 
 /// The ledger as it was in `backup`, with what was signed since.

@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{measured, scene::Scene};
+use common::{
+    measured,
+    program::{copy, said},
+    scene::Scene,
+};
 use gatelog::{
     ledger::{
         checkpoint::Checkpoint,
@@ -26,8 +30,8 @@ use gatelog::{
 };
 use witness_util::{
     Answer, Fake, ORIGIN, Process, Say, cosigner, gatelog,
-    log::{asking, copy, open, policy, vkey},
-    said, send,
+    log::{asking, open, policy, vkey},
+    send,
 };
 
 /// The cosignature in an answer to a request.

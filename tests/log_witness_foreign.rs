@@ -6,7 +6,10 @@ mod witness_util;
 
 use std::{fs, path::Path, process::Command};
 
-use common::foreign::{Tool, foreign};
+use common::{
+    foreign::{Tool, foreign},
+    program::{copy, said},
+};
 use gatelog::ledger::{
     checkpoint::Checkpoint,
     cosignature::{Cosigner, CosigningKey, cosigned},
@@ -14,8 +17,7 @@ use gatelog::ledger::{
 };
 use witness_util::{
     Litewitness, Process,
-    log::{asking, copy, open, vkey},
-    said,
+    log::{asking, open, vkey},
 };
 
 /// Building it takes minutes: with `GATELOG_EFFORT=long`, or where it is required.

@@ -6,17 +6,16 @@ mod opa_support;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use common::foreign::{Tool, foreign};
+use common::{
+    foreign::{Tool, foreign},
+    program::gatelog,
+};
 use gatelog::policy::{check, schema};
 use opa_support::{folder, refused_with};
 use serde_json::Value;
-
-fn gatelog(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).current_dir(dir).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -1,18 +1,14 @@
 //! `gatelog policy eval`: one input, one verdict, and why.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
+use std::path::{Path, PathBuf};
 
 mod common;
 
-use common::scene::{REPO, Scene};
+use common::{
+    program::gatelog,
+    scene::{REPO, Scene},
+};
 use serde_json::{Value, json};
-
-fn gatelog(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).current_dir(dir).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -5,17 +5,16 @@ mod common;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
 };
 
-use common::foreign::{Tool, foreign};
+use common::{
+    foreign::{Tool, foreign},
+    program::gatelog,
+};
 use serde_json::Value;
-
-fn gatelog(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).current_dir(dir).output().unwrap()
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use gatelog::simulated_github::{
 };
 use tempfile::TempDir;
 
-use super::{foreign::root, service::Service, view::View};
+use super::{foreign::root, program::copy, service::Service, view::View};
 
 pub const REPO: &str = "octo-org/app";
 
@@ -72,18 +71,6 @@ impl Scene {
             assert!(matches!(answer.status, 200 | 202), "{answer:?}\n{}", self.service.log());
         }
         did
-    }
-
-    fn copy(from: &Path, to: &Path) {
-        std::fs::create_dir_all(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => copy(&entry.path(), &to),
-                false => _ = std::fs::copy(entry.path(), to).unwrap(),
-            }
-        }
     }
 
     /// alice pushes a signed commit to `branch` and opens a pull request for it.
@@ -165,18 +152,6 @@ impl Scene {
             format!("{} {} {:?} {status} {head} {}\n", r.method, r.path, r.status, body["external_id"])
         };
         self.gh.requests().into_iter().filter(about_runs).map(short).collect()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => _ = std::fs::copy(entry.path(), to).unwrap(),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A ledger that signs and has its checkpoints cosigned, without the service around it.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use gatelog::{
     ledger::{
@@ -68,15 +68,4 @@ pub fn asking(who: &[(&Cosigner, &str)], need: &str, only_with_quorum: bool) -> 
     let policy = Policy::parse(policy(who, need).as_bytes()).unwrap();
     let outbound = Outbound::new(None, &Proxies::default()).unwrap();
     Some(Witnesses::new(policy, only_with_quorum, &outbound).unwrap())
-}
-
-pub fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap().map(|i| i.unwrap()) {
-        let to = to.join(item.file_name());
-        match item.file_type().unwrap().is_dir() {
-            true => copy(&item.path(), &to),
-            false => _ = fs::copy(item.path(), to).unwrap(),
-        }
-    }
 }

@@ -10,6 +10,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
+use super::common::program::said;
 use gatelog::ledger::{
     cosignature::{Cosigner, CosigningKey},
     witness::origin_hash,
@@ -25,10 +26,6 @@ pub const ORIGIN: &str = "gate.example.com/log/1";
 pub fn gatelog(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatelog"));
     command.args(args).current_dir(dir).stdin(Stdio::null()).output().unwrap()
-}
-
-pub fn said(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
 }
 
 /// `gatelog witness serve`, in a folder of its own.
