@@ -11,6 +11,7 @@ use std::{
 
 use common::{
     foreign::{Tool, foreign},
+    in_parallel,
     program::gatelog,
 };
 use gatelog::policy::{check, schema};
@@ -141,9 +142,6 @@ fn the_shipped_policies_are_clean() {
 /// our schema finds one, so do we.
 #[test]
 fn planted_typos_are_found_as_opa_finds_them() {
-    let mut planted = 0;
-    let mut missed = Vec::new();
-    let mut worse = Vec::new();
     let opa = foreign(Tool::Opa);
     let schemas = tempfile::tempdir().unwrap();
     let schema_file = schemas.path().join("input.json");
@@ -162,33 +160,29 @@ fn planted_typos_are_found_as_opa_finds_them() {
         "review.user",
         "input.target.name",
     ];
-    for (path, original) in policy_files(&root().join("policies")) {
-        if !path.ends_with(".rego") || path.ends_with("_test.rego") {
-            continue;
-        }
-        for word in words {
-            let Some(at) = original.find(word) else { continue };
-            let mut text = original.clone();
-            text.insert(at + word.len(), 'q');
-            let mut all: BTreeMap<String, String> =
-                policy_files(&root().join("policies")).into_iter().collect();
-            all.retain(|p, _| !p.ends_with("_test.rego"));
-            all.insert(path.clone(), text);
-            let dir = folder(&all);
-            planted += 1;
-            let found = check::check(&[dir.path().to_owned()]).unwrap();
-            let ours = found.iter().any(|f| f.rule == "unknown-reference");
-            if !ours {
-                missed.push(format!("{path}: {word}"));
-            }
-            if let Some(opa) = &opa
-                && !ours
-                && refused_with(opa, dir.path(), &schema_file)
-            {
-                worse.push(format!("{path}: {word}"));
-            }
-        }
-    }
+    let mut files: BTreeMap<String, String> = policy_files(&root().join("policies")).into_iter().collect();
+    files.retain(|path, _| !path.ends_with("_test.rego"));
+    let typos: Vec<(&String, &str, usize)> = files
+        .iter()
+        .filter(|(path, _)| path.ends_with(".rego"))
+        .flat_map(|(path, text)| words.iter().filter_map(move |word| Some((path, *word, text.find(word)?))))
+        .collect();
+    let planted = typos.len();
+    // Whether we find it, and whether opa finds what we do not.
+    let judged = in_parallel(&typos, |(path, word, at)| {
+        let mut all = files.clone();
+        all.get_mut(*path).unwrap().insert(at + word.len(), 'q');
+        let dir = folder(&all);
+        let found = check::check(&[dir.path().to_owned()]).unwrap();
+        let ours = found.iter().any(|f| f.rule == "unknown-reference");
+        let worse = !ours && opa.as_ref().is_some_and(|opa| refused_with(opa, dir.path(), &schema_file));
+        (ours, worse)
+    });
+    let named = |wanted: &dyn Fn(&(bool, bool)) -> bool| -> Vec<String> {
+        let pairs = typos.iter().zip(&judged).filter(|(_, judged)| wanted(judged));
+        pairs.map(|((path, word, _), _)| format!("{path}: {word}")).collect()
+    };
+    let (missed, worse) = (named(&|(ours, _)| !ours), named(&|(_, worse)| *worse));
     println!("{planted} typos, {} missed: {missed:#?}", missed.len());
     assert!(worse.is_empty(), "opa finds what we do not: {worse:#?}");
     assert!(missed.len() * 8 < planted, "{} of {planted} missed: {missed:#?}", missed.len());

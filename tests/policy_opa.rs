@@ -10,7 +10,10 @@ use std::{
     sync::Arc,
 };
 
-use common::foreign::{Tool, foreign};
+use common::{
+    foreign::{Tool, foreign},
+    in_parallel,
+};
 use gatelog::policy::{
     Bundle, Input, Judge,
     testing::{self, Outcome, evaluate},
@@ -95,9 +98,13 @@ async fn judge_processes_give_the_same_bytes() {
             // A mutation may take away what an input must have.
             let Ok(input) = Input::from_json(document) else { continue };
             let input = Arc::new(input);
+            let here = {
+                let (bundle, input) = (bundle.clone(), input.clone());
+                tokio::task::spawn_blocking(move || (bundle.judge(&input).to_bytes(), bundle.needs(&input)))
+            };
             let there = judge.judge(bundle.clone(), input.clone()).await;
-            assert_eq!(there.to_bytes(), bundle.judge(&input).to_bytes(), "{}", input.document());
-            assert_eq!(judge.needs(bundle.clone(), input.clone()).await, bundle.needs(&input));
+            let needs = judge.needs(bundle.clone(), input.clone()).await;
+            assert_eq!((there.to_bytes(), needs), here.await.unwrap(), "{}", input.document());
             judged += 1;
         }
         println!("{}: {judged} inputs", dir.display());
@@ -124,10 +131,13 @@ fn compare(opa: &Path, dir: &Path) {
     let mutated = (0..cases(200)).map(|_| mutate(&seeds[chance.below(seeds.len())], &mut chance));
     let inputs: Vec<Value> = seeds.iter().cloned().chain(mutated).collect();
     let rules = rules(dir);
-    let ours = evaluate(files.clone(), &inputs, &rules).unwrap_or_else(|e| panic!("{e}"));
+    let chunks: Vec<&[Value]> = inputs.chunks(100).collect();
+    let asked = in_parallel(&chunks, |chunk| {
+        let ours = evaluate(files.clone(), chunk, &rules).unwrap_or_else(|e| panic!("{e}"));
+        (ours, ask_opa(opa, &files, chunk, &rules))
+    });
     let (mut wrong, mut errors, mut answers) = (Vec::new(), 0, 0);
-    for (chunk, ours) in inputs.chunks(200).zip(ours.chunks(200)) {
-        let theirs = ask_opa(opa, &files, chunk, &rules);
+    for (chunk, (ours, theirs)) in chunks.iter().zip(&asked) {
         for ((input, ours), theirs) in chunk.iter().zip(ours).zip(theirs) {
             for (rule, ours) in rules.iter().zip(ours) {
                 let theirs = theirs.as_ref().map(|t| t[rule].get(0).cloned());
