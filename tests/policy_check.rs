@@ -275,6 +275,7 @@ fn every_kind_of_finding_says_what_and_how() {
     let with = |rules: &str| format!("{META}package controls.a\n\n{rules}\n");
     let bad: Vec<(&str, Vec<(&str, String)>)> = vec![
         ("not-loaded", vec![(a, with("deny contains x {\n\tx := input.time\n}"))]),
+        ("unsafe-variable", vec![(a, with("deny contains {\"msg\": sprintf(\"%s\", [who])} if input.pull_request.draft"))]),
         ("no-control", vec![("policies/lib/x.rego", "package lib.x\n".to_owned())]),
         ("unknown-reference", vec![(a, with("deny contains \"x\" if input.pull_request.usr.login == \"bob\""))]),
         ("undeclared-fact", vec![(a, with("deny contains \"x\" if count(input.reviews) == 0"))]),
@@ -392,4 +393,51 @@ fn sarif_is_as_the_standard_has_it() {
             "{result}"
         );
     }
+}
+
+/// What OPA takes for bound, and what it does not.
+#[test]
+fn variables_in_heads_are_bound_as_opa_has_it() {
+    let opa = foreign(Tool::Opa);
+    let cases = [
+        ("deny contains x if input.time", false),
+        ("deny contains {\"msg\": x} if input.time", false),
+        ("deny[x] if input.time", false),
+        ("f(a) := b if a", false),
+        ("v := x if input.time else := y", false),
+        ("deny contains x if not x == 1", false),
+        ("o[k] := 1 if input.time", false),
+        ("deny contains count([x]) if input.time", false),
+        ("deny contains {\"a\": {z | some y in input.a; z := y}, \"b\": z} if input.time", false),
+        ("deny contains x if some x in input.labels", true),
+        ("deny contains x if x := input.time", true),
+        ("deny contains x if input.labels[x]", true),
+        ("deny contains x if { [x, _] := [1, 2] }", true),
+        ("deny contains [y | some y in input.a] if input.time", true),
+        ("deny contains {\"msg\": f(y)} if some y in input.a\n\nf(z) := z", true),
+        ("o[k] := v if some k, v in input.a", true),
+        ("deny contains input.labels[i].name if input.time", true),
+        ("deny contains r if input.time\n\nr := 1", true),
+        ("v := 1 if input.time else := input.x", true),
+        ("deny contains x if every y in input.a { y == 1 }", false),
+        ("deny contains x if { walk(input, [x, _]) }", true),
+        ("deny contains object.get(input, \"a\", 1) if input.time", true),
+    ];
+    let mut wrong = Vec::new();
+    for (rules, safe) in cases {
+        let text =
+            format!("{META}package controls.a\n\n{rules}\n\nwarn contains \"w\" if input.time == \"\"\n");
+        let dir = folder(&files(&[("policies/controls/a/a.rego", &text)]));
+        let found = check::check(&[dir.path().to_owned()]).unwrap();
+        let refused = |f: &check::Finding| f.rule == "unsafe-variable" || f.rule == "not-loaded";
+        let ours = !found.iter().any(refused);
+        let theirs = opa.as_ref().map(|opa| {
+            let out = Command::new(opa).args(["check", "."]).current_dir(dir.path()).output().unwrap();
+            out.status.success()
+        });
+        if ours != safe || theirs.is_some_and(|t| t != safe) {
+            wrong.push(format!("{rules}: {safe} expected, here {ours}, opa {theirs:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

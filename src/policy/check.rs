@@ -53,6 +53,7 @@ pub enum Level {
 /// Names of the rules of the check, and what each is about.
 pub const RULES: &[(&str, &str)] = &[
     ("not-loaded", "what keeps the bundle from loading at all"),
+    ("unsafe-variable", "a variable in the head of a rule that nothing binds"),
     ("no-control", "a bundle without controls would allow everything"),
     ("unknown-reference", "a reference into `input` that its schema does not have"),
     ("undeclared-fact", "a control reads facts that its METADATA does not ask for"),
@@ -156,6 +157,7 @@ fn of_checked(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
         Ok(controls) => out.extend(reads::facts(checked, names, &controls)),
         Err(e) => out.push(Finding::of("not-loaded", Level::Error, e)),
     }
+    out.extend(names.unsafe_heads().into_iter().map(|e| Finding::of("unsafe-variable", Level::Error, e)));
     let input = types::Type::of_schema(&schema::input());
     out.extend(infer::unknown_references(checked, names, &input));
     out

@@ -48,20 +48,49 @@ impl Names<'_> {
             args.iter().for_each(|a| vars.bind(a));
         }
         ast::walk_rule(rule, &mut vars);
-        let open = |s: &&Span| {
-            let name = s.text();
-            !vars.bound.contains(name)
-                && !matches!(name, "input" | "data")
-                && !self.may_be_undefined(module, name)
-                && self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_none()
-        };
-        match vars.negated.iter().find(open) {
+        match vars.negated.iter().find(|s| self.is_open(module, &vars, s)) {
             Some(span) => {
                 Err(LoadError::span(span, format!("nothing binds `{}` outside of `not`", span.text()))
                     .help("say it as a rule or function of its own and negate that"))
             }
             None => Ok(()),
         }
+    }
+
+    /// A variable that no rule, import or statement gives a value.
+    fn is_open(&self, module: &Module, vars: &Polarity, span: &Span) -> bool {
+        let name = span.text();
+        !vars.bound.contains(name) && !matches!(name, "input" | "data") && !self.is_named(module, name)
+    }
+
+    /// The name of a rule or an import.
+    fn is_named(&self, module: &Module, name: &str) -> bool {
+        imports(module).contains_key(name) || self.is_rule(module, name)
+    }
+
+    /// Variables in heads that nothing binds: OPA calls them unsafe; regorus finds them when it evaluates.
+    pub(crate) fn unsafe_heads(&self) -> Vec<LoadError> {
+        self.rules.values().flatten().filter_map(|(module, rule)| self.unsafe_head(module, rule)).collect()
+    }
+
+    fn unsafe_head(&self, module: &Module, rule: &Rule) -> Option<LoadError> {
+        let Rule::Spec { head, bodies, .. } = rule else { return None };
+        let mut vars = Polarity::default();
+        if let RuleHead::Func { args, .. } = head {
+            args.iter().for_each(|a| vars.bind(a));
+        }
+        // What a comprehension binds is its own.
+        bodies.iter().flat_map(|b| &b.query.stmts).for_each(|stmt| vars.statement(stmt));
+        let mut used = Vec::new();
+        // `latest[login] := …`: each index is a value that is given; in a value, an index may find its own.
+        for index in ast::children(ast::head(rule)) {
+            vars.head(index, &mut used);
+        }
+        let values = bodies.iter().filter_map(|b| b.assign.as_ref()).map(|a| &a.value);
+        ast::head_value(head).into_iter().chain(values).for_each(|e| vars.head(e, &mut used));
+        let open = used.iter().find(|s| self.is_open(module, &vars, s))?;
+        let e = LoadError::span(open, format!("nothing binds `{}`", open.text()));
+        Some(e.help("give it a value in the body"))
     }
 }
 
@@ -84,6 +113,30 @@ impl Polarity {
         Self::vars(expr, &mut |span| {
             self.bound.insert(span.text().to_owned());
         });
+    }
+}
+
+impl Polarity {
+    /// The variables of a head's expression. An index that is a variable runs through what is there, and so
+    /// has a value; a comprehension sees to its own.
+    fn head(&mut self, expr: &Ref<Expr>, used: &mut Vec<Span>) {
+        if ast::comprehension(expr).is_some() {
+            return;
+        }
+        if let Expr::Var { span, .. } = ast::root(expr) {
+            used.push(span.clone());
+        }
+        let parts = match expr.as_ref() {
+            Expr::Call { params, .. } => params.iter().collect(),
+            _ => ast::children(expr),
+        };
+        let is_reference = matches!(expr.as_ref(), Expr::RefDot { .. } | Expr::RefBrack { .. });
+        for part in parts {
+            match part.as_ref() {
+                Expr::Var { .. } if is_reference => self.bind(part),
+                _ => self.head(part, used),
+            }
+        }
     }
 }
 
