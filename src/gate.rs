@@ -689,6 +689,11 @@ fn some_control_applied(verdict: &Verdict) -> bool {
     verdict.controls.iter().any(|c| c.outcome != crate::verdict::Outcome::Skip)
 }
 
+/// Of those on trial (`evaluate_only`) none decides.
+fn some_control_decides(verdict: &Verdict) -> bool {
+    verdict.controls.iter().any(|c| !c.evaluate_only && c.outcome != crate::verdict::Outcome::Skip)
+}
+
 fn own_app_verdict(bundle: &Bundle) -> Verdict {
     Verdict {
         decision: Decision::Allow,

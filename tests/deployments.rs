@@ -7,9 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::scene::{REPO, Scene};
+use common::{
+    program,
+    scene::{REPO, Scene},
+};
 use gatelog::{
-    ledger::entry::ReportResult,
+    event::SubjectKind,
+    ledger::entry::{Kind, ReportResult},
     simulated_github::{Fault, Method, Route},
 };
 use serde_json::json;
@@ -32,7 +36,7 @@ default applies := false
 
 applies if {
 	input.about == "deployment"
-	input.event.payload.environment != "unjudged"
+	not input.event.payload.environment in {"unjudged", "trial"}
 }
 
 skip_reason := "it is about no deployment"
@@ -45,6 +49,29 @@ pending contains {"msg": "the first look decides nothing"} if {
 }
 
 pending contains {"msg": "it waits"} if input.event.payload.environment == "held"
+"#;
+
+/// On trial: judges `trial`, and blocks nobody.
+const TRIAL: &str = r#"# METADATA
+# title: Deployments on trial
+# description: What the tests of deployments try.
+# custom:
+#   id: DEP-02
+#   severity: low
+#   owner: tests
+#   solution: Deploy elsewhere.
+#   mode: evaluate
+#   frameworks:
+#     soc2: [CC8.1]
+package controls.trial
+
+default applies := false
+
+applies if input.event.payload.environment == "trial"
+
+skip_reason := "it is about no deployment"
+
+deny contains {"msg": "nothing is deployed to `trial`"} if applies
 "#;
 
 /// The others would only take time.
@@ -64,6 +91,9 @@ async fn scene() -> Scene {
     let folder = s.service.dir.join("policies/controls/deployments");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("deployments.rego"), CONTROL).unwrap();
+    let folder = s.service.dir.join("policies/controls/trial");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("trial.rego"), TRIAL).unwrap();
     s.service.start().await;
     s
 }
@@ -221,6 +251,11 @@ async fn a_wait_ends_with_its_run_and_not_with_a_note() {
         "{told:?}"
     );
 
+    // Nor does a control that is only on trial, whatever it says.
+    let trial = ask(&s, "trial").await;
+    let told = said(&s, trial, 1).await;
+    assert!(told[0].starts_with(r#""trial" null: Waiting: No control judges this deployment"#), "{told:?}");
+
     // GitHub takes no more notes: it is looked at again all the same.
     let api = s.gh.api_url();
     let did = s.gh.with(|w| w.ask_to_deploy("alice", REPO, "slow", &api)).unwrap();
@@ -237,9 +272,9 @@ async fn a_wait_ends_with_its_run_and_not_with_a_note() {
     assert_eq!(all[10], r#""slow" "approved": Allowed by 1 control"#);
 
     // Cancelled while they wait: that ends it, without an answer.
-    s.gh.with(|w| [held, unjudged].map(|run| w.cancel_run(run)));
-    let ends = reported(&s, 3).await;
-    assert_eq!(ends[1..], [(ReportResult::Withheld, None), (ReportResult::Withheld, None)]);
+    s.gh.with(|w| [held, unjudged, trial].map(|run| w.cancel_run(run)));
+    let ends = reported(&s, 4).await;
+    assert_eq!(ends[1..], [(); 3].map(|()| (ReportResult::Withheld, None)));
     let looks = s.settle().await.entries.len();
     assert!(s.gh.with(|w| {
         w.deployment_reviews.iter().all(|(run, b)| *run == did.what || b.get("state").is_none())
@@ -299,6 +334,23 @@ async fn only_what_github_merged_and_gatelog_allowed_is_deployed() {
     for hook in &held.hooks {
         s.deliver(hook).await;
     }
+
+    // What was said of its push is erased: GitHub's record alone does not stand in for it.
+    let of_push = |e: &&gatelog::ledger::entry::Entry| {
+        e.subject.kind == SubjectKind::Ref && e.subject.head.as_ref().is_some_and(|h| h.as_str() == merged)
+    };
+    let seq = s.view().of_kind(&Kind::Verdict).find(of_push).unwrap().seq.to_string();
+    let ledger = s.service.ledger.to_str().unwrap().to_owned();
+    let out = s
+        .service
+        .gatelog(&[
+            "log", "erase", "--ledger", &ledger, "--entry", &seq, "--body", "facts", "--reason", "a test",
+        ])
+        .await;
+    assert!(out.status.success(), "{}", program::said(&out));
+    let said = answer(&s, "carol", ("main", &merged), "production").await;
+    assert!(said.contains("null: Waiting") && said.contains("is not known"), "{said}");
+    s.gh.with(|w| w.cancel_run(w.deployment_reviews.last().unwrap().0));
 
     // Its commits pushed as they are: GitHub calls the pull request merged.
     let number = s.pull("three", "three").await;

@@ -26,7 +26,8 @@ matches(pattern, environment) if {
 	is_string(pattern)
 	is_string(environment)
 	some separator in ["/", "|"]
-	patterns.matches(replace(lower(pattern), "/", separator), replace(lower(environment), "/", separator))
+	some written in {lower(pattern), trim_prefix(lower(pattern), "**/")}
+	patterns.matches(replace(written, "/", separator), replace(lower(environment), "/", separator))
 }
 
 any_matches(list, environment) if {

@@ -23,6 +23,9 @@ test_names_are_no_paths if {
 test_as_paths_they_match_as_everywhere if {
 	environments.matches("**/prod", "prod")
 	environments.matches("**/prod", "eu/prod")
+	environments.matches("**/prod-*", "prod-a/b")
+	environments.matches("**/prod-*", "eu/prod-a")
+	not environments.matches("**/prod-*", "preprod-a")
 	environments.matches("**", "eu/prod")
 	environments.matches("prod/**", "prod/eu")
 }

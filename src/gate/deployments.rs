@@ -148,7 +148,7 @@ impl Gate {
         if self.alarmed() {
             return Some("Approvals are withheld until an operator has looked at an alarm");
         }
-        if !super::some_control_applied(verdict) {
+        if !super::some_control_decides(verdict) {
             return Some(
                 "No control judges this deployment: switch one on (such as CHG-09, deployments), or take gatelog \
                  off this environment",
@@ -163,7 +163,7 @@ impl Gate {
         let read_at = self.facts_status(seq).map(|f| f.fetched_at);
         seq >= self.0.started_at_seq()
             && verdict.bundle == self.bundle().digest()
-            && read_at.is_some_and(|at| Time::now().since(at) <= FRESH)
+            && read_at.is_some_and(|at| still_holds(at, verdict.valid_until, Time::now()))
     }
 
     /// How the facts of a verdict were read; `None`: they were erased, or there were none.
@@ -403,6 +403,12 @@ impl Gate {
     }
 }
 
+/// What was decided on facts of `read_at` may still be said: a freeze may have begun since, or an exception
+/// ended.
+fn still_holds(read_at: Time, valid_until: Option<Time>, now: Time) -> bool {
+    now.since(read_at) <= FRESH && valid_until.is_none_or(|end| now < end)
+}
+
 /// GitHub refused the call before it did anything.
 fn refused(kind: TroubleKind) -> bool {
     matches!(kind, TroubleKind::RateLimited | TroubleKind::Denied | TroubleKind::Gone)
@@ -431,4 +437,19 @@ fn comment(verdict: &Verdict, seq: u64) -> String {
         }
     }
     format!("{text}\n\ngatelog entry {seq}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_is_on_new_facts_and_before_its_end() {
+        let time = |s: &str| format!("2026-11-24T15:{s}Z").parse::<Time>().unwrap();
+        let read = time("00:00");
+        assert!(still_holds(read, None, time("00:30")));
+        assert!(!still_holds(read, None, time("00:31")));
+        assert!(still_holds(read, Some(time("00:20")), time("00:19")));
+        assert!(!still_holds(read, Some(time("00:20")), time("00:20")));
+    }
 }

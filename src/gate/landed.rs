@@ -39,16 +39,20 @@ impl Gate {
         }
     }
 
-    /// The last verdict on this pull request at this head while it was open.
+    /// The last verdict on this pull request at this head while it was open. If what a later one was judged on
+    /// cannot be read any more, none stands: it may have been the last.
     fn judged_pull(&self, repository: u64, merged: &MergedPull) -> Option<JudgedPull> {
-        let seqs = self.0.ledger.of_pull(repository, merged.number);
-        seqs.into_iter().rev().find_map(|seq| {
-            let (data, facts) = self.verdict_on(seq, SubjectKind::PullRequest, &merged.head)?;
+        for seq in self.0.ledger.of_pull(repository, merged.number).into_iter().rev() {
+            let (data, facts) = match self.verdict_on(seq, SubjectKind::PullRequest, &merged.head) {
+                Found::Nothing => continue,
+                Found::Unreadable => return None,
+                Found::Verdict(data, facts) => (data, facts),
+            };
             let pull = &facts["pull_request"];
             if pull["state"].as_str() != Some("open") {
-                return None;
+                continue;
             }
-            Some(JudgedPull {
+            return Some(JudgedPull {
                 number: merged.number,
                 head: merged.head.clone(),
                 base_ref: pull["base"]["ref"].as_str()?.to_owned(),
@@ -56,8 +60,9 @@ impl Gate {
                 verdict: seq,
                 at: facts["time"].as_str()?.parse::<Time>().ok()?,
                 commits: commits(&facts["commits"])?,
-            })
-        })
+            });
+        }
+        None
     }
 
     /// The groups from the pushed head back towards where the branch was.
@@ -74,14 +79,17 @@ impl Gate {
     }
 
     fn judged_group(&self, repository: u64, head: &Sha) -> Option<JudgedGroup> {
-        let seqs = self.0.ledger.with_head(head);
-        seqs.into_iter().rev().find_map(|seq| {
-            let (data, facts) = self.verdict_on(seq, SubjectKind::MergeGroup, head)?;
+        for seq in self.0.ledger.with_head(head).into_iter().rev() {
+            let (data, facts) = match self.verdict_on(seq, SubjectKind::MergeGroup, head) {
+                Found::Nothing => continue,
+                Found::Unreadable => return None,
+                Found::Verdict(data, facts) => (data, facts),
+            };
             if facts["repository"]["id"].as_u64() != Some(repository) {
-                return None;
+                continue;
             }
             let group = &facts["merge_group"];
-            Some(JudgedGroup {
+            return Some(JudgedGroup {
                 head: head.clone(),
                 base: group["base_sha"].as_str().and_then(|s| s.parse().ok()),
                 base_ref: group["base_ref"].as_str()?.to_owned(),
@@ -93,24 +101,41 @@ impl Gate {
                     .flatten()
                     .filter_map(number_and_head)
                     .collect(),
-            })
-        })
+            });
+        }
+        None
     }
 
     /// A verdict on this head that was really judged, with the facts it was judged on.
-    fn verdict_on(&self, seq: u64, kind: SubjectKind, head: &Sha) -> Option<(VerdictData, Value)> {
-        let stored = self.0.ledger.entry(seq).ok()??;
+    fn verdict_on(&self, seq: u64, kind: SubjectKind, head: &Sha) -> Found {
+        let Ok(stored) = self.0.ledger.entry(seq) else { return Found::Unreadable };
+        let Some(stored) = stored else { return Found::Nothing };
         let subject = &stored.entry.subject;
         if stored.entry.kind != Kind::Verdict || subject.kind != kind || subject.head.as_ref() != Some(head) {
-            return None;
+            return Found::Nothing;
         }
-        let data: VerdictData = serde_json::from_value(stored.entry.data).ok()?;
+        let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else {
+            return Found::Unreadable;
+        };
         if data.decision == Decision::Superseded {
-            return None;
+            return Found::Nothing;
         }
-        let facts = self.0.ledger.body(seq, "facts").ok()??;
-        Some((data, serde_json::from_slice(&facts).ok()?))
+        let facts = self.0.ledger.body(seq, "facts").ok().flatten();
+        match facts.and_then(|f| serde_json::from_slice(&f).ok()) {
+            Some(facts) => Found::Verdict(data, facts),
+            // Bare verdicts have none.
+            None if !stored.entry.bodies.contains_key("facts") => Found::Nothing,
+            None => Found::Unreadable,
+        }
     }
+}
+
+/// What an entry says about a head.
+enum Found {
+    Nothing,
+    /// It was judged, and on what is erased or cannot be read.
+    Unreadable,
+    Verdict(VerdictData, Value),
 }
 
 /// Commits with how many parents each has.

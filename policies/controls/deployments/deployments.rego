@@ -105,7 +105,10 @@ error contains {"msg": "what is deployed could not be read", "who": "whoever run
 read if {
 	is_string(payload.deployment.sha)
 	input.deployment.sha == payload.deployment.sha
-	is_object(input.deployment.commit)
+	is_object(input.deployment.commit.author)
+	is_object(input.deployment.commit.committer)
+	is_array(input.deployment.commit.authors)
+	is_array(input.deployment.commit.parents)
 	is_array(input.deployment.pull_requests)
 	is_array(input.deployment.landed)
 	is_array(input.deployment.pushers)
@@ -144,6 +147,18 @@ deny contains {"msg": sprintf("%s may not be deployed to %s", [shown_from, envir
 	count(rule.branches) > 0
 	not from_one_of(rule.branches)
 }
+
+# What runs there is the workflow of the pull request, whatever commit is named.
+deny contains {"msg": sprintf("the pull request %s may not be deployed to %s", [from, environment]), "who": "whoever started the deployment", "fix": "merge it first"} if {
+	some rule in judged
+	startswith(from, "refs/pull/")
+	count(rule.branches) == 0
+	needs_a_landing(rule)
+}
+
+needs_a_landing(rule) if rule.on_default_branch == true
+
+needs_a_landing(rule) if rule.require_allowed == true
 
 from_one_of(branches) if {
 	is_branch

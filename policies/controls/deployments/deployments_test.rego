@@ -50,10 +50,18 @@ payload(parts) := asked({"event": {"payload": parts}})
 test_allowed_and_sent_by_another if denied(asked({}), params({})) == set()
 
 test_another_branch[ref] if {
-	some ref in ["topic", "release/1/2", "refs/heads/topic", "refs/tags/main", "refs/pull/1/merge", "refs/heads/refs/heads/main"]
+	some ref in ["topic", "release/1/2", "refs/heads/topic", "refs/tags/main", "refs/heads/refs/heads/main"]
 	found := denied(payload({"deployment": {"ref": ref}}), params({}))
 	count(found) == 1
 	denied(payload({"deployment": {"ref": ref}}), params({"branches": []})) == set()
+}
+
+test_a_pull_request_is_no_branch[name] if {
+	some name, parts in {"merged first": {"require_allowed": false}, "allowed": {"on_default_branch": false}}
+	document := payload({"deployment": {"ref": "refs/pull/1/merge"}})
+	denied(document, params({})) == {"refs/pull/1/merge may not be deployed to production"}
+	denied(document, params(object.union({"branches": []}, parts))) == {"the pull request refs/pull/1/merge may not be deployed to production"}
+	denied(document, params({"branches": [], "require_allowed": false, "on_default_branch": false})) == set()
 }
 
 test_a_name_is_not_the_branch_of_that_name[value] if {
@@ -207,6 +215,10 @@ test_what_was_not_read_is_an_error[name] if {
 		"nothing": object.remove(asked({}), ["deployment"]),
 		"of another commit": asked({"deployment": {"sha": "m0"}}),
 		"no commit": asked({"deployment": {"commit": null}}),
+		"a commit of nobody": asked({"deployment": {"commit": {"author": null}}}),
+		"a commit that nobody made": asked({"deployment": {"commit": {"committer": null}}}),
+		"a commit without its other authors": asked({"deployment": {"commit": {"authors": null}}}),
+		"a commit without parents": asked({"deployment": {"commit": {"parents": null}}}),
 		"no pull requests": asked({"deployment": {"pull_requests": null}}),
 		"no landings": asked({"deployment": {"landed": null}}),
 		"no pushers": asked({"deployment": {"pushers": null}}),

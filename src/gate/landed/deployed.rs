@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::Gate, Judged};
+use super::{super::Gate, Found, Judged};
 use crate::{
     event::{Account, RefKind, Repository, Sha, SubjectKind},
     facts::{
@@ -27,11 +27,16 @@ impl Gate {
         proof: &Deploying,
         from: Option<&str>,
     ) {
-        let mut judged = self.landed_before(repository.id, &deployment.sha);
+        let (mut judged, whole) = self.landed_before(repository.id, &deployment.sha);
         let of_each: Vec<Judged> = proof.merged.iter().map(|m| self.judged_with(repository.id, m)).collect();
         for (branch, moved_by) in &proof.moved_by {
             if !judged.contains_key(branch) {
-                let landing = self.landing_shown(repository.id, branch, moved_by.as_deref(), proof);
+                let landing = match whole {
+                    true => self.landing_shown(repository.id, branch, moved_by.as_deref(), proof),
+                    false => {
+                        unknown(branch, "what a push of it was judged on cannot be read any more".into())
+                    }
+                };
                 judged.insert(branch.clone(), landing);
             }
         }
@@ -55,11 +60,19 @@ impl Gate {
     }
 
     /// By branch, what our verdicts on pushes of this commit say. Where it was pushed to a branch more than
-    /// once: that it was allowed, or else the newest.
-    fn landed_before(&self, repository: u64, sha: &Sha) -> BTreeMap<String, DeployedLanding> {
+    /// once: that it was allowed, or else the newest. And whether all of them could be read.
+    fn landed_before(&self, repository: u64, sha: &Sha) -> (BTreeMap<String, DeployedLanding>, bool) {
         let mut found: BTreeMap<String, DeployedLanding> = BTreeMap::new();
+        let mut whole = true;
         for seq in self.0.ledger.with_head(sha) {
-            let Some((data, facts)) = self.verdict_on(seq, SubjectKind::Ref, sha) else { continue };
+            let (data, facts) = match self.verdict_on(seq, SubjectKind::Ref, sha) {
+                Found::Nothing => continue,
+                Found::Unreadable => {
+                    whole = false;
+                    continue;
+                }
+                Found::Verdict(data, facts) => (data, facts),
+            };
             let push = &facts["push"];
             let here = facts["repository"]["id"].as_u64() == Some(repository)
                 && push["ref_kind"] == "branch"
@@ -74,7 +87,7 @@ impl Gate {
                 found.insert(branch.to_owned(), landing);
             }
         }
-        found
+        (found, whole)
     }
 
     /// What GitHub's record of the merge proves.
@@ -86,16 +99,9 @@ impl Gate {
         proof: &Deploying,
     ) -> DeployedLanding {
         let tip = &proof.tip;
-        let landing = |kind: &str, allowed, reason| DeployedLanding {
-            branch: branch.to_owned(),
-            kind: kind.to_owned(),
-            allowed,
-            verdict: None,
-            reason,
-        };
         if tip.parents.len() == 2 && moved_by.is_none() {
             let why = format!("the push to `{branch}` is not judged, and GitHub's activity does not show it");
-            return landing("unknown", false, Some(why));
+            return unknown(branch, why);
         }
         let push = merge_push(branch, tip.parents.first(), &tip.sha);
         let shown = Landing {
@@ -104,7 +110,9 @@ impl Gate {
             activity: moved_by.map(str::to_owned),
         };
         let proved = landed::prove(&push, &shown, &self.judged_before(repository, &push, &shown));
-        landing(&proved.kind, landed::is_merge(&proved.kind), proved.reason)
+        let allowed = landed::is_merge(&proved.kind);
+        let (branch, kind, reason) = (branch.to_owned(), proved.kind, proved.reason);
+        DeployedLanding { branch, kind, allowed, verdict: None, reason }
     }
 
     /// Who pushed the commits of a pull request, as our ledger knows.
@@ -115,6 +123,11 @@ impl Gate {
         let pushes = chain(sha, &change.commits, &known, &[]).pushes;
         or_somebody(pushes.into_iter().filter(|p| !p.commits.is_empty()).map(|p| p.user))
     }
+}
+
+fn unknown(branch: &str, why: String) -> DeployedLanding {
+    let (branch, kind) = (branch.to_owned(), "unknown".to_owned());
+    DeployedLanding { branch, kind, allowed: false, verdict: None, reason: Some(why) }
 }
 
 fn judged_landing(
