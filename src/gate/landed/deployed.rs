@@ -65,13 +65,13 @@ impl Gate {
         let mut found: BTreeMap<String, DeployedLanding> = BTreeMap::new();
         let mut whole = true;
         for seq in self.0.ledger.with_head(sha) {
-            let (data, facts) = match self.verdict_on(seq, SubjectKind::Ref, sha) {
+            let (decision, facts) = match self.verdict_on(seq, SubjectKind::Ref, sha) {
                 Found::Nothing => continue,
                 Found::Unreadable => {
                     whole = false;
                     continue;
                 }
-                Found::Verdict(data, facts) => (data, facts),
+                Found::Verdict(decision, facts) => (decision, facts),
             };
             let push = &facts["push"];
             let here = facts["repository"]["id"].as_u64() == Some(repository)
@@ -82,7 +82,7 @@ impl Gate {
             else {
                 continue;
             };
-            let landing = judged_landing(branch, kind, push["landed"]["reason"].as_str(), data.decision, seq);
+            let landing = judged_landing(branch, kind, push["landed"]["reason"].as_str(), decision, seq);
             if landing.allowed || !found.get(branch).is_some_and(|l| l.allowed) {
                 found.insert(branch.to_owned(), landing);
             }

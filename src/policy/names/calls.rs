@@ -10,7 +10,7 @@ use super::{
         builtins,
         error::LoadError,
     },
-    Names, Path, full, imports,
+    Names, Path, imports,
 };
 
 impl Names<'_> {
