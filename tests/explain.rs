@@ -25,7 +25,7 @@ async fn press(s: &Scene, who: &str, number: u64, button: &str) {
 
 fn refusals(s: &Scene) -> usize {
     let log = std::fs::read_to_string(s.service.dir.join("serve.log")).unwrap();
-    log.matches("nothing is explained to somebody").count() + log.matches("explanations of a commit").count()
+    log.matches("nothing is explained").count() + log.matches("explanations of a commit").count()
 }
 
 fn run(s: &Scene, number: u64) -> CheckRun {
@@ -139,6 +139,42 @@ async fn a_green_check_stays_green_and_a_public_one_shows_no_values() {
     press(&s, "carol", number, "explain").await;
     assert_eq!(run(&s, number).id, judged_again.id);
     s.assert_runs_are_sound();
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn what_github_shows_and_who_may_see_it_is_asked_when_it_is_explained() {
+    let mut s = Scene::started().await;
+    s.gh.with(|w| w.repositories.values_mut().next().unwrap().private = true);
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    // The payload says private; by the time it comes the repository is public.
+    let id = run(&s, number).id;
+    let pressed = s.gh.with(|w| w.press("bob", id, "explain")).unwrap();
+    s.gh.with(|w| w.repositories.values_mut().next().unwrap().private = false);
+    let n = writes(&s).0;
+    for hook in &pressed.hooks {
+        s.deliver(hook).await;
+    }
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while writes(&s).0 == n {
+        assert!(std::time::Instant::now() < end, "nothing came of it:\n{}", s.service.log());
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    s.settle().await;
+    let text = run(&s, number).text.unwrap();
+    assert!(text.contains("Values are left out") && !text.contains("gives {"), "{text}");
+
+    // The run was turned red by what this ledger does not know any more: explaining does not turn it green.
+    s.act(|w| w.approve("bob", REPO, number)).await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success");
+    let id = run(&s, number).id;
+    s.gh.with(|w| w.check_runs.get_mut(&id).unwrap().conclusion = Some("failure".to_owned()));
+    let n = writes(&s).0;
+    press(&s, "carol", number, "explain").await;
+    assert_eq!((writes(&s).0, s.check(number).0.as_str()), (n, "failure"));
     s.service.stop().await;
     s.service.verify().await;
 }

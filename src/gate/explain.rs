@@ -35,11 +35,10 @@ impl Gate {
         let Some(event) = item.event.as_deref().filter(|e| e.source == Source::Github) else { return };
         let Some((target, at)) = self.to_explain(event) else { return };
         let Some(by) = event.sender.clone() else { return };
-        let private = self.payload_of(item.seq).is_ok_and(|p| p["repository"]["private"] == true);
         let gate = self.clone();
         tokio::spawn(async move {
             if gate.may_explain(&target, &at, &by).await {
-                gate.touch(target, at, |doing| doing.explain = Some(private));
+                gate.touch(target, at, |doing| doing.explain = Some(0));
             }
         });
     }
@@ -58,6 +57,14 @@ impl Gate {
 
     /// Only people who may write, as GitHub says now, and not without end.
     async fn may_explain(&self, target: &Target, at: &RepoAt, by: &Account) -> bool {
+        // Counted before GitHub is asked: who may not costs a call, too.
+        if !lock(&self.0.explained).may((target.clone(), by.id), Time::now(), PRESSES, HOUR) {
+            tracing::info!(
+                by = by.login,
+                "more than {PRESSES} explanations of a commit in an hour: not once more"
+            );
+            return false;
+        }
         let level = match self.0.github.level_now(at, by).await {
             Ok(Ok(level)) => level,
             Ok(Err(why)) => {
@@ -73,14 +80,7 @@ impl Gate {
             tracing::info!(by = by.login, "nothing is explained to somebody without write access");
             return false;
         }
-        let may = lock(&self.0.explained).may((target.clone(), by.id), Time::now(), PRESSES, HOUR);
-        if !may {
-            tracing::info!(
-                by = by.login,
-                "more than {PRESSES} explanations of a commit in an hour: not once more"
-            );
-        }
-        may
+        true
     }
 
     /// The text that explains a recorded verdict. Never an error: what cannot be told is said in it.
@@ -99,7 +99,7 @@ impl Gate {
             }
             false => {
                 "Rules whose statements all hold gave the findings; of the others the statement is shown that did \
-                 not. Values are left out, because this repository is public."
+                 not. Values are left out, because not only people who were let in see this repository."
             }
         };
         let explained = match self.judged_on(stored, verdict) {

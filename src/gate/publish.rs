@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod closed;
+mod explained;
 mod page;
 mod shown;
 
@@ -64,15 +65,15 @@ pub(super) struct Doing {
     progress: Option<Waiting>,
     /// Verdicts that wait to be shown, of pull requests that GitHub says are closed.
     closed: BTreeSet<u64>,
-    /// Somebody asked why; whether the repository is private.
-    pub(super) explain: Option<bool>,
+    /// Somebody asked why; how often it could not be said.
+    pub(super) explain: Option<u32>,
 }
 
 /// What a task does next.
 #[derive(Clone)]
 struct Turning {
     force: bool,
-    explain: Option<bool>,
+    explain: Option<u32>,
     progress: Option<Waiting>,
     closed: BTreeSet<u64>,
 }
@@ -289,10 +290,8 @@ impl Gate {
                 }
             }
         }
-        if let Some(private) = turn.explain
-            && let Some(write) = self.explain_step(target, at, private).await?
-        {
-            self.write(target, at, write, None).await?;
+        if let Some(tries) = turn.explain {
+            self.show_explanation(target, at, tries).await;
         }
         // Last: what was in progress there is completed, or shows that verdict after all.
         self.withhold_closed(target, at, &turn.closed, ambiguous).await
@@ -486,32 +485,6 @@ impl Gate {
         let show = self.show(target, rendered, &stored, shown, look_first);
         let without_github = newest.iter().any(|v| self.made_without_github(v.seq));
         Ok(Step::Write(Box::new(Write { show, covers, subject: worst.subject.clone(), without_github })))
-    }
-
-    /// The same run with the explanation as its text. Nothing where GitHub does not show the newest verdict (an
-    /// event is still to be judged, or the write of its verdict is), or shows something else for it.
-    async fn explain_step(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        private: bool,
-    ) -> Result<Option<Write>, Trouble> {
-        let (newest, shown) = (self.newest_verdicts(target)?, self.shown(target));
-        let Some(worst) = newest.iter().max_by_key(|v| (v.decision, v.seq)) else { return Ok(None) };
-        let Some(shown) = shown.filter(|s| newest.iter().all(|v| s.covers.contains(&v.seq))) else {
-            return Ok(None);
-        };
-        let Some(stored) = self.stored(worst.seq)? else { return Ok(None) };
-        let verdict = self.verdict(worst.seq)?;
-        let mut rendered = self.render(target, at, worst, &newest, &verdict, &stored)?;
-        if shown.check_run.is_none() || shown.conclusion.as_deref() != rendered.state.conclusion() {
-            return Ok(None);
-        }
-        let context = self.context(target, at, &stored, worst.number, None);
-        rendered.text = self.explanation(&stored, &verdict, private, &context).await;
-        // Doing it twice is the same as doing it once, so there is no need to look first.
-        let show = self.show(target, rendered, &stored, Some(&shown), false);
-        Ok(Some(Write { show, covers: shown.covers, subject: worst.subject.clone(), without_github: false }))
     }
 
     async fn write(

@@ -65,7 +65,18 @@ impl Gate {
         let event = item.event.as_deref().filter(|e| !item.replayed && e.source != Source::Gatelog)?;
         let settings = &self.0.settings;
         // Only where the payload may tell of one is it read.
-        let payload = tells(event).then(|| self.payload_of(item.seq).ok()).flatten()?;
+        let payload = match tells(event).then(|| self.payload_of(item.seq))? {
+            Ok(payload) => payload,
+            // The event itself says what a check is, and whose.
+            Err(why) if matches!(event.about, About::Check(_)) => {
+                tracing::error!(seq = item.seq, "what may be a forgery cannot be read: {why}");
+                Value::Null
+            }
+            Err(why) => {
+                tracing::error!(seq = item.seq, "what may be done against the gate cannot be read: {why}");
+                return None;
+            }
+        };
         Some(self.said_before(of(event, &payload, &settings.check_name, settings.app_id)?))
     }
 
@@ -255,7 +266,8 @@ fn short(text: &str) -> String {
 fn once(kind: &str, event: &Event, check: &CheckRef, passes: bool, who: u64) -> String {
     let repository = event.repository.as_ref().map_or(0, |r| r.id);
     let commit = check.head.as_ref().filter(|_| passes).map_or("", |h| h.as_str());
-    format!("{kind}:{repository}:{who}:{commit}")
+    let name = check.name.as_deref().unwrap_or_default().trim().to_ascii_lowercase();
+    format!("{kind}:{repository}:{who}:{commit}:{name}")
 }
 
 fn data(kind: &str, passes: bool) -> TamperingData {

@@ -87,18 +87,15 @@ impl Github {
         let answer = self.get(at.installation, &path).await.and_then(|a| a.expect(&[200]));
         match answer.and_then(|a| a.json::<Run>()) {
             Ok(run) => Ok(run.status.map(|status| status != "completed")),
-            Err(trouble) if trouble.kind == TroubleKind::Gone => Ok(Some(false)),
+            // The same is said of all that is in a repository which was taken from us.
+            Err(trouble) if trouble.kind == TroubleKind::Gone => match self.can_read(at).await {
+                Ok(()) => Ok(Some(false)),
+                Err(trouble) if trouble.passes() => Err(trouble),
+                Err(_) => Ok(None),
+            },
             Err(trouble) if trouble.passes() => Err(trouble),
             Err(_) => Ok(None),
         }
-    }
-
-    /// Whether the repository can be read now.
-    ///
-    /// # Errors
-    /// It cannot.
-    pub async fn can_read(&self, at: &RepoAt) -> Result<(), Trouble> {
-        self.get(at.installation, &at.path("")).await?.expect(&[200]).map(drop)
     }
 }
 

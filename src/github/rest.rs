@@ -5,7 +5,7 @@ use http::{HeaderMap, Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Github, Trouble, TroubleKind,
+    Github, RepoAt, Trouble, TroubleKind,
     budget::Turn,
     call::{As, Call},
 };
@@ -148,5 +148,31 @@ pub fn segment(text: &str) -> String {
         "." => "%2E".to_owned(),
         ".." => "%2E%2E".to_owned(),
         _ => percent_encoding::utf8_percent_encode(text, KEEP).to_string(),
+    }
+}
+
+impl Github {
+    /// Whether only those who were let in see the repository, as it is now: neither everybody nor a whole
+    /// enterprise.
+    ///
+    /// Source: <https://docs.github.com/en/rest/repos/repos#get-a-repository>.
+    ///
+    /// # Errors
+    /// It cannot be read now.
+    pub async fn is_private(&self, at: &RepoAt) -> Result<bool, Trouble> {
+        #[derive(serde::Deserialize)]
+        struct Repository {
+            visibility: Option<String>,
+        }
+        let answer = self.get(at.installation, &at.path("")).await?.expect(&[200])?;
+        Ok(answer.json::<Repository>()?.visibility.as_deref() == Some("private"))
+    }
+
+    /// Whether the repository can be read now.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn can_read(&self, at: &RepoAt) -> Result<(), Trouble> {
+        self.is_private(at).await.map(drop)
     }
 }

@@ -228,4 +228,9 @@ fn what_is_said_again_and_again_is_posted_once() {
     assert_ne!(once("a", "success"), once("b", "success"));
     assert_eq!(once("a", "success"), once("a", "success"));
     assert_eq!(once("a", "failure"), once("b", "failure"));
+    // The check of pushes is another one than that which lets merge.
+    let of_name =
+        |name: &str| found("check_run", run(name, json!({"id": 6}), json!("success"))).unwrap().once;
+    assert_ne!(of_name("gatelog"), of_name("gatelog/push"));
+    assert_eq!(of_name("gatelog"), of_name("GateLog"));
 }
