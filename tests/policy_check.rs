@@ -347,6 +347,7 @@ fn what_is_guarded_is_not_called_silent() {
         "applies if input.about == \"pull_request\"",
         "error contains \"x\" if not input.reviews",
         "default allow := false",
+        "needs contains {\"fact\": \"reviews\"}",
     ] {
         let found = said(format!("package controls.a\n\n{guard}\n\n{reads}"));
         assert_eq!(found, ["metadata", "undeclared-fact"], "{guard}");

@@ -28,10 +28,11 @@ use super::{
 };
 
 /// Version of what is done to a policy before and while it is judged: the rewriting, and the functions that
-/// stand in for the engine's. Another version may judge the same bundle differently.
+/// stand in for the engine's; and of what rules say by their names. Another version may judge the same bundle differently.
 ///
-/// 2: `json.filter` and `json.remove` take paths apart as OPA does.
-pub const REWRITER: u32 = 2;
+/// 2: `json.filter` and `json.remove` take paths apart as OPA does. 3: `deny_…`, `violation_…` and `warn_…` are sets
+/// of findings, `exception` takes findings out.
+pub const REWRITER: u32 = 3;
 
 /// Passes over `not`s, each one level deeper; brackets nest 14 deep at most.
 const MAX_PASSES: usize = 32;

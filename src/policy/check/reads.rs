@@ -135,7 +135,7 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
 
 /// The control finds something to deny or nothing, and has no rule that could notice that it sees nothing.
 fn is_silent(names: &Names<'_>, package: &[String]) -> bool {
-    let guarded = ["applies", "error", "allow"].iter().any(|rule| names.declares(package, rule));
+    let guarded = ["applies", "error", "allow", "needs"].iter().any(|rule| names.declares(package, rule));
     let denies = |rule: &str| matches!(kind_of(rule), Some(FindingKind::Deny | FindingKind::Pending));
     !guarded && names.values_of(package).any(denies)
 }

@@ -16,6 +16,9 @@ use crate::{
     server::admin::{self, CallError},
 };
 
+/// The second is enough where nothing changes meanwhile.
+const READINGS: usize = 5;
+
 /// # Errors
 /// Exit 1: no gatelog runs there, or GitHub did not answer. Exit 2: no such pull request.
 pub(super) fn read(place: &Place, asked: &str, bundle: &Bundle) -> Result<Input, Failure> {
@@ -24,10 +27,17 @@ pub(super) fn read(place: &Place, asked: &str, bundle: &Bundle) -> Result<Input,
         parts.ok_or_else(|| Failure::usage(format!("--pull {}: write it as owner/name#12", safe(asked))))?;
     name.parse::<RepoName>().map_err(Failure::usage)?;
     let dir = place.folder()?;
-    let early = look(&dir, name, number, &BTreeSet::new())?;
-    let needs = bundle.needs(&early);
-    // All is read again, so that it is of one moment.
-    if needs.is_empty() { Ok(early) } else { look(&dir, name, number, &needs) }
+    let mut asked = BTreeSet::new();
+    for _ in 0..READINGS {
+        // All is read again, so that it is of one moment; it may have changed, and what is asked for with it.
+        let input = look(&dir, name, number, &asked)?;
+        let needs = bundle.needs(&input);
+        if needs.is_subset(&asked) {
+            return Ok(input);
+        }
+        asked.extend(needs);
+    }
+    Err(Failure::could_not_run(format!("{name}#{number} changes while it is read; try again")))
 }
 
 fn look(dir: &Path, repository: &str, number: u64, needs: &BTreeSet<Need>) -> Result<Input, Failure> {
