@@ -33,6 +33,7 @@ mod metadata;
 mod names;
 mod pool;
 mod re2;
+mod reads;
 pub mod replay;
 mod rewrite;
 mod saying;

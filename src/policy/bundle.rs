@@ -1,6 +1,10 @@
 //! Bundles: a folder of Rego and data, as the author wrote it, checked and ready to judge.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use regorus::unstable::{Module, Ref, Rule};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +17,7 @@ use super::{
     folder,
     metadata::{self, ControlMeta},
     names::Names,
-    on_big_stack, rewrite, saying,
+    on_big_stack, reads, rewrite, saying,
     waived::{self, Waiving},
     why,
 };
@@ -24,6 +28,7 @@ pub struct Bundle {
     digest: String,
     controls: Vec<ControlMeta>,
     waiving: Waiving,
+    reads: BTreeSet<String>,
     template: Template,
 }
 
@@ -103,8 +108,10 @@ impl Bundle {
             }
             let ids = controls.iter().map(|c| c.id.as_str()).collect();
             let waiving = waived::read(&checked.data, &ids)?;
+            let reads = reads::reads(&controls, &checked.data);
             let template = Template::new(&checked, &controls, &names)?;
-            Ok(Self { digest: digest(&checked.files), files: checked.files, controls, waiving, template })
+            let digest = digest(&checked.files);
+            Ok(Self { digest, files: checked.files, controls, waiving, reads, template })
         })
         .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
     }
@@ -125,6 +132,12 @@ impl Bundle {
     #[must_use]
     pub fn waiving(&self) -> &Waiving {
         &self.waiving
+    }
+
+    /// The facts that some control may ask for: names of [`crate::facts::FACTS`].
+    #[must_use]
+    pub fn reads(&self) -> &BTreeSet<String> {
+        &self.reads
     }
 
     /// The author's text as bytes that [`Bundle::from_archive`] reads; the same files give the same bytes.
