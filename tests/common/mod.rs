@@ -5,6 +5,7 @@ pub mod foreign;
 pub mod ports;
 pub mod program;
 pub mod scene;
+pub mod schemas;
 pub mod service;
 pub mod view;
 
