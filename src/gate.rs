@@ -69,8 +69,9 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
 /// A green is never late: older facts than this are gathered again before a success is sent.
 pub(crate) const FRESH: Duration = Duration::from_secs(30);
 
-/// Nobody waits on "Expected": after this an event without verdict shows as in progress.
-const PROGRESS_AFTER: Duration = Duration::from_millis(500);
+/// Nobody waits on "Expected": 500 ms after its entry an event without verdict shows as in progress. GitHub's
+/// answer takes a part of that.
+const PROGRESS_AFTER: Duration = Duration::from_millis(350);
 
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
