@@ -7,7 +7,7 @@
 //! | [`Bundle::load`] (`folder`, `data`) | odd files, too much, data that OPA would read otherwise |
 //! | `admission` | brackets nested so deeply, chains so long, that the parser or the stack would give up |
 //! | `names` | unknown and forbidden functions, wrong numbers of arguments, recursion |
-//! | `rewrite` | `not` and `every` where regorus means something else than OPA |
+//! | `rewrite`, `spread` | `not`, `every` and packages in several files, where regorus means something else than OPA |
 //! | `engine` | clock, chance, endless loops, panics |
 //!
 //! **Same answer as OPA, or refused.** The same folder passes `opa test`; where regorus would answer
@@ -33,10 +33,12 @@ mod metadata;
 mod names;
 mod pool;
 mod re2;
+mod reading;
 pub mod replay;
 mod rewrite;
 mod saying;
 pub mod schema;
+mod spread;
 pub mod testing;
 mod waived;
 pub mod why;
