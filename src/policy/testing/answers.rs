@@ -18,12 +18,15 @@ use crate::time::Time;
 /// A value, undefined, or why there is none.
 pub type Evaluated = Result<Option<serde_json::Value>, String>;
 
-/// A rule (`data.a.b`), and what it is under each input: a value, undefined, or why there is none.
+/// A rule (`data.a.b`), and what it is under each input.
 #[derive(Debug)]
 pub struct Answer {
     pub rule: String,
-    pub values: Vec<Result<Option<Known>, String>>,
+    pub values: Vec<Asked>,
 }
+
+/// A value, undefined, or why there is none.
+pub type Asked = Result<Option<Known>, String>;
 
 /// A value of which it is known what is a set: JSON has only lists.
 #[derive(Clone, Debug)]
@@ -92,7 +95,7 @@ pub fn evaluate(
 ) -> Result<Vec<Vec<Evaluated>>, LoadError> {
     on_big_stack(|| {
         let checked = Checked::new(files)?;
-        let json = |known: Result<Option<Known>, String>| known?.map(|known| known.json()).transpose();
+        let json = |known: Asked| known?.map(|known| known.json()).transpose();
         let rows = answers(&checked, &Names::new(&checked.modules), inputs, rules)?;
         Ok(rows.into_iter().map(|row| row.into_iter().map(json).collect()).collect())
     })
@@ -131,7 +134,7 @@ fn answers(
     names: &Names<'_>,
     inputs: &[serde_json::Value],
     rules: &[String],
-) -> Result<Vec<Vec<Result<Option<Known>, String>>>, LoadError> {
+) -> Result<Vec<Vec<Asked>>, LoadError> {
     let template = Template::new(checked, &[], names)?;
     let one = |document: &serde_json::Value| {
         let Ok(input) = Value::from_json_str(&document.to_string()) else {
@@ -144,7 +147,7 @@ fn answers(
     Ok(inputs.iter().map(one).collect())
 }
 
-fn evaluated(evaluator: &mut Evaluator<'_>, rule: &str) -> Result<Option<Known>, String> {
+fn evaluated(evaluator: &mut Evaluator<'_>, rule: &str) -> Asked {
     match evaluator.ask(rule.strip_prefix("data.").unwrap_or(rule))? {
         Value::Undefined => Ok(None),
         value => Ok(Some(Known(value))),

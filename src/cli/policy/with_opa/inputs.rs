@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::{super::Failure, load_failure, show};
 use crate::{
-    policy::testing::{self, Answer, Known},
+    policy::testing::{self, Answer, Asked},
     time::Time,
 };
 
@@ -96,10 +96,7 @@ pub fn compare(opa: &Path, paths: &[PathBuf], inputs: &[(String, Value)]) -> Res
     Ok(different > 0)
 }
 
-/// What a rule is here.
-type Here = Result<Option<Known>, String>;
-
-fn said(here: &Here) -> String {
+fn said(here: &Asked) -> String {
     match here {
         Ok(Some(value)) => {
             value.json().map_or_else(|e| format!("no JSON: {e}"), |json| cut(&json.to_string()))
@@ -183,7 +180,7 @@ fn eval(opa: &Path, paths: &[PathBuf], query: &str, input: &Value) -> Result<Opt
     Ok(said.pointer("/result/0/expressions/0/value").and_then(Value::as_array).cloned())
 }
 
-fn same(here: &Here, there: Option<&Option<Value>>) -> bool {
+fn same(here: &Asked, there: Option<&Option<Value>>) -> bool {
     match (here, there) {
         (Err(_), None) | (Ok(None), Some(None)) => true,
         (Ok(Some(a)), Some(Some(b))) => a.is(b),
