@@ -19,7 +19,7 @@ mod payload;
 mod table;
 
 pub use parse::{ParseError, parse, parse_stored};
-pub use payload::{json, payload_json};
+pub use payload::{json, payload_json, repository_in};
 pub use table::{
     EXPLAIN, FanOut, Handling, Judge, Lane, RECHECK, decides_pull_request, handling, is_look_again, lane,
 };

@@ -15,7 +15,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use crate::{
     config::Judging,
     event::{self, About, Cause, Delivery, Event, Handling, Judge as On},
-    github::{Github, Trouble},
+    github::{Github, Trouble, Turn},
     ledger::{
         AppendError, Ledger,
         entry::{Draft, Flag, Receipt, Ref},
@@ -34,7 +34,7 @@ use crate::{
     policy::{Bundle, Judge},
     telemetry::{Metrics, alerts::Poster},
     time::Time,
-    verdict::{Decision, Target, Verdict},
+    verdict::{Target, Verdict},
 };
 
 mod again;
@@ -49,6 +49,7 @@ mod known;
 mod landed;
 mod look;
 mod often;
+mod own_app;
 pub mod preview;
 mod publish;
 mod pulls;
@@ -132,8 +133,8 @@ struct Inner {
     unjudged: Mutex<HashMap<(u64, u64), BTreeSet<u64>>>,
     publisher: publish::Publisher,
     deployments: Mutex<deployments::Waiting>,
-    /// A run of our App that this ledger did not write was seen: success is withheld.
-    alarm: AtomicBool,
+    alarm: Mutex<own_app::Alarm>,
+    alerts: Mutex<alerts::Held>,
     /// The first entry of this process: what is older was made by another.
     started_at_seq: AtomicU64,
     /// When the newest verdict of a pull request ends to be valid.
@@ -219,16 +220,18 @@ impl Gate {
             tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
         }
         let event = parsed.ok().map(Arc::new);
-        let (group, own, forged) = self.entries_of(&delivery, event.as_deref());
+        let mut entries = self.entries_of(&delivery, event.as_deref());
+        let group = std::mem::take(&mut entries.group);
         let receipts = self.0.ledger.append(group).await.map_err(|e| self.refused(e))?;
         let Some(first) = receipts.first().copied() else {
             return Err(ReceiveError::StoreDown("the ledger answered nothing".into()));
         };
-        if let (Some(found), Some(verdict), false) = (forged, receipts.get(1), first.duplicate) {
+        self.keep_alarm(&entries, first.seq);
+        if let (Some(found), Some(verdict), false) = (entries.forged, receipts.get(1), first.duplicate) {
             let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert_of_tampering(found, verdict.seq, name);
         }
-        if !first.duplicate && !own {
+        if !first.duplicate && !entries.own {
             self.enqueue(Item {
                 seq: first.seq,
                 unreadable: event.is_none(),
@@ -264,6 +267,15 @@ impl Gate {
         self.0.large.acquire_many(bytes).await.ok()
     }
 
+    /// Waits until the judgement of an event may begin; it holds the turn. `None`: it asks GitHub for no
+    /// repository.
+    pub(crate) async fn turn_to_judge(&self, item: &Item) -> Option<Turn> {
+        let event = item.event.as_deref()?;
+        let at = look::repo_at(event)?;
+        // A turn to write is kept for what is judged anew because its facts grew old.
+        Some(self.0.github.turn_to_judge(&at, event.cause == Some(Cause::Stale)).await)
+    }
+
     /// Judges an event together with the older "look again" events it stands for, and records the
     /// verdict with everything that follows from it in one atomic group.
     ///
@@ -293,7 +305,7 @@ impl Gate {
         } else {
             match self.look(item, older, handling, bundle.clone()).await {
                 Ok(looked) => looked,
-                Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
+                Err(trouble) if Time::now().since(item.received_at) < outage_patience() => {
                     return Err(self.wait_for_github(item, &trouble));
                 }
                 Err(trouble) => self.look_without_github(item, &trouble),
@@ -301,7 +313,7 @@ impl Gate {
         };
         let command = match self.command(item).await {
             Ok(command) => command,
-            Err(trouble) if Time::now().since(item.received_at) < OUTAGE_PATIENCE => {
+            Err(trouble) if Time::now().since(item.received_at) < outage_patience() => {
                 return Err(self.wait_for_github(item, &trouble));
             }
             Err(trouble) => {
@@ -496,71 +508,6 @@ impl Gate {
         self.0.ledger.failure().map_or(Ok(()), Err)
     }
 
-    /// The group that a delivery becomes, whether it is of our own App and needs no judging, and what is then
-    /// to be alerted.
-    fn entries_of(
-        &self,
-        delivery: &Delivery,
-        event: Option<&Event>,
-    ) -> (Vec<Draft>, bool, Option<tampering::Tampering>) {
-        let Some(event) = event else {
-            return (vec![drafts::delivery(delivery, None, vec![Flag::Unreadable])], false, None);
-        };
-        let Some(check) = self.own_check(event) else {
-            return (vec![drafts::delivery(delivery, Some(event), vec![])], false, None);
-        };
-        let mut flags = vec![Flag::OwnApp];
-        let verdict = own_app_verdict(&self.bundle());
-        let mut verdict = drafts::verdict(Ref::InGroup(0), event.subject(), &verdict, None, None);
-        let mut forged = None;
-        if !self.wrote(check) {
-            flags.push(Flag::UnknownRun);
-            self.raise_alarm(check.external_id.as_deref());
-            forged = Some(self.unknown_run(event, check));
-        }
-        if let Some(found) = &forged {
-            verdict = drafts::with_tampering(verdict, &found.data, &found.body);
-        }
-        (vec![drafts::delivery(delivery, Some(event), flags), verdict], true, forged)
-    }
-
-    /// The check of our own App that an event is about, unless a person asks for something with it.
-    fn own_check<'e>(&self, event: &'e Event) -> Option<&'e event::CheckRef> {
-        let About::Check(check) = &event.about else { return None };
-        let asks = matches!(event.action.as_deref(), Some("rerequested" | "requested_action"));
-        let known = matches!(event.name.as_str(), "check_run" | "check_suite");
-        (known && !asks && check.app_id == Some(self.0.settings.app_id)).then_some(check)
-    }
-
-    fn raise_alarm(&self, external_id: Option<&str>) {
-        self.0.alarm.store(true, Ordering::SeqCst);
-        self.0.metrics.alarm(true);
-        tracing::error!(
-            external_id = external_id.unwrap_or("none"),
-            "a check run of this App is not in the ledger: its key was stolen or the ledger was rolled back; \
-             success is withheld until `gatelog log acknowledge`"
-        );
-    }
-
-    fn alarmed(&self) -> bool {
-        self.0.alarm.load(Ordering::SeqCst)
-    }
-
-    /// An operator has looked at the alarm: success may be sent again. Recorded.
-    ///
-    /// # Errors
-    /// The ledger cannot be written.
-    pub async fn acknowledge(&self) -> Result<u64, ReceiveError> {
-        let data = serde_json::json!({"acknowledged": true, "actor": "local operator"});
-        let receipts =
-            self.0.ledger.append(vec![drafts::service(data)]).await.map_err(|e| self.refused(e))?;
-        self.0.alarm.store(false, Ordering::SeqCst);
-        self.0.metrics.alarm(false);
-        let gate = self.clone();
-        tokio::spawn(async move { gate.look_again_at_all(Cause::Stale).await });
-        Ok(receipts.first().map_or(0, |r| r.seq))
-    }
-
     fn enqueue(&self, item: Item) {
         if let Some(event) = item.event.as_deref() {
             // GitHub signs the body only: one sent again tells nothing new, and nothing true of now.
@@ -659,6 +606,14 @@ impl Gate {
     }
 }
 
+/// Tests lose it sooner.
+fn outage_patience() -> Duration {
+    fail::fail_point!("gate::patience", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(OUTAGE_PATIENCE, Duration::from_millis));
+    OUTAGE_PATIENCE
+}
+
 /// Where tests end the process as a power cut would. Without the feature `failpoints`: nothing.
 fn die_at(name: &'static str) {
     fail::fail_point!(name, |_| std::process::abort());
@@ -692,19 +647,6 @@ fn some_control_applied(verdict: &Verdict) -> bool {
 /// Of those on trial (`evaluate_only`) none decides.
 fn some_control_decides(verdict: &Verdict) -> bool {
     verdict.controls.iter().any(|c| !c.evaluate_only && c.outcome != crate::verdict::Outcome::Skip)
-}
-
-fn own_app_verdict(bundle: &Bundle) -> Verdict {
-    Verdict {
-        decision: Decision::Allow,
-        reason: "Recorded: a check of this App".into(),
-        controls: vec![],
-        valid_until: None,
-        bundle: bundle.digest().to_owned(),
-        engine: crate::policy::ENGINE.to_owned(),
-        rewriter: crate::policy::REWRITER,
-        answers: vec![],
-    }
 }
 
 /// One second at first, growing with the time waited, at most a minute.

@@ -13,9 +13,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
+use self::budget::Limit;
 use crate::{event, outbound::Outbound};
 
 mod auth;
+mod behalf;
 mod budget;
 mod call;
 pub mod check_run;
@@ -31,7 +33,8 @@ pub mod report;
 pub mod rest;
 mod setup;
 
-pub use budget::{BudgetUse, Turn};
+pub use behalf::in_place;
+pub use budget::{BudgetUse, Turn, Window};
 pub use limits::{CallCount, Remaining, Usage};
 pub use setup::SetupError;
 
@@ -133,20 +136,60 @@ impl Github {
     /// for the same repository the newest comes first; the repositories take turns. What is to be written
     /// should be looked at again then.
     pub async fn turn_to_write(&self, at: &RepoAt, newest: u64) -> Turn {
-        let who = call::As::Installation(at.installation);
-        self.inner.budget.turn(who, budget::Limit::Writes, 1, at.repository.id, newest).await
+        self.inner.budget.turn(at.who(), Limit::Writes, 1, at.lane(), newest).await
     }
 
     /// The same at once, where plenty is left: for what may as well not be written.
     #[must_use]
     pub fn spare_turn_to_write(&self, at: &RepoAt) -> Option<Turn> {
-        self.inner.budget.spare(call::As::Installation(at.installation), budget::Limit::Writes)
+        self.inner.budget.spare(at.who(), Limit::Writes, at.lane())
     }
 
-    /// A write of the process before this one, so long ago: GitHub still counts it.
-    pub fn wrote_before(&self, installation: u64, ago: Duration) {
-        self.inner.budget.used_before(call::As::Installation(installation), budget::Limit::Writes, ago);
+    /// Waits until one more judgement may begin that asks GitHub for a repository, which it may do while it
+    /// holds the turn: so that as many as wait for GitHub's limits fit into memory, and none of them keeps
+    /// those of another repository or installation from beginning.
+    pub async fn turn_to_judge(&self, at: &RepoAt, soon: bool) -> Turn {
+        let newest = if soon { u64::MAX } else { 0 };
+        self.inner.budget.turn(at.who(), Limit::Judgements, 1, at.lane(), newest).await
     }
+
+    /// What the process before this one did for an installation, so long ago, oldest first: GitHub still
+    /// counts it.
+    pub fn did_before(&self, installation: u64, did: Before, ago: Duration) {
+        let (budget, who) = (&self.inner.budget, call::As::Installation(installation));
+        match did {
+            Before::Wrote => {
+                budget.used_before(who, Limit::Writes, 1, ago);
+                budget.used_before(who, Limit::Points, 5, ago);
+            }
+            Before::Judged => {
+                budget.used_before(who, Limit::GraphQlPoints, 2, ago);
+                budget.used_before(who, Limit::Points, 3, ago);
+            }
+        }
+    }
+
+    /// How many writes may have been under way when the process before this one ended: they are in no entry.
+    pub fn perhaps_wrote_before(&self, installation: u64, writes: usize) {
+        self.inner.budget.under_way_before(call::As::Installation(installation), writes);
+    }
+}
+
+/// What a test says, as `FAILPOINTS=name=return(what)`. Without the feature `failpoints`: nothing.
+fn told(name: &'static str) -> Option<String> {
+    fail::fail_point!(name, |what| what);
+    let _ = name;
+    None
+}
+
+/// What a process did, as its entries tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// It wrote something.
+    Wrote,
+    /// It gathered facts. What that took is not recorded: taken for rather more than the usual
+    /// judgement, which is one query.
+    Judged,
 }
 
 impl fmt::Debug for Github {
@@ -163,6 +206,14 @@ pub struct RepoAt {
 }
 
 impl RepoAt {
+    fn who(&self) -> call::As {
+        call::As::Installation(self.installation)
+    }
+
+    fn lane(&self) -> behalf::Lane {
+        behalf::Lane::of(&self.repository.name)
+    }
+
     /// `/repos/{owner}/{name}{rest}`; `rest` starts with `/` or is empty.
     #[must_use]
     pub fn path(&self, rest: &str) -> String {

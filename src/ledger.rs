@@ -11,7 +11,7 @@
 //! | [`cosignature`] | what witnesses sign; [`quorum`]: whose word is enough; [`witness`]: being one |
 //! | [`body`] | salted commitments to what people wrote |
 //! | [`erasure`] | which bodies go, on whose word, and how the ledger tells of it |
-//! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups |
+//! | [`summary`] | what look-ups need of an entry; [`index`]: the look-ups; [`postings`]: those of files |
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
 //! | [`evidence`] | what an auditor takes away, and checks without the ledger |
 //! | [`follow`] | what an auditor keeps of a log, and checks of what is new |
@@ -52,6 +52,7 @@ pub mod key;
 mod load;
 pub mod merkle;
 pub mod note;
+pub mod postings;
 pub mod proof;
 pub mod publish;
 pub mod quorum;

@@ -52,7 +52,7 @@ pub use deliver::{Answer, Courier, DeliveryError, Webhook, sign};
 pub use faults::{Change, Fault, Hold, Route};
 pub use http::Logged;
 pub use keys::AppKey;
-pub use secondary::Most;
+pub use secondary::{Enforced, Most};
 pub use state::{AccountKind, CheckRun, NO_COMMIT, ReviewState, Role, World};
 
 /// How to start.
@@ -251,9 +251,9 @@ impl SimulatedGithub {
 
     // -- faults
 
-    /// From now on GitHub's limits for one minute hold, which here may be shorter.
-    pub fn enforce_secondary_limits(&self, minute: Duration) {
-        self.shared.lock().secondary = Some(secondary::Secondary::new(minute));
+    /// From now on GitHub's limits for one minute and one hour hold, which here may be shorter.
+    pub fn enforce_secondary_limits(&self, limits: Enforced) {
+        self.shared.lock().secondary = Some(secondary::Secondary::new(limits));
     }
 
     /// Which of them were broken, and the most that was seen of each.

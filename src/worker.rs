@@ -18,10 +18,12 @@ use tokio::{
 use crate::{
     event::{Lane, is_look_again, lane},
     gate::{Gate, Item, Later},
+    github::in_place,
 };
 
-/// Judgements under way at once. Most of a judgement is waiting for GitHub, whose secondary limit is
-/// 100 concurrent requests; the rest is CPU, which the judging threads bound.
+/// Judgements at work at once, of all installations. One that waits for GitHub's limits does not count: others
+/// have its place. How many have begun is limited for each installation, fairly between its repositories, by
+/// [`Gate::turn_to_judge`].
 const AT_ONCE: usize = 32;
 
 type Lanes = Arc<Mutex<HashMap<Key, VecDeque<Item>>>>;
@@ -47,7 +49,7 @@ impl Key {
 pub async fn run(gate: Gate, mut work: mpsc::UnboundedReceiver<Item>, stop: watch::Receiver<bool>) {
     let mut stopping = stop.clone();
     let lanes = Lanes::default();
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
@@ -57,8 +59,8 @@ pub async fn run(gate: Gate, mut work: mpsc::UnboundedReceiver<Item>, stop: watc
             item = work.recv() => {
                 let Some(item) = item else { break };
                 if let Some(key) = enqueue(&lanes, item) {
-                    let (gate, lanes, slots, stop) = (gate.clone(), lanes.clone(), slots.clone(), stop.clone());
-                    running.spawn(run_lane(gate, key, lanes, slots, stop));
+                    let (gate, lanes, places, stop) = (gate.clone(), lanes.clone(), places.clone(), stop.clone());
+                    running.spawn(run_lane(gate, key, lanes, places, stop));
                 }
             }
         }
@@ -82,35 +84,47 @@ async fn run_lane(
     gate: Gate,
     key: Key,
     lanes: Lanes,
-    slots: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut waiting = VecDeque::new();
     loop {
-        {
+        let first = {
             let mut lanes = lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(queue) = lanes.get_mut(&key) {
-                waiting.extend(queue.drain(..));
+            collect(&mut lanes, &key, &mut waiting);
+            match waiting.front() {
+                Some(first) if !*stop.borrow() => first.clone(),
+                _ => {
+                    lanes.remove(&key);
+                    return;
+                }
             }
-            // Two deliveries received at once may come here in another order than the ledger's.
-            waiting.make_contiguous().sort_by_key(|item: &Item| item.seq);
-            if waiting.is_empty() || *stop.borrow() {
-                lanes.remove(&key);
-                return;
-            }
-        }
+        };
+        let begun = tokio::select! {
+            begun = gate.turn_to_judge(&first) => begun,
+            // It is found again at the next start.
+            _ = stop.wait_for(|stopping| *stopping) => continue,
+        };
+        // It may have been long: what came meanwhile is judged together.
+        collect(&mut lanes.lock().unwrap_or_else(PoisonError::into_inner), &key, &mut waiting);
         let turn = next_turn(&waiting);
         let (older, item) = (waiting.range(..turn).cloned().collect::<Vec<_>>(), waiting[turn].clone());
-        let judged = {
-            // The semaphore is never closed.
-            let _slot = slots.acquire().await;
-            gate.judge(&item, &older).await
-        };
+        let repository = item.event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
+        let judged = in_place(&places, repository, gate.judge(&item, &older)).await;
+        drop(begun);
         match judged {
             Ok(()) => drop(waiting.drain(..=turn)),
             Err(Later { after }) => pause(after, &mut stop).await,
         }
     }
+}
+
+/// Takes what came for a lane, in the ledger's order: two deliveries received at once may come here in another.
+fn collect(lanes: &mut HashMap<Key, VecDeque<Item>>, key: &Key, waiting: &mut VecDeque<Item>) {
+    if let Some(queue) = lanes.get_mut(key) {
+        waiting.extend(queue.drain(..));
+    }
+    waiting.make_contiguous().sort_by_key(|item: &Item| item.seq);
 }
 
 /// Index of the item to judge now: the last of the "look again" items at the front of the lane,

@@ -1,11 +1,16 @@
-//! GitHub's limits for one minute, enforced by the simulated GitHub: a flood breaks none, and all of it is shown.
+//! GitHub's limits for one minute and one hour, enforced by the simulated GitHub: neither a flood nor a restart
+//! breaks one, all is shown in the end, and one repository does not hold up another.
 
 mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{long, measured, scene::Scene};
-use gatelog::simulated_github::{Role, Webhook, World, commit};
+use common::{
+    long, measured,
+    scene::{REPO, Scene},
+};
+use gatelog::simulated_github::{Enforced, Fault, Role, Route, Webhook, World, commit};
+use serde_json::json;
 
 /// The flood: so many repositories, each with so many pull requests, a part of which is pushed to again.
 struct Flood {
@@ -58,17 +63,39 @@ fn happen(w: &mut World, flood: &Flood) -> (Vec<Pull>, Vec<Webhook>) {
     (pulls, hooks)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_flood_over_many_repositories_breaks_no_limit_and_is_shown_whole() {
-    let (flood, mut s) = (flood(), Scene::set().await);
+fn add_repositories(s: &Scene, number: usize) {
     s.gh.with(|w| {
-        for r in 0..flood.repositories {
+        for r in 0..number {
             w.add_repository(&name(r)).unwrap();
             for login in ["alice", "bob"] {
                 w.grant(login, &name(r), Role::Write).unwrap();
             }
         }
     });
+}
+
+/// GitHub shows of each pull request what is true of it.
+fn assert_shown(s: &Scene, pulls: &[Pull]) {
+    for pull in pulls {
+        let head = s.gh.with(|w| w.pull(&pull.repository, pull.number).unwrap().head.sha.clone());
+        let run = s.run_on(&head, "gatelog").unwrap_or_else(|| panic!("nothing on {head}"));
+        let wanted = if pull.approved { "success" } else { "failure" };
+        assert_eq!(run.conclusion.as_deref(), Some(wanted), "{}#{}", pull.repository, pull.number);
+    }
+}
+
+async fn until(what: &str, s: &Scene, f: impl AsyncFn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !f().await {
+        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_over_many_repositories_breaks_no_limit_and_is_shown_whole() {
+    let (flood, mut s) = (flood(), Scene::set().await);
+    add_repositories(&s, flood.repositories);
     s.service.configure("secondary_limits = false", "secondary_limits = true");
     // Facts grow old while their verdict waits for its turn, as they would in whole minutes.
     let fresh = flood.minute / 2;
@@ -78,7 +105,7 @@ async fn a_flood_over_many_repositories_breaks_no_limit_and_is_shown_whole() {
         fresh.as_millis()
     );
     s.service.start_with_failpoints(&armed).await.unwrap();
-    s.gh.enforce_secondary_limits(flood.minute);
+    s.gh.enforce_secondary_limits(Enforced::in_minutes_of(flood.minute));
 
     let (pulls, hooks) = s.gh.with(|w| happen(w, &flood));
     let begun = Instant::now();
@@ -101,16 +128,15 @@ async fn a_flood_over_many_repositories_breaks_no_limit_and_is_shown_whole() {
     };
     assert!(used("gatelog_github_minute_used").is_some_and(|n| n <= 72), "{metrics}");
     assert!(used("gatelog_github_minute_waiting").is_some(), "{metrics}");
+    assert!(used("gatelog_github_hour_used").is_some_and(|n| n <= 450), "{metrics}");
+    for of_now in ["gatelog_github_at_once{", "gatelog_github_at_once_waiting{"] {
+        assert!(metrics.contains(of_now), "{metrics}");
+    }
     // Every delivery is recorded and judged, and GitHub shows for each head what is true of it.
     for hook in &hooks {
         assert!(view.decision(&hook.guid).is_some(), "{} {}", hook.event, hook.guid);
     }
-    for pull in &pulls {
-        let head = s.gh.with(|w| w.pull(&pull.repository, pull.number).unwrap().head.sha.clone());
-        let run = s.run_on(&head, "gatelog").unwrap_or_else(|| panic!("nothing on {head}"));
-        let wanted = if pull.approved { "success" } else { "failure" };
-        assert_eq!(run.conclusion.as_deref(), Some(wanted), "{}#{}", pull.repository, pull.number);
-    }
+    assert_shown(&s, &pulls);
     s.assert_runs_are_sound();
     // As fast as the limits allow: no more writes than there was to show, and no empty minute.
     let writes =
@@ -131,4 +157,124 @@ async fn a_flood_over_many_repositories_breaks_no_limit_and_is_shown_whole() {
     assert!(shown < delivered + minutes * flood.minute + Duration::from_secs(60), "{text}");
     s.service.stop().await;
     s.service.verify().await;
+}
+
+/// Its limits, as GitHub has them and as gatelog obeys them.
+struct Hour {
+    repositories: usize,
+    pulls: usize,
+    enforced: Enforced,
+    /// For `FAILPOINTS`.
+    obeyed: &'static str,
+}
+
+fn hour() -> Hour {
+    let seconds = Duration::from_secs;
+    match long() {
+        // GitHub's numbers, and more to show than fits into an hour.
+        true => Hour {
+            repositories: 20,
+            pulls: 26,
+            enforced: Enforced { hour: seconds(60), ..Enforced::in_minutes_of(seconds(8)) },
+            obeyed: "budget::minute=return(8000);budget::hour=return(60000);publish::fresh=return(4000)",
+        },
+        false => Hour {
+            repositories: 4,
+            pulls: 6,
+            enforced: Enforced { minute: seconds(3), hour: seconds(7), writes: 14, writes_in_hour: 23 },
+            obeyed: "budget::minute=return(3000);budget::hour=return(7000);budget::writes=return(12/20);publish::fresh=return(1500)",
+        },
+    }
+}
+
+/// Killed while it writes, and started again within the same minute and the same hour of GitHub.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_wrote_counts_for_the_next_minute_and_hour() {
+    let (hour, mut s) = (hour(), Scene::set().await);
+    add_repositories(&s, hour.repositories);
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    s.service.start_with_failpoints(hour.obeyed).await.unwrap();
+    s.gh.enforce_secondary_limits(hour.enforced);
+    // What it wrote last it has no answer of, and so no entry, when it is killed.
+    s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::LateAnswer(Duration::from_millis(300)));
+    let flood = Flood { repositories: hour.repositories, pulls: hour.pulls, minute: hour.enforced.minute };
+    let (pulls, hooks) = s.gh.with(|w| happen(w, &flood));
+    for hook in &hooks {
+        assert_eq!(s.deliver(hook).await.status, 202, "{}", s.service.log());
+    }
+    let some = usize::try_from(hour.enforced.writes / 2).unwrap();
+    until("half a minute's writes", &s, async || s.gh.check_run_writes() >= some).await;
+    s.service.kill9().await;
+    let before = s.gh.check_run_writes();
+    s.service.start_with_failpoints(hour.obeyed).await.unwrap();
+    let begun = Instant::now();
+    let view = s.settle().await;
+    let (broken, most) = s.gh.secondary_limits();
+    assert!(broken.is_empty(), "{broken:?}");
+    let all = s.gh.check_run_writes();
+    assert!(all > most.writes_in_hour as usize, "more to write than an hour takes: {all}, {most:?}");
+    for hook in &hooks {
+        assert!(view.decision(&hook.guid).is_some(), "{} {}", hook.event, hook.guid);
+    }
+    assert_shown(&s, &pulls);
+    s.assert_runs_are_sound();
+    let of_ours = |r: &&gatelog::simulated_github::CheckRun| r.app == s.gh.app_id();
+    for pull in &pulls {
+        let head = s.gh.with(|w| w.pull(&pull.repository, pull.number).unwrap().head.sha.clone());
+        let runs = s.gh.check_runs_on(&head);
+        assert_eq!(runs.iter().filter(of_ours).count(), 1, "one run, made once: {runs:?}");
+    }
+    let text = format!(
+        "killed after {before} writes; all {} pull requests shown {:.1} s after the start with {all} writes; {:?}; {most:?}",
+        pulls.len(),
+        begun.elapsed().as_secs_f64(),
+        hour.enforced,
+    );
+    println!("{text}");
+    measured("GitHub's limits for a minute and an hour over a kill", &text);
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+/// The points of GraphQL are used up by one repository, whose judgements wait for more than there are places.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_limits_holds_up_no_other_repository() {
+    const WAITING: usize = 60;
+    let mut s = Scene::set().await;
+    add_repositories(&s, 1);
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    let few = "budget::minute=return(5000);budget::graphql=return(6)";
+    s.service.start_with_failpoints(few).await.unwrap();
+    let flood = Flood { repositories: 1, pulls: WAITING, minute: Duration::ZERO };
+    let (_, hooks) = s.gh.with(|w| happen(w, &flood));
+    let opened: Vec<&Webhook> = hooks.iter().filter(|h| h.payload["action"] == json!("opened")).collect();
+    for hook in &opened {
+        assert_eq!(s.deliver(hook).await.status, 202, "{}", s.service.log());
+    }
+    let judged = |hooks: &[&Webhook]| {
+        let view = s.view();
+        hooks.iter().filter(|h| view.decision(&h.guid).is_some()).count()
+    };
+    // More wait than there are places to judge in.
+    let waiting = async || {
+        let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+        let line = metrics.lines().find(|l| l.contains("minute_waiting") && l.contains("\"graphql_points\""));
+        line.and_then(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).is_some_and(|n| n > 34)
+    };
+    until("many wait", &s, waiting).await;
+    // What asks GitHub nothing is judged at once; what asks for another repository is next.
+    let status = s.gh.with(|w| {
+        let sha = w.pull(&name(0), 1).unwrap().head.sha.clone();
+        w.set_status("bob", &name(0), &sha, "ci/lint", "success").unwrap().hooks
+    });
+    let other = s.gh.with(|w| common::scene::push_and_open(w, "topic", "A door").unwrap().hooks);
+    let other: Vec<&Webhook> = other.iter().filter(|h| h.event == "pull_request").collect();
+    assert_eq!(s.deliver(&status[0]).await.status, 202);
+    assert_eq!(s.deliver(other[0]).await.status, 202);
+    until("the status is judged", &s, async || judged(&[&status[0]]) == 1).await;
+    assert!(judged(&opened) < WAITING / 2, "{} of {WAITING} were judged before", judged(&opened));
+    until("the other repository is judged", &s, async || judged(&other) == 1).await;
+    let before = judged(&opened);
+    assert!(before < WAITING * 3 / 4, "{before} of {WAITING} were judged before {REPO} was");
+    s.service.kill9().await;
 }

@@ -7,7 +7,7 @@
 //! | GraphQL 200 with errors, or partial | `journey`: `graphql_errors_and_broken_answers_are_no_facts`, `half_an_answer_…`; `healing` |
 //! | the token expires mid-way | [`the_token_is_worth_nothing_between_reading_and_writing`] |
 //! | the head moves while it is read | `journey`: `a_head_that_moves_while_it_is_read_is_never_green_for_what_came` |
-//! | slow answers | [`slow_answers_are_waited_for_or_looked_after`]; `gather`: `a_github_that_hangs_is_given_up` |
+//! | slow answers | [`slow_answers_are_given_up_and_looked_after`], [`a_github_that_is_too_slow_for_too_long_is_an_error_and_judged_again`]; `gather`: `a_github_that_hangs_is_given_up` |
 //! | truncated JSON | [`an_answer_to_the_write_that_breaks_off`]; `journey`, `gather` |
 //! | the webhook comes before the API shows the change | [`a_pull_request_that_the_api_does_not_show_yet`]; `journey` |
 //! | 404 for a repository we lost | [`a_repository_that_is_lost_between_reading_and_writing`], [`a_repository_that_is_not_there_any_more`]; `reconcile` |
@@ -16,10 +16,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{
-    long,
-    scene::{REPO, Scene, push_and_open},
-};
+use common::scene::{REPO, Scene, push_and_open};
 use gatelog::{
     ledger::entry::{Kind, ReportResult},
     simulated_github::{Fault, Role, Route},
@@ -82,18 +79,54 @@ async fn an_answer_to_the_write_that_breaks_off() {
     end(s).await;
 }
 
+/// How long answers take that are given up, and how often one was.
+const SLOW: Duration = Duration::from_secs(4);
+
+fn given_up(s: &Scene) -> usize {
+    let log = std::fs::read_to_string(s.service.dir.join("serve.log")).unwrap();
+    log.matches("GitHub did not answer within 1 s").count()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_answers_are_waited_for_or_looked_after() {
-    let s = Scene::started().await;
-    // Longer than gatelog waits for an answer (10 s), where there is time for it.
-    let slow = Duration::from_secs(if long() { 12 } else { 2 });
-    s.gh.fault(Route::Graphql, 1, Fault::Delay(Duration::from_secs(1)));
-    s.gh.fault(Route::WriteCheckRun, 1, Fault::Delay(slow));
+async fn slow_answers_are_given_up_and_looked_after() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("github::timeout=return(1000)").await.unwrap();
+    // Nothing is read in time; and then GitHub does what it is told, and says so too late.
+    s.gh.fault(Route::GraphqlWith("PrFacts".to_owned()), 1, Fault::Delay(SLOW));
+    s.gh.fault(Route::CreateCheckRun, 1, Fault::LateAnswer(SLOW));
     let number = s.pull("topic", "A door").await;
     s.settle().await;
-    let (count, conclusion) = runs(&s, number);
-    assert_eq!(conclusion.as_deref(), Some("failure"), "{}", s.service.log());
-    assert_eq!(count, 1, "{}", s.service.log());
+    assert!(given_up(&s) >= 2, "{}", s.service.log());
+    assert_eq!((runs(&s, number), made(&s)), (red(), 1), "found, and not made again: {}", s.service.log());
+    // And where it is too late to say that a run was changed.
+    let before = given_up(&s);
+    s.gh.fault(Route::UpdateCheckRun, 1, Fault::LateAnswer(SLOW));
+    s.act(|w| w.approve("bob", REPO, number)).await;
+    s.settle().await;
+    assert!(given_up(&s) > before, "{}", s.service.log());
+    assert_eq!((runs(&s, number), made(&s)), ((1, Some("success".to_owned())), 1), "{}", s.service.log());
+    end(s).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_github_that_is_too_slow_for_too_long_is_an_error_and_judged_again() {
+    let mut s = Scene::set().await;
+    let armed = "github::timeout=return(1000);gate::patience=return(1500)";
+    s.service.start_with_failpoints(armed).await.unwrap();
+    s.gh.fault(Route::GraphqlWith("PrFacts".to_owned()), usize::MAX, Fault::Delay(SLOW));
+    let number = s.pull("topic", "A door").await;
+    let view = s.settle().await;
+    let decided: Vec<_> = view.of_kind(&Kind::Verdict).map(|e| e.data["decision"].clone()).collect();
+    assert!(decided.contains(&serde_json::json!("error")), "{decided:?}");
+    assert!(given_up(&s) >= 1, "{}", s.service.log());
+    let (conclusion, title) = s.check(number);
+    assert_eq!(conclusion, "failure", "what could not be read is not allowed");
+    assert!(title.contains("Cannot decide"), "{title}");
+    // As fast as ever: the next event is judged on what GitHub says.
+    s.gh.heal();
+    s.act(|w| w.approve("bob", REPO, number)).await;
+    s.settle().await;
+    assert_eq!(runs(&s, number), (1, Some("success".to_owned())), "{}", s.service.log());
     end(s).await;
 }
 

@@ -267,6 +267,11 @@ fn comments_on_a_pull_request() {
 }
 
 #[test]
+fn what_judge_processes_write() {
+    survives("judge", 2000);
+}
+
+#[test]
 fn every_target_has_seeds_and_a_test() {
     let own = include_str!("hostile_parsers.rs");
     for (name, _) in parsers::TARGETS {

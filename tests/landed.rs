@@ -198,7 +198,11 @@ async fn an_exception_is_posted_and_posted_again_if_it_could_not_be() {
     let file = s.service.dir.join("alerts.url");
     // Nobody listens there.
     std::fs::write(&file, "http://127.0.0.1:9/nobody\n").unwrap();
-    let env = [("GATELOG__ALERTS__URL_FILE", file.to_str().unwrap())];
+    // What follows soon is said together; here soon is over at once.
+    let env = [
+        ("GATELOG__ALERTS__URL_FILE", file.to_str().unwrap()),
+        ("FAILPOINTS", "alerts::together=return(100)"),
+    ];
     s.service.start_with(env).await.unwrap();
     s.act(|w| w.push("bob", REPO, "main", &[commit("bob", "one <fix>").write("x", "x")])).await;
     let first = landings(&s.settle().await)[0].0.seq;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
     time::Duration,
 };
@@ -92,13 +92,6 @@ async fn erase(ledger: &Ledger, seq: u64) -> u64 {
     ledger.erase(request, vec![]).await.unwrap().erasure.unwrap()
 }
 
-fn catalogs(dir: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(dir.join("journal")).unwrap().map(|f| f.unwrap().path());
-    let mut all: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "idx")).collect();
-    all.sort();
-    all
-}
-
 fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
 }
@@ -165,7 +158,7 @@ async fn catalogs_are_what_the_segments_say() {
     let bytes = fs::read(&files[3]).unwrap();
     fs::write(&files[3], &bytes[..bytes.len() - 1]).unwrap();
     let mut bytes = fs::read(&files[4]).unwrap();
-    bytes[90] ^= 1;
+    bytes[98] ^= 1;
     fs::write(&files[4], &bytes).unwrap();
     check(true);
     assert_eq!(keep(&journal, &mut || true).unwrap(), 3);
@@ -183,20 +176,6 @@ async fn catalogs_are_what_the_segments_say() {
     catalogs(&dir.path()).iter().for_each(|file| fs::remove_file(file).unwrap());
     let (read, _) = count(&journal, true).unwrap();
     assert_eq!((read.bodies, read.by_catalog), (anew.bodies, 0));
-}
-
-/// Fills these segments with nonsense between header and seal. How many.
-fn destroy(journal: &Path, firsts: impl Iterator<Item = u64>) -> u64 {
-    let mut broken = 0;
-    for first in firsts {
-        let path = gatelog::store::journal::segment_path(journal, first);
-        let mut bytes = fs::read(&path).unwrap();
-        let end = bytes.len() - 64;
-        bytes[80..end].fill(0xa5);
-        fs::write(&path, bytes).unwrap();
-        broken += 1;
-    }
-    broken
 }
 
 /// A proof, evidence and the status leave alone what they do not need: here it cannot even be read.
@@ -246,7 +225,8 @@ async fn a_wrong_catalog_only_costs_time() {
     for file in catalogs(&dir.path()) {
         let mut bytes = fs::read(&file).unwrap();
         let length = u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
-        bytes[80 + length + 4..].fill(0x11);
+        let postings = u32::from_le_bytes(bytes[80..84].try_into().unwrap()) as usize;
+        bytes[88 + length + 4 + postings..].fill(0x11);
         fs::write(&file, bytes).unwrap();
     }
     let (data, tmp) = (dir.path(), dir.0.path().to_owned());
@@ -274,11 +254,11 @@ async fn a_catalog_that_lies_about_the_policies_is_not_believed() {
     let mut lies = 0;
     for file in catalogs(&dir.path()) {
         let mut bytes = fs::read(&file).unwrap();
-        let end = 80 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
-        let contents = String::from_utf8(bytes[80..end].to_vec()).unwrap();
+        let end = 88 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
+        let contents = String::from_utf8(bytes[88..end].to_vec()).unwrap();
         let lie = contents.replace("[40,\"sha256:00\"]", "[41,\"sha256:00\"]");
         lies += u32::from(lie != contents);
-        bytes[80..end].copy_from_slice(lie.as_bytes());
+        bytes[88..end].copy_from_slice(lie.as_bytes());
         let crc = crc32c::crc32c(&bytes[..end]);
         bytes[end..end + 4].copy_from_slice(&crc.to_le_bytes());
         fs::write(&file, bytes).unwrap();
@@ -299,11 +279,11 @@ async fn no_catalog_is_asked_for_a_time() {
     let (vkey, times) = signed_ledger(&dir.path()).await;
     for file in catalogs(&dir.path()) {
         let mut bytes = fs::read(&file).unwrap();
-        let end = 80 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
-        let contents = String::from_utf8(bytes[80..end].to_vec()).unwrap();
+        let end = 88 + u32::from_le_bytes(bytes[76..80].try_into().unwrap()) as usize;
+        let contents = String::from_utf8(bytes[88..end].to_vec()).unwrap();
         let lie = contents.replacen('{', "{\"until\":\"2020-01-01T00:00:00.000000Z\",", 1);
         let hashes = bytes.split_off(end + 4);
-        bytes.truncate(80);
+        bytes.truncate(88);
         bytes[76..80].copy_from_slice(&u32::try_from(lie.len()).unwrap().to_le_bytes());
         bytes.extend_from_slice(lie.as_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());

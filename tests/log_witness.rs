@@ -21,11 +21,12 @@ use gatelog::{
     ledger::{
         checkpoint::Checkpoint,
         cosignature::{Cosigned, Cosigner, CosigningKey, cosigned},
+        key::Keys,
         note::{self, Signer, Verifier},
         publish::PublishError,
         witness::{AddCheckpoint, origin_hash},
     },
-    store::journal::mark,
+    store::journal::mark::{self, Signed, Witnessed},
     time::Time,
 };
 use witness_util::{
@@ -411,32 +412,69 @@ async fn without_the_quorum_nothing_is_published_if_so_wanted() {
     running.await.unwrap().unwrap();
 }
 
-/// Killed while the witnesses are asked for the first time: what is signed is still withheld.
+/// What was published before the quorum was asked for stays so; what is signed after is withheld, also when the
+/// process is gone before it heard of any witness, and by the process that comes after it.
 #[tokio::test(flavor = "multi_thread")]
-async fn that_checkpoints_are_withheld_is_kept_before_the_first_is_signed() {
+async fn what_was_published_stays_and_what_is_signed_from_then_on_is_withheld() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let published = || mark::last_published(&data).unwrap().map(|s| s.size);
+    let key = CosigningKey::new("witness.example/w1", &[7; 32]).unwrap().cosigner().clone();
+    let who = [(&key, "http://127.0.0.1:1/w")];
+    // Nothing was signed yet: nothing is handed out.
+    let log = open(dir.path(), asking(&who, "all", true)).unwrap();
+    assert_eq!(published(), None);
+    log.ledger.close().await.unwrap();
+    drop(log);
     let log = open(dir.path(), None).unwrap();
-    log.publisher.publish().await.unwrap();
-    let size = log.ledger.head().size;
+    let first = log.publisher.publish().await.unwrap();
+    let size = first.checkpoint.size;
     assert_eq!(published(), Some(size));
     log.ledger.close().await.unwrap();
     drop(log);
-    let key = CosigningKey::new("witness.example/w1", &[7; 32]).unwrap().cosigner().clone();
-    let who = [(&key, "http://127.0.0.1:1/w")];
-    for (asks, shown) in [
-        (asking(&who, "all", true), None),
-        (asking(&who, "all", false), Some(size)),
-        (asking(&who, "all", true), None),
-        (None, Some(size)),
-    ] {
+    for asks in [true, false, true] {
         // Nothing is asked nor signed before it is gone again.
-        let log = open(dir.path(), asks).unwrap();
+        let log = open(dir.path(), asking(&who, "all", asks)).unwrap();
         log.ledger.close().await.unwrap();
         drop(log);
-        assert_eq!(published(), shown);
+        assert_eq!(published(), Some(size), "{asks}");
     }
+    for entries in [size + 3, size + 6] {
+        let log = open(dir.path(), asking(&who, "all", true)).unwrap();
+        assert!(log.publisher.published().is_none(), "not before it is known that there is nothing newer");
+        log.grow("a", entries).await;
+        log.publisher.begin().await.unwrap();
+        let signed = mark::last_signed(&data).unwrap().unwrap();
+        assert!(signed.size > size && published() == Some(size), "{signed:?}");
+        assert_eq!(log.publisher.published().unwrap(), first, "everybody is shown what was published before");
+        assert!(log.publisher.prove(0).unwrap().is_some() && log.publisher.prove(size).unwrap().is_none());
+        let proved = gatelog(dir.path(), &["log", "prove", "0", "-o", "p", "--ledger", "data"]);
+        assert!(proved.status.success(), "{}", said(&proved));
+        log.ledger.close().await.unwrap();
+    }
+    // A file that says that more was published is not believed: no key of ours signed it, or of another tree.
+    let kept = mark::witnessed(&data).unwrap().unwrap();
+    let stranger = Signer::new(ORIGIN, &[77; 32]).unwrap();
+    let own = Keys::read(&dir.path().join("log.key"), ORIGIN).unwrap();
+    for (forged, contradicts) in [(false, false), (true, true)] {
+        let (size, root) = (size + 2, first.checkpoint.root);
+        let text = Checkpoint { origin: ORIGIN.into(), size, root }.text();
+        let checkpoint = match forged {
+            false => note::sign(&text, [&stranger]).unwrap(),
+            true => note::sign(&text, own.signers()).unwrap(),
+        };
+        let published = Signed { size, root, checkpoint, ..kept.published.clone().unwrap() };
+        mark::write_witnessed(&data, &Witnessed { published: Some(published), ..kept.clone() }).unwrap();
+        let log = open(dir.path(), asking(&who, "all", true)).unwrap();
+        let begun = log.publisher.begin().await;
+        assert_eq!(matches!(begun, Err(PublishError::Contradiction(_))), contradicts, "{begun:?}");
+        assert!(log.publisher.published().is_none());
+        log.ledger.close().await.unwrap();
+    }
+    // Where none is asked any more, what is signed is what is published.
+    let log = open(dir.path(), None).unwrap();
+    assert_eq!(published(), Some(mark::last_signed(&data).unwrap().unwrap().size));
+    log.ledger.close().await.unwrap();
 }
 
 /// Journal, `signed`, `witnessed`: all from an older copy. Only the witness remembers.
@@ -570,12 +608,14 @@ async fn a_quorum_that_is_missed_is_said_and_nothing_waits_longer_than_a_second(
         "{status}"
     );
 
-    // The same, and nothing is published; then the word of one is enough.
+    // The same, and nothing newer is published; then the word of one is enough.
     s.service.stop().await;
     s.service.configure("[ledger]\n", "[ledger]\npublish_only_with_quorum = true\n");
     s.service.start().await;
     let (status, _, text) = s.service.fetch(s.service.internal, "/log/checkpoint").await;
-    assert_eq!(status, 503, "{}", String::from_utf8_lossy(&text));
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&text));
+    let shown = Checkpoint::open(&text, &[vkey.parse().unwrap()]).unwrap();
+    assert!(shown.size < s.view().entries.len() as u64, "what was published before: {shown:?}");
     let (status, text) = s.service.get(s.service.port, "/readyz").await.unwrap();
     assert!(status == 200 && text.contains("degraded: the quorum"), "{text}");
     s.service.stop().await;

@@ -60,7 +60,9 @@ async fn each_is_recorded_then_posted_and_listed() {
     let (url, told) = alerts_listener().await;
     let file = s.service.dir.join("alerts.url");
     std::fs::write(&file, format!("{url}\n")).unwrap();
-    let env = [("GATELOG__ALERTS__URL_FILE", file.to_str().unwrap())];
+    // What follows soon is said together; here soon is over at once.
+    let env =
+        [("GATELOG__ALERTS__URL_FILE", file.to_str().unwrap()), ("FAILPOINTS", "alerts::together=return(1)")];
     s.service.start_with(env).await.unwrap();
     let number = s.pull("topic", "A door").await;
     s.settle().await;
@@ -201,4 +203,140 @@ async fn what_was_not_posted_before_a_crash_is_posted_after_it() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(told.lock().unwrap().len(), 2, "posted once");
     s.service.stop().await;
+}
+
+/// The status of a commit of its own, set by somebody: it passes, so it is one of its own.
+fn forged_status(s: &Scene, who: &str, n: usize) -> Webhook {
+    let payload = json!({"id": n, "sha": format!("{n:040x}"), "context": "gatelog", "state": "success"});
+    s.gh.with(|w| w.any_event(who, REPO, "status", payload)).unwrap().hooks.remove(0)
+}
+
+/// Entries of which a note says that they were posted, and how many notes there are.
+fn noted(s: &Scene) -> (Vec<u64>, usize) {
+    let notes: Vec<Entry> =
+        s.view().entries.into_iter().filter(|e| e.data["event"] == json!("alerted")).collect();
+    let mut seqs: Vec<u64> = notes.iter().flat_map(|e| e.refs.clone()).collect();
+    seqs.sort_unstable();
+    (seqs, notes.len())
+}
+
+#[tokio::test]
+async fn many_of_one_kind_are_said_together_and_drown_no_other() {
+    let mut s = Scene::set().await;
+    let (url, told) = alerts_listener().await;
+    let file = s.service.dir.join("alerts.url");
+    std::fs::write(&file, format!("{url}\n")).unwrap();
+    let env = |together: &'static str| {
+        [("GATELOG__ALERTS__URL_FILE", file.to_str().unwrap()), ("FAILPOINTS", together)]
+    };
+    s.service.start_with(env("")).await.unwrap();
+    for n in 1..=120 {
+        assert_eq!(s.deliver(&forged_status(&s, "mallory", n)).await.status, 202);
+    }
+    let number = s.pull("topic", "A door").await;
+    let head = s.head(number);
+    s.act(|w| w.check_by("evil", REPO, &head, "gatelog", Some("success"))).await;
+    s.settle().await;
+    until("the first of each kind", &s, || told.lock().unwrap().len() == 2).await;
+    let posts = texts(&told.lock().unwrap());
+    assert!(posts.iter().any(|p| p.contains("the commit status `gatelog`")), "{posts:?}");
+    assert!(posts.iter().any(|p| p.contains("the App `evil` made it")), "the real one: {posts:?}");
+    let all: Vec<u64> = tampered(&s).iter().map(|e| e.seq).collect();
+    assert_eq!(all.len(), 121, "the ledger has each");
+    until("noted", &s, || noted(&s).1 == 2).await;
+
+    // What waits to be said is lost neither by a crash …
+    s.service.kill9().await;
+    s.service.start_with(env("alerts::together=return(400)")).await.unwrap();
+    until("said after the crash", &s, || noted(&s).0.len() == all.len()).await;
+    assert_eq!(noted(&s).0, all, "each once");
+    let posts = texts(&told.lock().unwrap());
+    let together = posts.iter().filter(|p| p.contains(" more alerts `forged_status`")).count();
+    assert!((1..=3).contains(&together) && posts.len() <= 6, "{posts:?}");
+    let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+    assert!(metrics.contains("gatelog_alerts_total{kind=\"forged_status\"} 119"), "{metrics}");
+
+    // … nor by a clean stop, which says it at once.
+    s.service.stop().await;
+    s.service.start_with(env("")).await.unwrap();
+    for n in 200..203 {
+        assert_eq!(s.deliver(&forged_status(&s, "mallory", n)).await.status, 202);
+    }
+    s.settle().await;
+    until("the first", &s, || noted(&s).0.len() == all.len() + 1).await;
+    s.service.stop().await;
+    until("the others", &s, || texts(&told.lock().unwrap()).last().unwrap().contains("2 more alerts")).await;
+    s.service.verify().await;
+}
+
+/// A run of our own App, as GitHub tells of it.
+fn own_run(s: &Scene, id: u64, head: &str, completed: &str) -> Value {
+    let run = json!({"id": id, "name": "gatelog", "head_sha": head, "status": "completed",
+        "conclusion": "success", "external_id": "1:3:0", "completed_at": completed, "app": {"id": s.gh.app_id()}});
+    json!({"action": "completed", "check_run": run})
+}
+
+#[tokio::test]
+async fn what_an_operator_has_looked_at_raises_no_alarm_again_and_anything_new_does() {
+    let mut s = Scene::started().await;
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    let head = s.head(number);
+    let alarm = async |s: &Scene| {
+        let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+        metrics.lines().any(|l| l == "gatelog_alarm 1")
+    };
+    let flags = |s: &Scene, guid: &str| s.view().flags(s.view().deliveries(guid)[0].seq);
+    let acknowledge = async |s: &Scene| {
+        let said = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+        assert!(said.status.success(), "{said:?}");
+    };
+    let payload = own_run(&s, 99, &head, "2026-11-28T10:00:00Z");
+    let first = s.gh.with(|w| w.any_event("mallory", REPO, "check_run", payload)).unwrap().hooks.remove(0);
+    assert_eq!(s.deliver(&first).await.status, 202);
+    assert!(alarm(&s).await);
+    // While nobody has looked, it stays on whatever comes.
+    let again = |n: u32| Webhook { guid: format!("00000000-0000-4000-8000-{n:012}"), ..first.clone() };
+    assert_eq!(s.deliver(&again(1)).await.status, 202);
+    assert!(alarm(&s).await);
+    acknowledge(&s).await;
+    assert!(!alarm(&s).await);
+
+    // The very same bytes again, by GitHub and by whoever saw them: nothing new, listed all the same.
+    assert_eq!(s.deliver(&first).await.status, 200);
+    assert_eq!(s.deliver(&again(2)).await.status, 202);
+    assert!(!alarm(&s).await, "{}", s.service.log());
+    assert_eq!(flags(&s, &again(2).guid), [json!("own_app"), json!("replayed")]);
+    let listed = tampered(&s);
+    let last = listed.last().unwrap();
+    assert_eq!(last.data["tampering"]["kind"], json!("unknown_run"));
+    let entry = s.view().deliveries(&first.guid)[0].seq;
+    assert_eq!(last.data["tampering"]["repeats"], json!(entry), "names what it repeats");
+    // Nor after a restart.
+    s.service.stop().await;
+    s.service.start().await;
+    assert!(!alarm(&s).await, "{}", s.service.log());
+    assert_eq!(s.deliver(&again(3)).await.status, 202);
+    assert!(!alarm(&s).await);
+
+    // One byte that differs is something new: the same run completed at another time, and another run.
+    let mut n = 10;
+    for new in
+        [own_run(&s, 99, &head, "2026-11-28T10:00:01Z"), own_run(&s, 98, &head, "2026-11-28T10:00:00Z")]
+    {
+        let hook = s.gh.with(|w| w.any_event("mallory", REPO, "check_run", new)).unwrap().hooks.remove(0);
+        n += 1;
+        let hook = Webhook { guid: format!("00000000-0000-4000-8000-{n:012}"), ..hook };
+        assert_eq!(s.deliver(&hook).await.status, 202);
+        assert!(alarm(&s).await, "{}", s.service.log());
+        assert!(flags(&s, &hook.guid).contains(&json!("unknown_run")));
+        s.service.stop().await;
+        s.service.start().await;
+        assert!(alarm(&s).await, "a restart does not forget it");
+        acknowledge(&s).await;
+        assert!(!alarm(&s).await);
+    }
+    s.settle().await;
+    s.service.stop().await;
+    s.service.verify().await;
 }

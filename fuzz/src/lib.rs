@@ -29,7 +29,7 @@ use gatelog::{
         verify::verify,
         witness::AddCheckpoint,
     },
-    policy::{Bundle, EventHeader, Input},
+    policy::{Bundle, EventHeader, Input, judge_process},
     store::{
         journal::frame::{self, FrameHeader, Seal, SegmentHeader},
         wire::Take,
@@ -64,6 +64,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("witness", witness),
     ("evidence", evidence),
     ("command", command),
+    ("judge", judge),
 ];
 
 const NOW: &str = "2026-11-24T15:04:05Z";
@@ -84,6 +85,18 @@ pub fn command(data: &[u8]) {
     let comment = json!({"user": {"id": 1, "login": "a", "type": "User"}, "body": text, "created_at": text});
     let payload = json!({"action": "created", "issue": {"pull_request": {}}, "comment": comment, "sender": comment["user"]});
     let _ = event::command::given("issue_comment", &payload);
+}
+
+/// What a judge process writes to the service.
+pub fn judge(data: &[u8]) {
+    let understood = judge_process::answers_in(data);
+    // An answer has five bytes at least: the count comes of what was read.
+    assert!(understood <= data.len() / 5, "{understood} answers in {} bytes", data.len());
+    // The same bytes as one answer of each kind, with a length that is right.
+    for kind in b"hlrnjed" {
+        let length = u32::try_from(data.len() + 1).expect("an input is small");
+        let _ = judge_process::answers_in(&[&length.to_le_bytes(), &[*kind][..], data].concat());
+    }
 }
 
 /// The first line, and what follows it.

@@ -19,6 +19,7 @@ use crate::{
             catalog::Directory,
             frame::FrameEntry,
             locate,
+            pick::{Picked, Span},
             reader::{Group, Groups},
             when,
         },
@@ -44,7 +45,7 @@ mod story;
 mod verify;
 pub(super) mod verify_proof;
 
-pub(super) use list::{parse_seq, parse_time, resolve};
+pub(super) use list::{By, called, parse_seq, parse_time, resolve};
 
 pub(super) use show::input_of;
 
@@ -192,23 +193,44 @@ impl Item {
 pub(super) fn entries(
     journal: &Path,
     from: u64,
-) -> Result<impl Iterator<Item = Result<Item, Failure>>, Failure> {
-    let mut groups = Groups::open_near(journal, from)?
-        .ok_or_else(|| Failure::could_not_run(format!("there are no segments in {}", journal.display())))?;
+) -> Result<impl Iterator<Item = Result<Item, Failure>> + use<>, Failure> {
+    let mut groups = Groups::open_near(journal, from)?.ok_or_else(|| no_segments(journal))?;
+    let items = items(move || groups.next_group());
+    Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+}
+
+/// The entries of these spans, and others of the same groups, in order.
+pub(super) fn picked(
+    journal: &Path,
+    spans: Vec<Span>,
+) -> Result<impl Iterator<Item = Result<Item, Failure>> + use<>, Failure> {
+    // What no span asks for is not read, but a ledger without a beginning is none.
+    Groups::open(journal)?.ok_or_else(|| no_segments(journal))?;
+    let mut picked = Picked::new(journal, spans);
+    Ok(items(move || picked.next_group()))
+}
+
+fn no_segments(journal: &Path) -> Failure {
+    Failure::could_not_run(format!("there are no segments in {}", journal.display()))
+}
+
+/// Up to the first error.
+fn items(
+    mut next_group: impl FnMut() -> Result<Option<Group>, JournalError>,
+) -> impl Iterator<Item = Result<Item, Failure>> {
     let mut failed = false;
     let next = move || -> Option<Result<Vec<Item>, Failure>> {
         if failed {
             return None;
         }
-        let items = groups.next_group().map_err(Failure::from).transpose()?.and_then(items_of);
+        let items = next_group().map_err(Failure::from).transpose()?.and_then(items_of);
         failed = items.is_err();
         Some(items)
     };
-    let items = std::iter::from_fn(next).flat_map(|group| match group {
+    std::iter::from_fn(next).flat_map(|group| match group {
         Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(e) => vec![Err(e)],
-    });
-    Ok(items.skip_while(move |item| item.as_ref().is_ok_and(|i| i.seq < from)))
+    })
 }
 
 /// From the segment on in which entries begin not to be before `time`: from the first, if there is none.

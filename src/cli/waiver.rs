@@ -14,8 +14,9 @@ use crate::{
         commands::Exception,
         waivers::{Held, Review, Waivers},
     },
-    ledger::entry::Kind,
+    ledger::{entry::Kind, postings::Query},
     server::admin::{self, CallError},
+    store::journal::pick::Spans,
     time::Time,
 };
 
@@ -164,10 +165,11 @@ fn ask(place: &log::Place, path: &str, body: &Value) -> Result<u64, Failure> {
     }
 }
 
-/// Every exception of a ledger, as its entries tell it.
-pub(super) fn read(place: &log::Place) -> Result<Waivers, Failure> {
-    let mut waivers = Waivers::default();
-    for item in log::entries(&place.journal()?, 0)? {
+/// Every exception of a ledger, as its entries tell it: those that the catalogs name, and all where there is none.
+fn read(place: &log::Place) -> Result<Waivers, Failure> {
+    let (journal, mut waivers) = (place.journal()?, Waivers::default());
+    let query = Query { kind: Some(Kind::Waiver), ..Query::default() };
+    for item in log::picked(&journal, Spans::find(&journal, 0, &query)?.all)? {
         let item = item?;
         let Some(entry) = item.entry.as_ref().filter(|e| e.kind == Kind::Waiver) else { continue };
         let words = item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok());

@@ -48,6 +48,29 @@ pub fn payload_json(media: &str, body: &[u8]) -> Result<serde_json::Value, Parse
         .map_err(|e| ParseError::new(format!("the payload is not readable JSON: {e}")))
 }
 
+/// The repository of a payload that the ledger kept, and what it is called there: for look-ups, nothing else is
+/// checked.
+#[must_use]
+pub fn repository_in(media: &str, body: &[u8]) -> Option<(u64, String)> {
+    #[derive(serde::Deserialize)]
+    struct Payload {
+        repository: Option<Repository>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Repository {
+        id: u64,
+        full_name: String,
+    }
+    let json = json(ContentType::of_media(media), body).ok()?;
+    if let Ok(payload) = serde_json::from_slice::<Payload>(&json) {
+        return payload.repository.map(|r| (r.id, r.full_name));
+    }
+    // Of a key that stands twice the last counts, as everywhere.
+    let payload: serde_json::Value = serde_json::from_slice(&json).ok()?;
+    let repository = payload.get("repository")?;
+    Some((repository.get("id")?.as_u64()?, repository.get("full_name")?.as_str()?.to_owned()))
+}
+
 /// Walks the whole document: JSON in UTF-8, an object, nested at most [`MAX_DEPTH`] levels, numbers
 /// in range, no key twice in one object (readers differ in which one counts), and without the one key
 /// that serde_json gives a meaning of its own.

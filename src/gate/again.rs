@@ -142,12 +142,13 @@ impl Gate {
         cause: Cause,
         refs: Vec<Ref>,
         key: String,
-    ) -> Result<(), Later> {
+    ) -> Result<Vec<u64>, Later> {
         let receipts = self.append(vec![drafts::look_again(at, cause, refs, key)]).await?;
+        let seqs = receipts.iter().map(|r| r.seq).collect();
         for receipt in receipts {
             self.enqueue_again(at, cause, receipt);
         }
-        Ok(())
+        Ok(seqs)
     }
 
     /// Another look at every open pull request, throttled.

@@ -2,10 +2,18 @@
 //!
 //! An alert is about an entry. That it was posted is an entry too, so that one which a crash cut short is
 //! posted again at the next start: at least once, not exactly once.
+//!
+//! Thousands of one kind would drown the others: of each kind about each repository the first is said at once,
+//! and what follows within a minute together, with its number and the newest of it. The ledger has them all.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque, hash_map::Entry as Slot},
+    time::Duration,
+};
 
 use serde_json::json;
 
-use super::{Gate, drafts};
+use super::{Gate, drafts, lock};
 use crate::{
     event::RepoName,
     ledger::entry::{Draft, Entry, Kind, Ref, VerdictData, WaiverData, WaiverStep},
@@ -14,23 +22,89 @@ use crate::{
 };
 
 /// Older alerts are not posted any more at a start: nobody would wait for them.
-const STILL_NEWS: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const STILL_NEWS: Duration = Duration::from_secs(24 * 3600);
 
 /// Times one alert is posted before it is left to the next start.
 const TRIES: u32 = 5;
 
-/// Exceptions that no entry says were posted, as the ledger is read at start.
+/// What follows an alert of the same kind about the same repository is said together so long after it.
+const TOGETHER: Duration = Duration::from_secs(60);
+
+/// Texts that are said of those; the others are counted.
+const MOST_TOLD: usize = 5;
+
+/// Entries that one note names, so that it fits into an entry.
+const MOST_NOTED: usize = 500;
+
+/// What is said together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Topic {
+    kind: &'static str,
+    repository: Option<RepoName>,
+    /// A forgery that passes does not wait behind those that do not.
+    grave: bool,
+}
+
+impl Topic {
+    fn message(&self, text: &str) -> String {
+        let place = self.repository.as_ref().map_or(String::new(), |r| format!("{r}: "));
+        format!("gatelog: {place}{text}")
+    }
+}
+
+/// Alerts that wait to be said together.
 #[derive(Default)]
-pub(super) struct Unposted(Vec<u64>);
+pub(super) struct Held {
+    /// Topics of which something was said a while ago.
+    topics: HashMap<Topic, More>,
+    /// Messages on their way.
+    posting: usize,
+}
+
+#[derive(Default)]
+struct More {
+    /// Oldest first.
+    entries: Vec<u64>,
+    /// The newest of them, oldest first.
+    texts: VecDeque<(u64, String)>,
+}
+
+impl More {
+    fn add(&mut self, entry: u64, text: &str) {
+        self.entries.push(entry);
+        if self.texts.len() == MOST_TOLD {
+            self.texts.pop_front();
+        }
+        self.texts.push_back((entry, text.to_owned()));
+    }
+
+    fn text(&self, kind: &str) -> String {
+        let texts: Vec<String> =
+            self.texts.iter().rev().map(|(entry, text)| format!("{text} (entry {entry})")).collect();
+        let texts = texts.join("; ");
+        match (&self.entries[..], self.entries.len() > self.texts.len()) {
+            ([_], _) => texts,
+            ([first, .., last], true) => format!(
+                "{} more alerts `{kind}`, entries {first} to {last}, the newest of them: {texts}",
+                self.entries.len()
+            ),
+            (entries, _) => format!("{} more alerts `{kind}`: {texts}", entries.len()),
+        }
+    }
+}
+
+/// Entries to alert of that no entry says were posted, as the ledger is read at start.
+#[derive(Default)]
+pub(super) struct Unposted(BTreeSet<u64>);
 
 impl Unposted {
     pub(super) fn note(&mut self, entry: &Entry, now: Time) {
         if entry.kind == Kind::Service && entry.data["event"] == json!("alerted") {
-            self.0.retain(|seq| !entry.refs.contains(seq));
+            entry.refs.iter().for_each(|seq| _ = self.0.remove(seq));
         }
         let exception = || entry.data["landing"]["exceptions"].as_array().is_some_and(|e| !e.is_empty());
         if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {
-            self.0.push(entry.seq);
+            self.0.insert(entry.seq);
         }
         let tampering = || {
             let found =
@@ -38,7 +112,7 @@ impl Unposted {
             found.is_some_and(|t| t.repeats.is_none())
         };
         if entry.kind == Kind::Verdict && now.since(entry.time) < STILL_NEWS && (exception() || tampering()) {
-            self.0.push(entry.seq);
+            self.0.insert(entry.seq);
         }
     }
 }
@@ -54,30 +128,106 @@ fn alarming(entry: &Entry) -> bool {
 impl Gate {
     /// Says it, and has it posted.
     pub(super) fn alert(&self, kind: &'static str, entry: u64, repository: Option<&RepoName>, text: &str) {
-        tracing::error!(alert = kind, entry, repo.name = repository.map_or("", |r| r.as_str()), "{text}");
-        self.0.metrics.alerted(kind);
-        let Some(poster) = self.0.settings.alerts.clone() else { return };
-        let place = repository.map_or(String::new(), |r| format!("{r}: "));
-        let message = format!("gatelog: {place}{text} (entry {entry})");
-        let gate = self.clone();
-        tokio::spawn(async move { gate.post(&poster, kind, entry, &message).await });
+        self.raise(Topic { kind, repository: repository.cloned(), grave: false }, entry, text);
     }
 
-    async fn post(&self, poster: &Poster, kind: &'static str, entry: u64, message: &str) {
+    /// The same of a forgery, which may pass.
+    pub(super) fn alert_of_forgery(
+        &self,
+        kind: &'static str,
+        entry: u64,
+        repository: Option<&RepoName>,
+        text: &str,
+        passes: bool,
+    ) {
+        self.raise(Topic { kind, repository: repository.cloned(), grave: passes }, entry, text);
+    }
+
+    fn raise(&self, topic: Topic, entry: u64, text: &str) {
+        let (kind, repo) = (topic.kind, topic.repository.as_ref().map_or("", |r| r.as_str()));
+        self.0.metrics.alerted(kind);
+        match lock(&self.0.alerts).topics.entry(topic.clone()) {
+            Slot::Occupied(mut held) => {
+                held.get_mut().add(entry, text);
+                tracing::warn!(alert = kind, entry, repo.name = repo, "{text}");
+                return;
+            }
+            Slot::Vacant(free) => _ = free.insert(More::default()),
+        }
+        tracing::error!(alert = kind, entry, repo.name = repo, "{text}");
+        self.post(kind, vec![entry], topic.message(&format!("{text} (entry {entry})")));
+        let gate = self.clone();
+        tokio::spawn(async move { gate.say_the_rest(topic).await });
+    }
+
+    /// Says what follows together, until nothing does for a while.
+    async fn say_the_rest(&self, topic: Topic) {
+        let mut stopping = self.0.stopping.subscribe();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(together()) => {}
+                _ = stopping.wait_for(|s| *s) => {}
+            }
+            let mut held = lock(&self.0.alerts);
+            let more = held.topics.get_mut(&topic).map(std::mem::take).unwrap_or_default();
+            if more.entries.is_empty() {
+                held.topics.remove(&topic);
+                return;
+            }
+            drop(held);
+            let text = more.text(topic.kind);
+            let repo = topic.repository.as_ref().map_or("", |r| r.as_str());
+            tracing::error!(alert = topic.kind, repo.name = repo, "{text}");
+            self.post(topic.kind, more.entries, topic.message(&text));
+        }
+    }
+
+    /// Posts one message about these entries; where nothing is configured to take it, that is all.
+    fn post(&self, kind: &'static str, entries: Vec<u64>, message: String) {
+        let Some(poster) = self.0.settings.alerts.clone() else { return };
+        lock(&self.0.alerts).posting += 1;
+        let gate = self.clone();
+        tokio::spawn(async move {
+            gate.post_now(&poster, kind, &entries, &message).await;
+            lock(&gate.0.alerts).posting -= 1;
+        });
+    }
+
+    /// Returns when all is said, at a stop. What could not be posted is left to the next start.
+    pub(super) async fn alerts_done(&self) {
+        let done = || {
+            let held = lock(&self.0.alerts);
+            held.topics.is_empty() && held.posting == 0
+        };
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn post_now(&self, poster: &Poster, kind: &'static str, entries: &[u64], message: &str) {
         let mut stopping = self.0.stopping.subscribe();
         for tries in 0..TRIES {
             match poster.post(message).await {
                 Ok(()) => {
                     let data = json!({"event": "alerted", "kind": kind});
-                    let note = Draft { refs: vec![Ref::Seq(entry)], ..drafts::service(data) };
+                    let note = |seqs: &[u64]| Draft {
+                        refs: seqs.iter().copied().map(Ref::Seq).collect(),
+                        ..drafts::service(data.clone())
+                    };
                     // Not recorded: it is posted once more after the next start.
-                    let _ = self.append(vec![note]).await;
+                    let _ = self.append(entries.chunks(MOST_NOTED).map(note).collect()).await;
                     return;
                 }
-                Err(why) => tracing::warn!(alert = kind, entry, "the alert could not be posted: {why}"),
+                Err(why) => {
+                    tracing::warn!(
+                        alert = kind,
+                        entry = entries.first(),
+                        "the alert could not be posted: {why}"
+                    );
+                }
             }
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_secs(2 << (2 * tries))) => {}
+                () = tokio::time::sleep(Duration::from_secs(2 << (2 * tries))) => {}
                 _ = stopping.wait_for(|s| *s) => return,
             }
         }
@@ -99,7 +249,8 @@ impl Gate {
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
             if let (Some(found), Some(body)) = (data.tampering, self.json_body(seq, "tampering")) {
                 let kind = super::tampering::alert_kind(&found.kind);
-                self.alert(kind, seq, named(&body).as_ref(), super::tampering::text(&body));
+                let text = super::tampering::text(&body);
+                self.alert_of_forgery(kind, seq, named(&body).as_ref(), text, found.passes);
             }
             if let (Some(landing), Some(body)) = (data.landing, self.json_body(seq, "landing")) {
                 let text = super::landed::sentence(&landing, &body);
@@ -114,6 +265,36 @@ impl Gate {
     }
 }
 
+/// Tests let it pass faster.
+fn together() -> Duration {
+    fail::fail_point!("alerts::together", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(TOGETHER, Duration::from_millis));
+    TOGETHER
+}
+
 fn named(body: &serde_json::Value) -> Option<RepoName> {
     body["repository"].as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn more(count: u64) -> More {
+        let mut more = More::default();
+        (1..=count).for_each(|n| more.add(10 * n, &format!("the status of {n} is forged")));
+        more
+    }
+
+    #[test]
+    fn what_follows_is_said_with_its_number_and_the_newest() {
+        let said: Vec<String> = [1, 2, 4_000].map(|n| more(n).text("forged_status")).to_vec();
+        insta::assert_snapshot!(said.join("\n"), @r"
+        the status of 1 is forged (entry 10)
+        2 more alerts `forged_status`: the status of 2 is forged (entry 20); the status of 1 is forged (entry 10)
+        4000 more alerts `forged_status`, entries 10 to 40000, the newest of them: the status of 4000 is forged (entry 40000); the status of 3999 is forged (entry 39990); the status of 3998 is forged (entry 39980); the status of 3997 is forged (entry 39970); the status of 3996 is forged (entry 39960)
+        ");
+        assert_eq!(more(4_000).entries.len(), 4_000, "none is forgotten");
+    }
 }

@@ -232,11 +232,13 @@ impl Gate {
         cause: Cause,
         refs: Vec<Ref>,
         key: String,
-    ) -> Result<(), Later> {
-        let Some(at) = lock(&self.0.groups).on_head(repository, head) else { return Ok(()) };
-        for receipt in self.append(vec![at.draft(cause, refs, key)]).await? {
+    ) -> Result<Vec<u64>, Later> {
+        let Some(at) = lock(&self.0.groups).on_head(repository, head) else { return Ok(vec![]) };
+        let receipts = self.append(vec![at.draft(cause, refs, key)]).await?;
+        let seqs = receipts.iter().map(|r| r.seq).collect();
+        for receipt in receipts {
             self.enqueue_group(&at, cause, receipt);
         }
-        Ok(())
+        Ok(seqs)
     }
 }

@@ -29,12 +29,10 @@ mod closed;
 mod explained;
 mod page;
 mod shown;
+mod turns;
 
 /// Verdicts remembered before the old ones are forgotten: only their freshness is asked for.
 const MOST_MADE: usize = 10_000;
-
-/// How long "in progress" waits where GitHub's limits leave little.
-const NOT_NOW: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Publisher {
@@ -42,7 +40,7 @@ pub(super) struct Publisher {
     /// Verdicts made by this process, with when their facts were frozen.
     made: Mutex<HashMap<u64, Made>>,
     /// Turns to write that are kept for targets whose success is gathered anew.
-    kept: Mutex<HashMap<Target, Turn>>,
+    kept: Mutex<HashMap<Target, turns::Kept>>,
 }
 
 #[derive(Clone, Copy)]
@@ -284,9 +282,9 @@ impl Gate {
             Step::AlreadyShown(data, subject) => self.record(subject, &data, None).await?,
             Step::Write(write) => self.write(target, at, *write, to_write).await?,
             Step::Again(stale) => {
-                self.judge_again(target, at, stale).await?;
+                let looks = self.judge_again(target, at, stale).await?;
                 if let Some(given) = to_write {
-                    self.keep_turn(target, given);
+                    self.keep_turn(target, given, looks);
                 }
             }
         }
@@ -312,47 +310,6 @@ impl Gate {
             }
             None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous),
         }
-    }
-
-    /// Waits until GitHub's limits let it write. `None`: not now, and it is tried again in a while: "in progress"
-    /// is shown only where plenty is left, because a verdict follows.
-    async fn turn_for(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        write: &Write,
-        turn: &Turning,
-    ) -> Result<Option<Turn>, Trouble> {
-        if let Some(kept) = lock(&self.0.publisher.kept).remove(target) {
-            return Ok(Some(kept));
-        }
-        let waits = turn.progress.as_ref().is_some_and(|(seq, _)| write.covers == [*seq]);
-        if waits {
-            let spare = self.0.github.spare_turn_to_write(at);
-            if spare.is_none() {
-                self.again_later(target, turn.clone());
-                tokio::time::sleep(NOT_NOW).await;
-            }
-            return Ok(spare);
-        }
-        let newest = write.covers.iter().max().copied().unwrap_or_default();
-        let mut stopping = self.0.stopping.subscribe();
-        tokio::select! {
-            given = self.0.github.turn_to_write(at, newest) => Ok(Some(given)),
-            _ = stopping.wait_for(|s| *s) => {
-                Err(Trouble::new(TroubleKind::Unavailable, "gatelog is stopping"))
-            }
-        }
-    }
-
-    /// Keeps a turn for the verdict that is made now; not for long, if none comes.
-    fn keep_turn(&self, target: &Target, given: Turn) {
-        lock(&self.0.publisher.kept).insert(target.clone(), given);
-        let (gate, target) = (self.clone(), target.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(FRESH).await;
-            lock(&gate.0.publisher.kept).remove(&target);
-        });
     }
 
     /// An event without verdict: in progress, unless the target blocks anyway.
@@ -528,9 +485,14 @@ impl Gate {
         Ok(())
     }
 
-    /// A success whose facts are old: if GitHub shows it already, say so; else gather again. Nothing
-    /// is appended before GitHub has answered, so an outage adds no entries.
-    async fn judge_again(&self, target: &Target, at: &RepoAt, stale: Vec<Recorded>) -> Result<(), Trouble> {
+    /// A success whose facts are old: if GitHub shows it already, say so; else gather again, by these events.
+    /// Nothing is appended before GitHub has answered, so an outage adds no entries.
+    async fn judge_again(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        stale: Vec<Recorded>,
+    ) -> Result<Vec<u64>, Trouble> {
         let runs = report::find_runs(&self.0.github, at, &target.sha, &target.check).await?;
         let ours: Vec<String> = stale.iter().map(|v| self.external_id(v.seq, v.leaf)).collect();
         if stale.len() == 1
@@ -545,21 +507,24 @@ impl Gate {
                 conclusion: Some("success".into()),
                 covers: stale.iter().map(|v| v.seq).collect(),
             };
-            return self.record(stale[0].subject.clone(), &data, None).await;
+            self.record(stale[0].subject.clone(), &data, None).await?;
+            return Ok(vec![]);
         }
         let seqs: Vec<u64> = stale.iter().map(|v| v.seq).collect();
-        self.ask_again(at, &seqs, Cause::Stale).await;
-        Ok(())
+        Ok(self.ask_again(at, &seqs, Cause::Stale).await)
     }
 
-    async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) {
+    /// Has the subjects of these verdicts judged again; the events that do so.
+    async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) -> Vec<u64> {
+        let mut looks = Vec::new();
         for seq in verdicts {
             let Ok(Some(stored)) = self.stored(*seq) else { continue };
             if let (SubjectKind::MergeGroup, Some(head)) =
                 (stored.entry.subject.kind, &stored.entry.subject.head)
             {
                 let (id, key) = (at.repository.id, format!("again:{seq}"));
-                let _ = self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await;
+                let look = self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await;
+                looks.extend(look.unwrap_or_default());
             }
             let Some(number) = stored.entry.subject.id else { continue };
             let address = drafts::PullAddress {
@@ -569,8 +534,10 @@ impl Gate {
                 number,
             };
             // If the store cannot take it now, the next event of this pull request does the same.
-            let _ = self.look_again(&address, cause, vec![Ref::Seq(*seq)], format!("again:{seq}")).await;
+            let look = self.look_again(&address, cause, vec![Ref::Seq(*seq)], format!("again:{seq}")).await;
+            looks.extend(look.unwrap_or_default());
         }
+        looks
     }
 
     /// The repository or commit is not there for us any more: nothing can be shown.

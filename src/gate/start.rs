@@ -1,9 +1,9 @@
 //! Starting and stopping: what the ledger says is still to do, and what moved while nobody looked.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool, atomic::AtomicU64, atomic::AtomicUsize},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -18,14 +18,14 @@ use super::{
     again::LOOKS_PER_SECOND,
     alerts, attempts, commands, drafts,
     drafts::PullAddress,
-    lock, publish,
+    lock, own_app, publish,
     pulls::{Known, Pulls},
     reconcile, waivers,
 };
 use crate::{
     config::Judging,
     event::{self, Cause, ContentType, Event, Source, SubjectKind},
-    github::{Github, RepoAt, Trouble, gather},
+    github::{Before, Github, RepoAt, Trouble, gather},
     ledger::{
         Ledger, OpenReport, Stored,
         entry::{EventData, Flag, Kind, Ref, VerdictData},
@@ -52,6 +52,7 @@ impl Running {
             // A lane that panicked has nothing in hand.
             let _ = self.worker.await;
             gate.publishing_done().await;
+            gate.alerts_done().await;
         };
         if tokio::time::timeout(patience, in_hand).await.is_err() {
             tracing::warn!("some events are still being judged or reported; the next start takes them up");
@@ -72,8 +73,7 @@ struct Told {
     pulls: Pulls,
     /// Repository → events that name it, oldest first.
     events: HashMap<u64, Vec<u64>>,
-    /// An unknown run of our App that nobody has acknowledged.
-    alarm: bool,
+    alarm: own_app::Told,
     policy: Option<u64>,
     /// Digest → its newest entry.
     bundles: HashMap<String, u64>,
@@ -81,8 +81,8 @@ struct Told {
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
     waivers: waivers::Waivers,
-    /// Installations with when they last wrote to GitHub.
-    wrote: Vec<(u64, Time)>,
+    /// What installations did that GitHub still counts, and when; oldest first.
+    did: Vec<(u64, Before, Time)>,
     /// Entries that hold the state of the sweeps.
     sweeps: Vec<u64>,
 }
@@ -139,7 +139,8 @@ impl Gate {
             unjudged: Mutex::default(),
             publisher: publish::Publisher::default(),
             deployments: Mutex::default(),
-            alarm: AtomicBool::new(told.alarm),
+            alarm: Mutex::new(told.alarm.alarm()),
+            alerts: Mutex::default(),
             started_at_seq: AtomicU64::new(service),
             timers: Mutex::default(),
             waivers: Mutex::new(told.waivers),
@@ -150,10 +151,8 @@ impl Gate {
             stopping,
             fatal: watch::channel(None).0,
         }));
-        for (installation, at) in &told.wrote {
-            gate.0.github.wrote_before(*installation, Time::now().since(*at));
-        }
-        gate.0.metrics.alarm(told.alarm);
+        gate.remember(&told.did);
+        gate.0.metrics.alarm(gate.alarmed());
         gate.learn_repositories(&told.events);
         gate.learn_groups(&told.groups);
         gate.take_up_unjudged();
@@ -203,6 +202,31 @@ impl Gate {
         let gate = self.clone();
         tokio::spawn(async move { gate.look_again_at_all(Cause::Bundle).await });
         Ok(())
+    }
+
+    /// What GitHub still counts of an earlier process. A write that was under way when it ended is in no entry:
+    /// whatever waits to be shown or judged may be one, of now.
+    fn remember(&self, did: &[(u64, Before, Time)]) {
+        let now = Time::now();
+        for (installation, did, at) in did {
+            self.0.github.did_before(*installation, *did, now.since(*at));
+        }
+        let unfinished = [self.0.ledger.unreported(), self.0.ledger.unjudged()].concat();
+        let entries = unfinished.into_iter().filter_map(|seq| self.0.ledger.entry(seq).ok()?);
+        let mut heads = HashSet::new();
+        let mut under_way: HashMap<u64, usize> = HashMap::new();
+        for (kind, subject) in entries.map(|stored| (stored.entry.kind, stored.entry.subject)) {
+            let is_shown = kind == Kind::Verdict
+                || matches!(subject.kind, SubjectKind::PullRequest | SubjectKind::MergeGroup);
+            if let Some(installation) = subject.installation.filter(|_| is_shown)
+                && heads.insert((subject.repository, subject.head))
+            {
+                *under_way.entry(installation).or_default() += 1;
+            }
+        }
+        for (installation, writes) in under_way {
+            self.0.github.perhaps_wrote_before(installation, writes);
+        }
     }
 
     /// From the newest event of each whose payload is there.
@@ -417,24 +441,39 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
             Kind::Report => told.report(&stored, now),
             Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
-            Kind::Service if stored.entry.data["acknowledged"] == json!(true) => told.alarm = false,
+            Kind::Verdict => told.verdict(&stored, now),
+            Kind::Service if stored.entry.data["acknowledged"] == json!(true) => {
+                told.alarm.acknowledged(seq, &stored.entry.data);
+            }
             _ => {}
         }
     }
     Ok(told)
 }
 
-/// GitHub counts what was written for a minute.
-const COUNTED: Duration = Duration::from_secs(60);
+/// GitHub counts what was written for an hour, and what was asked for a minute.
+const COUNTED: Duration = Duration::from_secs(3600);
+const ASKED: Duration = Duration::from_secs(60);
 
 impl Told {
     fn report(&mut self, stored: &Stored, now: Time) {
-        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated"));
+        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated" | "unknown"));
+        if wrote {
+            self.did(stored, Before::Wrote, now, COUNTED);
+        }
+    }
+
+    fn verdict(&mut self, stored: &Stored, now: Time) {
+        if stored.entry.bodies.contains_key("facts") {
+            self.did(stored, Before::Judged, now, ASKED);
+        }
+    }
+
+    fn did(&mut self, stored: &Stored, did: Before, now: Time, counted: Duration) {
         if let Some(installation) = stored.entry.subject.installation
-            && wrote
-            && now.since(stored.entry.time) < COUNTED
+            && now.since(stored.entry.time) < counted
         {
-            self.wrote.push((installation, stored.entry.time));
+            self.did.push((installation, did, stored.entry.time));
         }
     }
 
@@ -448,7 +487,7 @@ impl Told {
     fn event(&mut self, stored: &Stored) {
         let subject = &stored.entry.subject;
         if flags(stored).contains(&Flag::UnknownRun) {
-            self.alarm = true;
+            self.alarm.unknown_run(stored.entry.seq);
         }
         let Some(repository) = subject.repository else { return };
         if subject.installation.is_some() {

@@ -7,7 +7,10 @@
 //!
 //! Payloads: <https://docs.github.com/en/webhooks/webhook-events-and-payloads>.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -77,7 +80,9 @@ impl Gate {
                 return None;
             }
         };
-        Some(self.said_before(of(event, &payload, &settings.check_name, settings.app_id)?))
+        let bundle = self.bundle();
+        let ours = Ours { check: &settings.check_name, app: settings.app_id, reads: bundle.reads() };
+        Some(self.said_before(of(event, &payload, &ours)?))
     }
 
     /// A run of our own App that this ledger did not write.
@@ -111,7 +116,8 @@ impl Gate {
         if let Some(once) = found.once {
             lock(&self.0.tampered).remember(once, entry, Time::now());
         }
-        self.alert(alert_kind(&found.data.kind), entry, name, text(&found.body));
+        let kind = alert_kind(&found.data.kind);
+        self.alert_of_forgery(kind, entry, name, text(&found.body), found.data.passes);
     }
 }
 
@@ -138,8 +144,17 @@ fn tells(event: &Event) -> bool {
         || rules::tells(name)
 }
 
-/// What this event does against the gate whose check has this name, and whose App this id.
-fn of(event: &Event, payload: &Value, check: &str, app: u64) -> Option<Tampering> {
+/// What is tampered with.
+struct Ours<'g> {
+    check: &'g str,
+    app: u64,
+    /// Facts that the controls may ask for.
+    reads: &'g BTreeSet<String>,
+}
+
+/// What this event does against the gate.
+fn of(event: &Event, payload: &Value, ours: &Ours<'_>) -> Option<Tampering> {
+    let (check, app) = (ours.check, ours.app);
     let action = event.action.as_deref().unwrap_or_default();
     match (event.name.as_str(), action, &event.about) {
         ("check_run", _, About::Check(run)) if run.app_id != Some(app) => {
@@ -149,7 +164,7 @@ fn of(event: &Event, payload: &Value, check: &str, app: u64) -> Option<Tampering
         ("installation", "deleted", _) => Some(lost(event, payload, "the App was uninstalled")),
         ("installation", "suspend", _) => Some(lost(event, payload, "the App was suspended")),
         ("installation", "new_permissions_accepted", _) => {
-            let lacking = needed::lacking(&payload["installation"]["permissions"]);
+            let lacking = needed::lacking(&payload["installation"]["permissions"], ours.reads);
             let lacking: Vec<String> =
                 lacking.iter().map(|(name, level)| format!("{name}: {level}")).collect();
             let what = format!("the App was left without permissions that it needs ({})", lacking.join(", "));

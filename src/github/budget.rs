@@ -1,24 +1,33 @@
-//! GitHub's secondary limits, obeyed before they are hit: what does not fit into the minute waits in a queue.
+//! GitHub's secondary limits, obeyed before they are hit: what does not fit waits in a queue.
 //!
 //! Rules: <https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits>.
-//! Going on regardless may get an App banned. A call is in the minute from when it is sent until a minute after
-//! its answer, so that no minute of GitHub's own clock holds more, whatever the way took.
+//! Going on regardless may get an App banned. Each installation has limits of its own. A call counts from when
+//! it is sent until a minute (or an hour) after its answer, so that no minute of GitHub's own clock holds more,
+//! whatever the way took.
 //!
 //! Who waits is served fairly between repositories: the one that was not served for the longest time is next,
-//! and of it what is newest. A repository that floods GitHub waits for itself.
+//! and of it what is newest. A repository that floods GitHub waits for itself. Whoever waits here while it
+//! judges gives up its place meanwhile: see [`super::behalf`].
 
 use std::{
-    collections::{HashMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::call::As;
+use super::{
+    behalf::{Lane, aside},
+    call::As,
+    told,
+};
 
-/// One minute, in which the limits hold.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// An hour has so many minutes, where tests let them pass faster too.
+const MINUTES: u32 = 60;
 
 /// Repositories whose turn is remembered.
 const MOST_SERVED: usize = 10_000;
@@ -30,35 +39,106 @@ pub(super) enum Limit {
     Points,
     /// Of GraphQL: a query costs 1.
     GraphQlPoints,
-    /// Content: whatever people see, such as check runs.
+    /// Content: whatever people see, such as check runs. GitHub does not say which calls are meant, so every
+    /// one that changes something counts.
     Writes,
+    /// Calls under way, of REST and GraphQL together.
+    Calls,
+    /// Judgements begun. No limit of GitHub's: what has begun holds its payload in memory while it waits.
+    Judgements,
+}
+
+/// How long a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    Minute,
+    Hour,
+    /// While it is under way.
+    AtOnce,
+}
+
+/// So much within a window.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    window: Window,
+    /// Of [`Window::AtOnce`]: none.
+    lasts: Duration,
+    most: u32,
+}
+
+/// Windows and what fits into them. Tests let the time pass faster, and fill it sooner.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    minute: Duration,
+    hour: Duration,
+    graphql: u32,
+    writes: u32,
+    writes_in_hour: u32,
+}
+
+impl Scale {
+    /// GitHub allows 2,000 points of GraphQL and 80 writes in a minute, and 500 in an hour; a tenth is left to whatever else uses the App,
+    /// such as `gatelog doctor`.
+    fn new() -> Self {
+        let ms = |name| Some(Duration::from_millis(told(name)?.parse().ok()?));
+        let minute = ms("budget::minute").unwrap_or(MINUTE);
+        let hour = ms("budget::hour").unwrap_or(minute * MINUTES);
+        let graphql = told("budget::graphql").and_then(|most| most.parse().ok()).unwrap_or(1_800);
+        let writes = told("budget::writes").and_then(|most| {
+            most.split_once('/').and_then(|(m, h)| Some((m.parse().ok()?, h.parse().ok()?)))
+        });
+        let (writes, writes_in_hour) = writes.unwrap_or((72, 450));
+        Self { minute, hour, graphql, writes, writes_in_hour }
+    }
+
+    fn bounds(&self, limit: Limit) -> Vec<Bound> {
+        let minute = |most| Bound { window: Window::Minute, lasts: self.minute, most };
+        let at_once = |most| Bound { window: Window::AtOnce, lasts: Duration::ZERO, most };
+        match limit {
+            // GitHub: 900.
+            Limit::Points => vec![minute(810)],
+            Limit::GraphQlPoints => vec![minute(self.graphql)],
+            // GitHub: 100.
+            Limit::Calls => vec![at_once(90)],
+            Limit::Judgements => vec![at_once(256)],
+            Limit::Writes => {
+                let hour = Bound { window: Window::Hour, lasts: self.hour, most: self.writes_in_hour };
+                vec![minute(self.writes), hour]
+            }
+        }
+    }
 }
 
 impl Limit {
-    pub(super) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Points => "points",
             Self::GraphQlPoints => "graphql_points",
             Self::Writes => "writes",
+            Self::Calls => "calls",
+            Self::Judgements => "judgements",
         }
     }
 
-    /// In a minute. GitHub allows 900, 2,000 and 80; a tenth is left to whatever else uses the App, such as
-    /// `gatelog doctor`.
-    fn most(self) -> u32 {
+    /// The most that one repository may have under way, so that one alone never has all.
+    fn of_one(self) -> u32 {
         match self {
-            Self::Points => 810,
-            Self::GraphQlPoints => 1_800,
-            Self::Writes => 72,
+            Self::Judgements => 64,
+            _ => u32::MAX,
         }
+    }
+
+    /// Holds where GitHub has no limits, too.
+    fn is_ours(self) -> bool {
+        matches!(self, Self::Calls | Self::Judgements)
     }
 }
 
 /// The queues of all installations.
 pub(super) struct Budget {
-    /// `false`: nothing is limited.
+    /// `false`: GitHub has no limits.
     on: bool,
-    minute: Duration,
+    scale: Scale,
     queues: Mutex<HashMap<(As, Limit), Arc<Queue>>>,
 }
 
@@ -67,128 +147,231 @@ pub(super) struct Budget {
 pub struct BudgetUse {
     /// `None`: the app itself.
     pub installation: Option<u64>,
-    /// `points`, `graphql_points` or `writes`.
+    /// `points`, `graphql_points`, `writes`, `calls` or `judgements`.
     pub limit: &'static str,
-    /// In the last minute.
+    pub window: Window,
+    /// In the last minute or hour, or now.
     pub used: u32,
     pub waiting: usize,
 }
 
 impl Budget {
     pub(super) fn new(on: bool) -> Self {
-        Self { on, minute: minute(), queues: Mutex::default() }
+        Self { on, scale: Scale::new(), queues: Mutex::default() }
     }
 
-    /// Waits for room. `repository` is who is served, `newest` which of its own comes first.
-    pub(super) async fn turn(&self, who: As, limit: Limit, cost: u32, repository: u64, newest: u64) -> Turn {
+    /// Waits for room. `lane` is who is served, `newest` which of its own comes first.
+    pub(super) async fn turn(&self, who: As, limit: Limit, cost: u32, lane: Lane, newest: u64) -> Turn {
         let Some(queue) = self.queue(who, limit) else { return Turn::free() };
-        let (wake, woken) = oneshot::channel();
-        queue.lock().wait(Waiter { repository, newest, cost, wake });
+        let (wake, mut woken) = oneshot::channel();
+        queue.lock().wait(lane, newest, Waiter { cost, wake });
         queue.serve();
+        if let Ok(turn) = woken.try_recv() {
+            return turn;
+        }
         // The queue lives as long as we do, and wakes whoever waits.
-        woken.await.unwrap_or_else(|_| Turn::free())
+        aside(woken).await.unwrap_or_else(|_| Turn::free())
     }
 
-    /// A turn at once if nobody waits and less than half of the minute is used: for what may as well not
-    /// happen.
-    pub(super) fn spare(&self, who: As, limit: Limit) -> Option<Turn> {
+    /// A turn at once if nobody waits and less than half of the minute, and of the hour, is used: for what may
+    /// as well not happen.
+    pub(super) fn spare(&self, who: As, limit: Limit, lane: Lane) -> Option<Turn> {
         let Some(queue) = self.queue(who, limit) else { return Some(Turn::free()) };
         let mut state = queue.lock();
-        let spare = state.waiting.is_empty() && state.used(queue.minute) < queue.most / 2;
+        let plenty = |(i, bound): (usize, &Bound)| state.used(i, bound) < bound.most / 2;
+        let spare = queue.bounds.iter().enumerate().all(plenty) && state.next(queue.of_one).is_none();
         if !spare {
             return None;
         }
-        state.in_flight += 1;
+        state.begin(lane, 1);
         drop(state);
-        Some(Turn { queue: Some(queue), cost: 1, used: false })
+        Some(Turn { queue: Some(queue), lane, cost: 1, used: false })
     }
 
-    /// What a process before this one used, so long ago.
-    pub(super) fn used_before(&self, who: As, limit: Limit, ago: Duration) {
-        let (Some(queue), Some(at)) = (self.queue(who, limit), Instant::now().checked_sub(ago)) else {
-            return;
-        };
-        queue.lock().done.push_back((at, 1));
+    /// What a process before this one used, so long ago; oldest first.
+    pub(super) fn used_before(&self, who: As, limit: Limit, cost: u32, ago: Duration) {
+        let Some(queue) = self.queue(who, limit) else { return };
+        let now = Instant::now();
+        queue.lock().end(&queue.bounds, now.checked_sub(ago).unwrap_or(now), cost);
+    }
+
+    /// What may have been under way when a process before this one ended: no more than fits into a minute.
+    pub(super) fn under_way_before(&self, who: As, writes: usize) {
+        for _ in 0..writes.min(self.scale.writes as usize) {
+            self.used_before(who, Limit::Writes, 1, Duration::ZERO);
+            self.used_before(who, Limit::Points, 5, Duration::ZERO);
+        }
     }
 
     pub(super) fn usage(&self) -> Vec<BudgetUse> {
         let queues = lock(&self.queues);
-        let one = |((who, limit), queue): (&(As, Limit), &Arc<Queue>)| {
+        let mut all = Vec::new();
+        for ((who, limit), queue) in queues.iter() {
             let mut state = queue.lock();
             let installation = match who {
                 As::App => None,
                 As::Installation(id) => Some(*id),
             };
-            let used = state.used(queue.minute);
-            BudgetUse { installation, limit: limit.name(), used, waiting: state.waiting.len() }
-        };
-        queues.iter().map(one).collect()
+            let waiting = state.live();
+            for (i, bound) in queue.bounds.iter().enumerate() {
+                let used = state.used(i, bound);
+                all.push(BudgetUse {
+                    installation,
+                    limit: limit.name(),
+                    window: bound.window,
+                    used,
+                    waiting,
+                });
+            }
+        }
+        all
     }
 
     fn queue(&self, who: As, limit: Limit) -> Option<Arc<Queue>> {
-        if !self.on {
+        if !self.on && !limit.is_ours() {
             return None;
         }
-        let new = || Arc::new(Queue { most: limit.most(), minute: self.minute, state: Mutex::default() });
+        let new = || {
+            let bounds = self.scale.bounds(limit);
+            let state = Mutex::new(State::new(bounds.len()));
+            Arc::new(Queue { bounds, of_one: limit.of_one(), state })
+        };
         Some(lock(&self.queues).entry((who, limit)).or_insert_with(new).clone())
     }
 }
 
-/// Tests let it pass faster.
-fn minute() -> Duration {
-    fail::fail_point!("budget::minute", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(MINUTE, Duration::from_millis));
-    MINUTE
-}
-
 #[derive(Debug)]
 struct Queue {
-    most: u32,
-    minute: Duration,
+    bounds: Vec<Bound>,
+    of_one: u32,
     state: Mutex<State>,
 }
+
+/// Newest first, and then who came first.
+type Place = (Reverse<u64>, u64);
 
 #[derive(Debug, Default)]
 struct State {
     /// Cost of what was given and is not done.
     in_flight: u32,
-    /// When something was done, and its cost; oldest first.
-    done: VecDeque<(Instant, u32)>,
-    waiting: Vec<Waiter>,
-    /// Repository → when it was served last, in turns.
-    served: HashMap<u64, u64>,
+    /// The same of each repository.
+    running: HashMap<Lane, u32>,
+    /// For each bound.
+    done: Vec<Done>,
+    waiting: BTreeMap<Lane, BTreeMap<Place, Waiter>>,
+    /// How many ever waited.
+    came: u64,
+    /// When a repository was served last, in turns.
+    served: HashMap<Lane, u64>,
     turns: u64,
     /// Somebody looks again then.
     alarm: Option<Instant>,
 }
 
+/// When something was done, and its cost; oldest first, and in all.
+#[derive(Debug, Default)]
+struct Done {
+    times: VecDeque<(Instant, u32)>,
+    sum: u32,
+}
+
 #[derive(Debug)]
 struct Waiter {
-    repository: u64,
-    newest: u64,
     cost: u32,
     wake: oneshot::Sender<Turn>,
 }
 
 impl State {
-    fn used(&mut self, minute: Duration) -> u32 {
+    fn new(bounds: usize) -> Self {
+        Self { done: (0..bounds).map(|_| Done::default()).collect(), ..Self::default() }
+    }
+
+    /// Of the bound with this number.
+    fn used(&mut self, nth: usize, bound: &Bound) -> u32 {
+        let Some(done) = self.done.get_mut(nth) else { return self.in_flight };
         let now = Instant::now();
-        while self.done.front().is_some_and(|(at, _)| now.duration_since(*at) >= minute) {
-            self.done.pop_front();
+        while let Some((_, cost)) = done.times.pop_front_if(|(at, _)| now.duration_since(*at) >= bound.lasts)
+        {
+            done.sum -= cost;
         }
-        self.in_flight + self.done.iter().map(|(_, cost)| cost).sum::<u32>()
+        self.in_flight + done.sum
     }
 
-    fn wait(&mut self, waiter: Waiter) {
-        self.waiting.push(waiter);
+    /// `None`: it fits. Otherwise when there may be room, unless that hangs on what is under way.
+    fn is_full(&mut self, bounds: &[Bound], cost: u32) -> Option<Option<Instant>> {
+        let mut full = None;
+        for (i, bound) in bounds.iter().enumerate() {
+            if self.used(i, bound) + cost > bound.most {
+                let ends = self.done.get(i).and_then(|d| d.times.front()).map(|(at, _)| *at + bound.lasts);
+                full = Some(ends.max(full.flatten()));
+            }
+        }
+        full
     }
 
-    /// Of the repository that was not served for the longest time the newest; of two alike, who came first.
-    fn next(&self) -> Option<usize> {
-        let last = |w: &Waiter| self.served.get(&w.repository).copied().unwrap_or(0);
-        let order = |(i, w): &(usize, &Waiter)| (last(w), std::cmp::Reverse(w.newest), *i);
-        self.waiting.iter().enumerate().min_by_key(order).map(|(i, _)| i)
+    fn wait(&mut self, lane: Lane, newest: u64, waiter: Waiter) {
+        self.came += 1;
+        self.waiting.entry(lane).or_default().insert((Reverse(newest), self.came), waiter);
+    }
+
+    /// Whoever waits and still does.
+    fn live(&self) -> usize {
+        self.waiting.values().flat_map(BTreeMap::values).filter(|w| !w.wake.is_closed()).count()
+    }
+
+    /// The repository that was not served for the longest time; of two alike, whose newest comes first.
+    fn next(&mut self, of_one: u32) -> Option<(Lane, u32)> {
+        // Who does not wait any more: the task was ended.
+        for waiters in self.waiting.values_mut() {
+            while waiters.first_key_value().is_some_and(|(_, w)| w.wake.is_closed()) {
+                waiters.pop_first();
+            }
+        }
+        self.waiting.retain(|_, waiters| !waiters.is_empty());
+        let (served, running) = (&self.served, &self.running);
+        let may = |lane: &Lane| running.get(lane).copied().unwrap_or(0) < of_one;
+        let firsts = self.waiting.iter().filter(|(lane, _)| may(lane));
+        let firsts = firsts.filter_map(|(lane, waiters)| Some((lane, waiters.first_key_value()?)));
+        let last = |lane: &Lane| served.get(lane).copied().unwrap_or(0);
+        firsts
+            .min_by_key(|(lane, (place, _))| (last(lane), **place))
+            .map(|(lane, (_, waiter))| (*lane, waiter.cost))
+    }
+
+    fn take(&mut self, lane: Lane) -> Option<Waiter> {
+        self.waiting.get_mut(&lane)?.pop_first().map(|(_, waiter)| waiter)
+    }
+
+    fn begin(&mut self, lane: Lane, cost: u32) {
+        self.in_flight += cost;
+        *self.running.entry(lane).or_default() += cost;
+    }
+
+    fn served(&mut self, lane: Lane) {
+        self.turns += 1;
+        if self.served.len() >= MOST_SERVED {
+            self.served.clear();
+        }
+        self.served.insert(lane, self.turns);
+    }
+
+    fn give_back(&mut self, lane: Lane, cost: u32) {
+        self.in_flight = self.in_flight.saturating_sub(cost);
+        if let Some(running) = self.running.get_mut(&lane) {
+            *running = running.saturating_sub(cost);
+            if *running == 0 {
+                self.running.remove(&lane);
+            }
+        }
+    }
+
+    fn end(&mut self, bounds: &[Bound], at: Instant, cost: u32) {
+        for (bound, done) in bounds.iter().zip(&mut self.done) {
+            if bound.window != Window::AtOnce {
+                done.times.push_back((at, cost));
+                done.sum += cost;
+            }
+        }
     }
 }
 
@@ -200,27 +383,19 @@ impl Queue {
     /// Gives turns while there is room, and looks again when there is more.
     fn serve(self: &Arc<Self>) {
         let mut given = Vec::new();
+        let mut more_at = None;
         let mut state = self.lock();
-        // Who does not wait any more: the task was ended.
-        state.waiting.retain(|w| !w.wake.is_closed());
-        while let Some(next) = state.next() {
-            let cost = state.waiting.get(next).map_or(0, |w| w.cost);
-            if state.used(self.minute) + cost > self.most {
+        while let Some((lane, cost)) = state.next(self.of_one) {
+            if let Some(ends) = state.is_full(&self.bounds, cost) {
+                more_at = ends;
                 break;
             }
-            let waiter = state.waiting.remove(next);
-            state.in_flight += cost;
-            state.turns += 1;
-            let turns = state.turns;
-            if state.served.len() >= MOST_SERVED {
-                state.served.clear();
-            }
-            state.served.insert(waiter.repository, turns);
-            given.push((waiter.wake, cost));
+            let Some(waiter) = state.take(lane) else { break };
+            state.begin(lane, cost);
+            state.served(lane);
+            given.push((waiter.wake, lane, cost));
         }
         let now = Instant::now();
-        let more_at =
-            state.done.front().map(|(at, _)| *at + self.minute).filter(|_| !state.waiting.is_empty());
         let unwatched = |at: &Instant| state.alarm.is_none_or(|alarm| alarm <= now || alarm > *at);
         let alarm = more_at.filter(unwatched);
         if alarm.is_some() {
@@ -235,23 +410,24 @@ impl Queue {
             });
         }
         // Not under the lock: who does not wait any more gives the turn back at once.
-        for (wake, cost) in given {
-            let _ = wake.send(Turn { queue: Some(self.clone()), cost, used: false });
+        for (wake, lane, cost) in given {
+            let _ = wake.send(Turn { queue: Some(self.clone()), lane, cost, used: false });
         }
     }
 }
 
-/// Room in the minute. Dropped, it is counted if it was used, and else given back.
+/// Room in what is limited. Dropped, it is counted if it was used, and else given back.
 #[derive(Debug)]
 pub struct Turn {
     queue: Option<Arc<Queue>>,
+    lane: Lane,
     cost: u32,
     used: bool,
 }
 
 impl Turn {
     fn free() -> Self {
-        Self { queue: None, cost: 0, used: true }
+        Self { queue: None, lane: Lane::default(), cost: 0, used: true }
     }
 
     /// The call is made now.
@@ -264,9 +440,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let Some(queue) = self.queue.take() else { return };
         let mut state = queue.lock();
-        state.in_flight = state.in_flight.saturating_sub(self.cost);
+        state.give_back(self.lane, self.cost);
         if self.used {
-            state.done.push_back((Instant::now(), self.cost));
+            state.end(&queue.bounds, Instant::now(), self.cost);
         }
         drop(state);
         queue.serve();
@@ -279,117 +455,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WHO: As = As::Installation(7);
-
-    /// Long enough that a busy machine does not matter much.
-    const SHORT: Duration = Duration::from_millis(400);
-
-    fn budget() -> Budget {
-        Budget { minute: SHORT, ..Budget::new(true) }
-    }
-
-    async fn used(budget: &Budget, limit: Limit, cost: u32) {
-        budget.turn(WHO, limit, cost, 1, 0).await.begin();
-    }
-
-    #[tokio::test]
-    async fn no_minute_holds_more_than_the_limit() {
-        let (budget, begun) = (budget(), Instant::now());
-        let mut times = Vec::new();
-        for n in 0..200_u64 {
-            let mut turn = budget.turn(WHO, Limit::Writes, 1, n % 5, n).await;
-            turn.begin();
-            times.push(begun.elapsed());
-            if n % 10 == 0 {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        }
-        for (i, at) in times.iter().enumerate() {
-            let within = times[i..].iter().filter(|t| **t < *at + SHORT).count();
-            assert!(within <= 72, "{within} from {at:?}");
-        }
-        assert!(times[199] >= 2 * SHORT, "{:?}", times[199]);
-    }
-
-    #[tokio::test]
-    async fn what_is_under_way_counts_until_a_minute_after_its_answer() {
-        let budget = budget();
-        let mut slow = budget.turn(WHO, Limit::Writes, 72, 1, 0).await;
-        slow.begin();
-        tokio::time::sleep(2 * SHORT).await;
-        assert!(budget.spare(WHO, Limit::Writes).is_none());
-        let begun = Instant::now();
-        drop(slow);
-        used(&budget, Limit::Writes, 1).await;
-        assert!(begun.elapsed() >= SHORT);
-        // What was not used after all is free at once.
-        drop(budget.turn(WHO, Limit::GraphQlPoints, 1_800, 1, 0).await);
-        assert_eq!(budget.turn(WHO, Limit::GraphQlPoints, 1_800, 1, 0).await.cost, 1_800);
-        assert!(begun.elapsed() < 2 * SHORT);
-    }
-
-    #[tokio::test]
-    async fn repositories_take_turns_and_the_newest_comes_first() {
-        let budget = Arc::new(budget());
-        used(&budget, Limit::Writes, 72).await;
-        let served = Arc::new(Mutex::new(Vec::new()));
-        let mut all = Vec::new();
-        // One repository floods, two want little.
-        for (repository, newest) in [(1, 10), (1, 13), (1, 11), (1, 12), (2, 3), (3, 1), (3, 2)] {
-            let (budget, served) = (budget.clone(), served.clone());
-            all.push(tokio::spawn(async move {
-                let mut turn = budget.turn(WHO, Limit::Writes, 72, repository, newest).await;
-                turn.begin();
-                lock(&served).push((repository, newest));
-            }));
-            tokio::task::yield_now().await;
-        }
-        for one in all {
-            one.await.unwrap();
-        }
-        // Repository 1 was served last, so the others come before it.
-        let wanted = [(2, 3), (3, 2), (1, 13), (3, 1), (1, 12), (1, 11), (1, 10)];
-        assert_eq!(*lock(&served), wanted);
-    }
-
-    #[tokio::test]
-    async fn who_gives_up_waiting_costs_nothing() {
-        let budget = budget();
-        used(&budget, Limit::Writes, 72).await;
-        for _ in 0..50 {
-            let gone = tokio::time::timeout(Duration::from_millis(1), used(&budget, Limit::Writes, 72)).await;
-            assert!(gone.is_err());
-        }
-        let begun = Instant::now();
-        used(&budget, Limit::Writes, 72).await;
-        assert!(begun.elapsed() < 2 * SHORT);
-        let usage = budget.usage();
-        assert_eq!((usage.len(), usage[0].used, usage[0].waiting, usage[0].limit), (1, 72, 0, "writes"));
-    }
-
-    #[tokio::test]
-    async fn a_spare_turn_takes_nothing_from_those_who_need_one() {
-        let budget = Budget::new(true);
-        assert!(budget.spare(WHO, Limit::Writes).is_some());
-        used(&budget, Limit::Writes, 36).await;
-        assert!(budget.spare(WHO, Limit::Writes).is_none());
-        assert!(budget.spare(As::Installation(8), Limit::Writes).is_some(), "each has its own");
-        let off = Budget::new(false);
-        for _ in 0..1_000 {
-            used(&off, Limit::Writes, 72).await;
-        }
-        assert!(off.usage().is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_the_process_before_wrote_still_counts() {
-        let budget = budget();
-        (0..72).for_each(|_| budget.used_before(WHO, Limit::Writes, SHORT / 2));
-        let begun = Instant::now();
-        used(&budget, Limit::Writes, 1).await;
-        assert!(begun.elapsed() >= SHORT / 2 - Duration::from_millis(1) && begun.elapsed() < SHORT);
-    }
-}
+mod tests;

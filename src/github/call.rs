@@ -10,10 +10,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use octocrab::Octocrab;
+use serde_json::Value;
 use tower_http::follow_redirect::RequestUri;
 
 use super::{
     Github, Trouble, TroubleKind,
+    behalf::Lane,
     budget::{Limit, Turn},
     limits::Resource,
     rest::Response,
@@ -81,6 +83,8 @@ pub(super) struct Call<'a> {
     accept: &'static str,
     /// For the metrics: `rest_get`, `graphql`, `token` …
     pub(super) kind: &'static str,
+    /// In whose turn.
+    lane: Lane,
     /// To write, if it was waited for already.
     turn: Mutex<Option<Turn>>,
 }
@@ -102,15 +106,26 @@ impl<'a> Call<'a> {
             body: None,
             accept: ACCEPT,
             kind,
+            lane: Lane::of_path(path),
             turn: Mutex::default(),
         }
     }
 
     /// `name`: of the operation, for messages.
-    pub(super) fn graphql(who: As, path: &'a str, name: &'a str, body: Vec<u8>) -> Self {
-        let (method, body) = (Method::POST, Some(body.into()));
-        let turn = Mutex::default();
-        Self { who, door: Door::GraphQl, method, path, name, body, accept: ACCEPT, kind: "graphql", turn }
+    pub(super) fn graphql(who: As, path: &'a str, name: &'a str, query: &str, variables: &Value) -> Self {
+        let body = serde_json::json!({ "query": query, "variables": variables }).to_string();
+        Self {
+            who,
+            door: Door::GraphQl,
+            method: Method::POST,
+            path,
+            name,
+            body: Some(body.into()),
+            accept: ACCEPT,
+            kind: "graphql",
+            lane: Lane::of_query(variables),
+            turn: Mutex::default(),
+        }
     }
 
     pub(super) fn body(mut self, body: Vec<u8>) -> Self {
@@ -144,18 +159,6 @@ impl<'a> Call<'a> {
     /// It makes something that people see. A token is none.
     fn writes(&self) -> bool {
         self.door == Door::Rest && self.method != Method::GET && matches!(self.who, As::Installation(_))
-    }
-
-    /// Stands for the repository where turns are given: the path up to its name.
-    fn lane(&self) -> u64 {
-        let mut parts = self.path.split(['/', '?']).skip(1);
-        let name = match parts.next() {
-            Some("repos") => (parts.next(), parts.next()),
-            _ => (None, None),
-        };
-        let mut hasher = std::hash::DefaultHasher::new();
-        std::hash::Hash::hash(&name, &mut hasher);
-        std::hash::Hasher::finish(&hasher)
     }
 
     pub(super) fn resource(&self) -> Resource {
@@ -216,7 +219,6 @@ impl Github {
         let mut turns = self.turns(call).await;
         // It may have been long: GitHub may have said meanwhile that nothing goes.
         self.inner.limits.check(call.who, call.resource())?;
-        let _turn = self.inner.limits.turn().await;
         turns.iter_mut().for_each(Turn::begin);
         let (limit, began) = (self.inner.transport.timeout, Instant::now());
         let told = match tokio::time::timeout(limit, self.exchange(call, auth)).await {
@@ -233,9 +235,9 @@ impl Github {
         told
     }
 
-    /// Waits for what the call takes of the minute. A write that is made a second time waits once more.
+    /// Waits for what the call takes of the limits. A write that is made a second time waits once more.
     async fn turns(&self, call: &Call<'_>) -> Vec<Turn> {
-        let (budget, lane) = (&self.inner.budget, call.lane());
+        let (budget, lane) = (&self.inner.budget, call.lane);
         let mut turns = Vec::new();
         if call.writes() {
             let waited = call.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -247,6 +249,8 @@ impl Github {
         }
         let (limit, cost) = call.costs();
         turns.push(budget.turn(call.who, limit, cost, lane, 0).await);
+        // Last: what is under way is for a moment, the others for a minute.
+        turns.push(budget.turn(call.who, Limit::Calls, 1, lane, 0).await);
         turns
     }
 

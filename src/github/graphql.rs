@@ -126,8 +126,8 @@ impl Github {
     /// error's meaning if there is no data at all.
     pub async fn graphql(&self, installation: u64, query: &str, variables: Value) -> Result<Answer, Trouble> {
         let who = As::Installation(installation);
-        let body = serde_json::json!({ "query": query, "variables": variables }).to_string();
-        let call = Call::graphql(who, &self.inner.transport.graphql_path, name_of(query), body.into_bytes());
+        let path = &self.inner.transport.graphql_path;
+        let call = Call::graphql(who, path, name_of(query), query, &variables);
         let response = self.call(&call).await?.expect(&[200])?;
         let envelope: Envelope = response.json()?;
         let errors: Vec<GraphError> = envelope.errors.into_iter().map(GraphError::from).collect();

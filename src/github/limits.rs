@@ -12,13 +12,9 @@ use std::{
 };
 
 use http::{HeaderMap, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Trouble, TroubleKind, budget::BudgetUse, call::As, rest::Response};
 use crate::time::Time;
-
-/// Calls at once; GitHub allows 100, REST and GraphQL together.
-const AT_ONCE: usize = 60;
 
 /// Secondary limit without `Retry-After`: at least a minute, then longer each time.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
@@ -45,8 +41,8 @@ impl Resource {
     }
 }
 
+#[derive(Default)]
 pub(super) struct Limits {
-    turns: Semaphore,
     state: Mutex<State>,
 }
 
@@ -61,21 +57,10 @@ struct State {
     refused: u64,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE), state: Mutex::default() }
-    }
-}
-
 impl Limits {
     fn state(&self) -> MutexGuard<'_, State> {
         // Counters and times: never left half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until fewer than [`AT_ONCE`] calls are under way.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.turns.acquire().await.ok()
     }
 
     /// Whether a call may be made now.
@@ -214,7 +199,7 @@ pub struct Usage {
     pub graphql_points: u64,
     /// Calls not made because a limit was used up.
     pub refused: u64,
-    /// How full the last minute is.
+    /// How full GitHub's other limits are.
     pub budget: Vec<BudgetUse>,
 }
 

@@ -3,6 +3,8 @@
 //! Names as the API and App manifests write them. Source:
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads> (which permission an event needs).
 
+use std::collections::BTreeSet;
+
 /// Permissions: name and level.
 pub const PERMISSIONS: &[(&str, &str)] = &[
     ("checks", "write"),
@@ -75,11 +77,22 @@ pub const OPTIONAL_EVENTS: &[(&str, &str)] = &[
     ("workflow_run", "workflows are not recorded"),
 ];
 
-/// The permissions that the gate cannot do without and an installation has not, or not at that level.
+/// Permissions that the gate can do without, but not a control that asks for these facts.
+const FOR_FACTS: &[(&str, &str, &str)] = &[
+    ("checks", "statuses", "read"),
+    ("deployment", "actions", "read"),
+    ("deployment", "deployments", "write"),
+    ("secret_alerts", "secret_scanning_alerts", "read"),
+];
+
+/// The permissions that the gate, or a control that asks for one of these facts, cannot do without and an
+/// installation has not, or not at that level.
 #[must_use]
-pub fn lacking(granted: &serde_json::Value) -> Vec<(&'static str, &'static str)> {
+pub fn lacking(granted: &serde_json::Value, facts: &BTreeSet<String>) -> Vec<(&'static str, &'static str)> {
     let optional = |name: &str| OPTIONAL_PERMISSIONS.iter().any(|(n, _)| *n == name);
     let rank = |level: &str| ["read", "write", "admin"].iter().position(|l| *l == level);
     let has = |name: &str, level: &str| granted[name].as_str().and_then(rank) >= rank(level);
-    PERMISSIONS.iter().copied().filter(|(name, level)| !optional(name) && !has(name, level)).collect()
+    let always = PERMISSIONS.iter().copied().filter(|(name, _)| !optional(name));
+    let asked = FOR_FACTS.iter().filter(|(fact, ..)| facts.contains(*fact));
+    always.chain(asked.map(|(_, name, level)| (*name, *level))).filter(|(n, level)| !has(n, level)).collect()
 }

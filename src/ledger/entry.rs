@@ -101,7 +101,8 @@ pub enum Flag {
     Unreadable,
     /// Of our own app: recorded, not judged.
     OwnApp,
-    /// Names a run of our app that this ledger did not write: a stolen key or a rolled-back ledger.
+    /// Names a run of our app that this ledger did not write: a stolen key or a rolled-back ledger. Not set
+    /// again for the same bytes once an operator has looked at them.
     UnknownRun,
 }
 

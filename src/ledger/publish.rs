@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     AppendError, Ledger,
     checkpoint::Checkpoint,
-    cosignature::Cosigned,
+    cosignature::{Cosigned, cosigned},
     key::{KeyFileError, Keys},
     note::{self, Verifier},
     proof::{TlogProof, verify_consistency, verify_inclusion},
@@ -171,17 +171,35 @@ impl Publisher {
             let what = format!("it was signed for {}, and [ledger] origin is {}", last.origin, place.origin);
             return Err(PublishError::Contradiction(what));
         }
-        let round = Round::open(&place, witnesses.as_ref())?.into();
-        let state = State { keys, last }.into();
+        let round = Round::open(&place, witnesses.as_ref(), last.as_ref())?;
+        let (round, state) = (round.into(), State { keys, last }.into());
         let (published, publishing, changing) = (watch::channel(None).0, <_>::default(), <_>::default());
         Ok(Arc::new(Self { ledger, place, state, published, publishing, changing, witnesses, round }))
+    }
+
+    /// What an earlier process published, where this one has nothing newer to show. A file says what it was: only
+    /// what our keys have signed, of the ledger as it is, is shown.
+    fn show_again(&self, before: Signed) -> Result<(), PublishError> {
+        let is_ours = Checkpoint::open(before.checkpoint.as_bytes(), &self.keys())
+            .is_ok_and(|c| (&c.origin, c.size, c.root) == (&self.place.origin, before.size, before.root));
+        // Where the key was changed since, nobody is shown what the old one signed.
+        if !is_ours {
+            return Ok(());
+        }
+        let tree = self.ledger.tree();
+        self.goes_on(&before, tree.size(), tree.root())?;
+        let known = self.witnesses.iter().flat_map(|w| w.policy().keys()).collect::<Vec<_>>();
+        let parsed = note::parse(before.checkpoint.as_bytes());
+        let cosigned = parsed.and_then(|note| cosigned(&note, &known)).unwrap_or_default();
+        self.show(before, cosigned);
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest that was published by this process.
+    /// The newest that was published.
     #[must_use]
     pub fn published(&self) -> Option<Arc<Published>> {
         self.published.borrow().clone()

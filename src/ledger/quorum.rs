@@ -68,10 +68,10 @@ impl Policy {
     /// # Errors
     /// Two of them are one: the same key, whatever their names are.
     pub fn all(witnesses: Vec<Witness>) -> Result<Self, String> {
-        for (n, witness) in witnesses.iter().enumerate() {
-            apart(&witness.key, witnesses[..n].iter().map(|w| &w.key))?;
-            if witnesses[..n].iter().any(|w| w.key == witness.key) {
-                return Err(format!("the key of witness {} stands there twice", witness.key.name()));
+        let mut parties = Parties::default();
+        for Witness { key, .. } in &witnesses {
+            if !parties.witness(key)? {
+                return Err(format!("the key of witness {} stands there twice", key.name()));
             }
         }
         let members: Vec<Member> = (0..witnesses.len()).map(Member::Witness).collect();
@@ -85,7 +85,7 @@ impl Policy {
     /// # Errors
     /// Which one is: whoever signs for the log would be a witness of what he signs.
     pub fn witnesses_others(&self, logs: &[Verifier]) -> Result<(), String> {
-        self.witnesses.iter().try_for_each(|w| not_of_a_log(&w.key, logs))
+        Parties::of(logs, &self.witnesses).map(drop)
     }
 
     /// Reads the text of a policy. Only UTF-8 is read.
@@ -118,8 +118,7 @@ impl Policy {
     /// # Errors
     /// The policy knows that key under another name, or as a log's.
     pub fn asks(&mut self, key: Cosigner, url: String) -> Result<(), String> {
-        not_of_a_log(&key, &self.logs)?;
-        apart(&key, self.witnesses.iter().map(|w| &w.key))?;
+        Parties::of(&self.logs, &self.witnesses)?.witness(&key)?;
         match self.witnesses.iter_mut().find(|w| w.key == key) {
             Some(witness) => witness.url = Some(url),
             None => self.witnesses.push(Witness { name: key.name().to_owned(), key, url: Some(url) }),
@@ -176,26 +175,55 @@ impl Policy {
     }
 }
 
-/// That the key is not that of another name.
-fn apart<'a>(key: &Cosigner, others: impl IntoIterator<Item = &'a Cosigner>) -> Result<(), String> {
-    match others.into_iter().find(|o| o.public_key() == key.public_key() && *o != key) {
-        Some(other) => {
-            Err(format!("witness {} has the key of {}: they are one witness", key.name(), other.name()))
+/// Whose each key is: one key is one party, whatever its names are. No log is its own witness, and no witness
+/// counts twice.
+#[derive(Default)]
+struct Parties {
+    /// Public key → name.
+    logs: BTreeMap<[u8; 32], String>,
+    witnesses: BTreeMap<[u8; 32], Cosigner>,
+}
+
+impl Parties {
+    fn of<'a>(
+        logs: impl IntoIterator<Item = &'a Verifier>,
+        witnesses: impl IntoIterator<Item = &'a Witness>,
+    ) -> Result<Self, String> {
+        let mut parties = Self::default();
+        for log in logs {
+            parties.log(log)?;
         }
-        None => Ok(()),
+        for witness in witnesses {
+            parties.witness(&witness.key)?;
+        }
+        Ok(parties)
+    }
+
+    /// `false`: the key was there already.
+    fn log(&mut self, log: &Verifier) -> Result<bool, String> {
+        match self.witnesses.get(log.public_key()) {
+            Some(witness) => Err(own_witness(witness.name(), log.name())),
+            None => Ok(self.logs.insert(*log.public_key(), log.name().to_owned()).is_none()),
+        }
+    }
+
+    /// `false`: it was there already, under that name.
+    fn witness(&mut self, key: &Cosigner) -> Result<bool, String> {
+        if let Some(log) = self.logs.get(key.public_key()) {
+            return Err(own_witness(key.name(), log));
+        }
+        match self.witnesses.insert(*key.public_key(), key.clone()) {
+            Some(other) if other != *key => {
+                let (name, other) = (key.name(), other.name());
+                Err(format!("witness {name} has the key of {other}: they are one witness"))
+            }
+            before => Ok(before.is_none()),
+        }
     }
 }
 
-/// That it is not the key of a log.
-fn not_of_a_log(key: &Cosigner, logs: &[Verifier]) -> Result<(), String> {
-    match logs.iter().find(|l| l.public_key() == key.public_key()) {
-        Some(log) => Err(format!(
-            "witness {} has the key of the log {}: no log is its own witness",
-            key.name(),
-            log.name()
-        )),
-        None => Ok(()),
-    }
+fn own_witness(witness: &str, log: &str) -> String {
+    format!("witness {witness} has the key of the log {log}: no log is its own witness")
 }
 
 /// What somebody who verifies demands: each of these policies.
@@ -221,14 +249,8 @@ impl Demand {
     /// # Errors
     /// A witness has the key of a log, or that of another witness.
     pub fn new(policies: Vec<Policy>, logs: &[Verifier]) -> Result<Self, String> {
-        let logs: Vec<Verifier> = logs.iter().chain(policies.iter().flat_map(|p| &p.logs)).cloned().collect();
-        for (n, policy) in policies.iter().enumerate() {
-            policy.witnesses_others(&logs)?;
-            for witness in &policy.witnesses {
-                let before = policies[..n].iter().flat_map(|p| &p.witnesses);
-                apart(&witness.key, before.map(|w| &w.key))?;
-            }
-        }
+        let logs = logs.iter().chain(policies.iter().flat_map(|p| &p.logs));
+        Parties::of(logs, policies.iter().flat_map(|p| &p.witnesses))?;
         Ok(Self { policies })
     }
 
@@ -265,6 +287,7 @@ struct Reader {
     witnesses: Vec<Witness>,
     groups: Vec<Group>,
     quorum: Option<Option<Member>>,
+    parties: Parties,
     /// Defined names, and whether they are a member of a group already.
     names: BTreeMap<String, (Member, bool)>,
 }
@@ -295,11 +318,8 @@ impl Reader {
 
     fn log(&mut self, vkey: &str) -> Result<(), String> {
         let log: Verifier = vkey.parse().map_err(|e| format!("the log's vkey: {e}"))?;
-        if self.logs.iter().any(|l| l.public_key() == log.public_key()) {
+        if !self.parties.log(&log)? {
             return Err("the key of this log stands there already".into());
-        }
-        for witness in &self.witnesses {
-            not_of_a_log(&witness.key, std::slice::from_ref(&log))?;
         }
         self.logs.push(log);
         Ok(())
@@ -307,10 +327,10 @@ impl Reader {
 
     fn witness(&mut self, name: &str, vkey: &str, url: Option<&str>) -> Result<(), String> {
         let key: Cosigner = vkey.parse().map_err(|e| format!("the vkey of witness {name}: {e}"))?;
-        if let Some(other) = self.witnesses.iter().find(|w| w.key.public_key() == key.public_key()) {
-            return Err(format!("witness {name} has the key of {}", other.name));
+        if !self.parties.witness(&key)? {
+            let other = self.witnesses.iter().find(|w| w.key == key).map_or("", |w| &w.name);
+            return Err(format!("witness {name} has the key of {other}"));
         }
-        not_of_a_log(&key, &self.logs)?;
         self.define(name, Member::Witness(self.witnesses.len()))?;
         self.witnesses.push(Witness { name: name.to_owned(), key, url: url.map(str::to_owned) });
         Ok(())

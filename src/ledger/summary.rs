@@ -235,7 +235,7 @@ fn code<T: PartialEq>(all: &[T], x: &T) -> u8 {
 fn of_code<T: Clone>(all: &[T], code: u8) -> Option<T> {
     all.get(usize::from(code).checked_sub(1)?).cloned()
 }
-fn kind_code(kind: &Kind) -> u8 {
+pub(super) fn kind_code(kind: &Kind) -> u8 {
     code(&KINDS, kind)
 }
 fn kind_of(n: u8) -> Kind {
@@ -247,7 +247,7 @@ fn about_code(about: SubjectKind) -> u8 {
 fn about_of(n: u8) -> Option<SubjectKind> {
     of_code(&ABOUTS, n)
 }
-fn decision_code(decision: Decision) -> u8 {
+pub(super) fn decision_code(decision: Decision) -> u8 {
     code(&DECISIONS, &decision)
 }
 fn decision_of(n: u8) -> Option<Decision> {

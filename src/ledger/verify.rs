@@ -19,7 +19,8 @@ use super::{
 use crate::{
     store::journal::{
         JournalError,
-        frame::{BodyRecord, FrameEntry},
+        catalog::Comparison,
+        frame::{BodyRecord, FrameEntry, SegmentHeader},
         mark::{self, Mark},
         reader::{Group, Groups},
         recover::Torn,
@@ -50,6 +51,9 @@ pub struct Verified {
     pub torn: Option<Torn>,
     /// What the checkpoint beside the journal covers; it is this ledger's. `None`: there is none.
     pub covered: Option<Covered>,
+    /// Catalogs that do not say what their segments say: the first entry, and what it is. Nothing of the ledger is
+    /// wrong by that, but who searches it may be led past something.
+    pub catalogs: Vec<(u64, &'static str)>,
 }
 
 /// The last checkpoint that was signed.
@@ -152,6 +156,8 @@ fn verify_once(journal: &Path, trusted: &[Verifier]) -> Result<Verified, Once> {
     };
     let found = Verified { ledger_id: groups.ledger_id, covered, ..Verified::default() };
     let mut check = Check {
+        journal,
+        catalog: None,
         found,
         tree: CompactRange::default(),
         marks,
@@ -159,9 +165,14 @@ fn verify_once(journal: &Path, trusted: &[Verifier]) -> Result<Verified, Once> {
         there: Bodies::default(),
         erasures: vec![],
     };
+    let mut segment = None;
     while let Some(group) = groups.next_group()? {
+        if segment.replace(group.segment) != Some(group.segment) {
+            check.segment(groups.header())?;
+        }
         check.group(&group)?;
     }
+    check.end_of_segment()?;
     check_marks_reached(&check.marks, check.tree.size())?;
     if let Some((who, _)) = check.marks.iter().find(|(_, m)| m.sealed && m.size > groups.segment)
         && groups.tail.is_some()
@@ -221,7 +232,10 @@ fn check_marks_reached(marks: &Marks, size: u64) -> Result<(), VerifyError> {
     }
 }
 
-struct Check {
+struct Check<'a> {
+    journal: &'a Path,
+    /// Of the segment that is being read.
+    catalog: Option<Comparison>,
     found: Verified,
     tree: CompactRange,
     marks: Marks,
@@ -230,7 +244,21 @@ struct Check {
     erasures: Vec<Erasure>,
 }
 
-impl Check {
+impl Check<'_> {
+    /// Another one begins.
+    fn segment(&mut self, header: &SegmentHeader) -> Result<(), VerifyError> {
+        self.end_of_segment()?;
+        self.catalog = Comparison::begin(self.journal, header)?;
+        Ok(())
+    }
+
+    fn end_of_segment(&mut self) -> Result<(), VerifyError> {
+        let Some(catalog) = self.catalog.take() else { return Ok(()) };
+        let first = catalog.first();
+        self.found.catalogs.extend(catalog.end(self.journal)?.map(|what| (first, what)));
+        Ok(())
+    }
+
     fn group(&mut self, group: &Group) -> Result<(), VerifyError> {
         let links = group.links()?;
         for ((entry, link), leaf) in group.entries.iter().zip(&links).zip(&group.leaves) {
@@ -242,7 +270,11 @@ impl Check {
             if let Some(e) = not_canonical(&entry.raw) {
                 self.found.lints.push((link.seq, e.to_string()));
             }
-            self.tree.push(*leaf);
+            let mut completes = vec![];
+            self.tree.push_seen(*leaf, &mut |_, node| completes.push(node));
+            if let Some(catalog) = &mut self.catalog {
+                catalog.add(entry, *leaf, &completes)?;
+            }
             self.known(link.seq, *leaf)?;
         }
         Ok(())

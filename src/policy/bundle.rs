@@ -1,21 +1,24 @@
 //! Bundles: a folder of Rego and data, as the author wrote it, checked and ready to judge.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 use regorus::unstable::{Module, Ref, Rule};
 use sha2::{Digest as _, Sha256};
 
 use super::{
     ast,
+    contents::{self, Content, Contents},
     data::Merged,
     engine::Template,
     error::LoadError,
     folder,
     metadata::{self, ControlMeta},
     names::Names,
-    on_big_stack,
-    reading::{self, Content, Contents},
-    rewrite, saying,
+    on_big_stack, reads, rewrite, saying,
     spread::Spread,
     waived::{self, Waiving},
     why,
@@ -27,6 +30,7 @@ pub struct Bundle {
     digest: String,
     controls: Vec<ControlMeta>,
     waiving: Waiving,
+    reads: BTreeSet<String>,
     template: Template,
 }
 
@@ -106,8 +110,10 @@ impl Bundle {
             }
             let ids = controls.iter().map(|c| c.id.as_str()).collect();
             let waiving = waived::read(&checked.data, &ids)?;
+            let reads = reads::reads(&controls, &checked.data);
             let template = Template::new(&checked, &controls, &names)?;
-            Ok(Self { digest: digest(&checked.files), files: checked.files, controls, waiving, template })
+            let digest = digest(&checked.files);
+            Ok(Self { digest, files: checked.files, controls, waiving, reads, template })
         })
         .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
     }
@@ -128,6 +134,12 @@ impl Bundle {
     #[must_use]
     pub fn waiving(&self) -> &Waiving {
         &self.waiving
+    }
+
+    /// The facts that some control may ask for: names of [`crate::facts::FACTS`].
+    #[must_use]
+    pub fn reads(&self) -> &BTreeSet<String> {
+        &self.reads
     }
 
     /// The author's text as bytes that [`Bundle::from_archive`] reads; the same files give the same bytes.
@@ -214,13 +226,13 @@ impl Checked {
     }
 
     pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
-        let contents = reading::one_by_one(&files);
+        let contents = contents::one_by_one(&files);
         Self::of(files, &BTreeMap::new(), contents)
     }
 
     /// Of files that are shown with other paths than those their data stands under.
     pub(crate) fn below(below: folder::Below) -> Result<Self, LoadError> {
-        let contents = reading::in_parallel(&below.files);
+        let contents = contents::in_parallel(&below.files);
         Self::of(below.files, &below.places, contents)
     }
 

@@ -10,13 +10,13 @@ use regorus::unstable::{Module, Ref};
 use super::{
     ast,
     bundle::{Checked, is_test},
+    contents::{self, Content},
     engine,
     error::{LoadError, Place},
     folder, metadata,
     names::Names,
     on_big_stack,
     pool::side_by_side,
-    reading::{self, Content},
     schema,
 };
 
@@ -122,7 +122,7 @@ pub fn admit(dir: &Path) -> Result<(), LoadError> {
 
 fn check_files(below: folder::Below) -> Vec<Finding> {
     let not_loaded = |e| Finding::of("not-loaded", Level::Error, e);
-    let contents = reading::in_parallel(&below.files);
+    let contents = contents::in_parallel(&below.files);
     // Files that are no Rego and no data, all of them.
     let unreadable: Vec<Finding> =
         contents.iter().filter_map(|c| c.as_ref().err()).cloned().map(not_loaded).collect();

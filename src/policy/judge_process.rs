@@ -10,6 +10,8 @@ use std::{
     sync::Arc,
 };
 
+use bytes::BytesMut;
+
 use super::{Bundle, Input, bundle::Explainer, on_big_stack};
 use wire::{Answer, Request, What};
 
@@ -32,6 +34,14 @@ pub fn run() -> ExitCode {
         Ok(Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// How many answers the parent of a judge process understands in these bytes before one that is nonsense or
+/// cut off: policies are strangers' code, and one that has taken its process over writes what it likes.
+#[must_use]
+pub fn answers_in(bytes: &[u8]) -> usize {
+    let mut buffer = BytesMut::from(bytes);
+    std::iter::from_fn(|| wire::take_answer(&mut buffer).ok().flatten()).count()
 }
 
 #[derive(Default)]

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::header;
 
 use super::App;
-use crate::{telemetry::StoreCounts, time::Time};
+use crate::{github::Window, telemetry::StoreCounts, time::Time};
 
 /// OpenMetrics text.
 pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static str); 1], String) {
@@ -33,7 +33,12 @@ pub async fn scrape(State(app): State<App>) -> ([(header::HeaderName, &'static s
         app.metrics.github_remaining(left.installation, left.resource, left.left);
     }
     for limit in &usage.budget {
-        app.metrics.github_minute(limit.installation, limit.limit, limit.used, limit.waiting);
+        let (who, what) = (limit.installation, limit.limit);
+        match limit.window {
+            Window::Minute => app.metrics.github_minute(who, what, limit.used, limit.waiting),
+            Window::Hour => app.metrics.github_hour(who, what, limit.used),
+            Window::AtOnce => app.metrics.github_at_once(who, what, limit.used, limit.waiting),
+        }
     }
     let waiting = ledger.unjudged();
     let oldest =

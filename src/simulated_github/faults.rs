@@ -49,8 +49,10 @@ pub enum Fault {
     Truncated,
     /// The connection closes without an answer; nothing is done.
     Disconnect,
-    /// Answered later.
+    /// Done and answered later, unless the caller has hung up by then.
     Delay(Duration),
+    /// Done at once, and answered later.
+    LateAnswer(Duration),
     /// Answered when released.
     Hold(Hold),
     /// Something happens right before the request is answered, such as a push while reading.

@@ -236,6 +236,11 @@ async fn meet_faults(shared: &Arc<Shared>, call: Call) -> Option<Reply> {
         return Some(reply);
     }
     let reply = answer(shared, &call);
+    for fault in &met {
+        if let Fault::LateAnswer(late) = fault {
+            tokio::time::sleep(*late).await;
+        }
+    }
     Some(met.iter().fold(reply, |reply, fault| faults::spoil(fault, reply)))
 }
 

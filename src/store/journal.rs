@@ -30,6 +30,7 @@ pub mod census;
 pub mod fill;
 pub mod frame;
 pub mod mark;
+pub mod pick;
 pub mod reader;
 pub mod recover;
 pub mod rewrite;

@@ -85,6 +85,14 @@ struct LimitLabels {
     resource: &'static str,
 }
 
+impl LimitLabels {
+    /// No `installation`: the App itself.
+    fn of(installation: Option<u64>, resource: &'static str) -> Self {
+        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
+        Self { installation, resource }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControlLabels {
     control: String,
@@ -141,6 +149,9 @@ struct Inner {
     remaining: Family<LimitLabels, Gauge>,
     minute_used: Family<LimitLabels, Gauge>,
     minute_waiting: Family<LimitLabels, Gauge>,
+    hour_used: Family<LimitLabels, Gauge>,
+    at_once: Family<LimitLabels, Gauge>,
+    at_once_waiting: Family<LimitLabels, Gauge>,
     controls: Family<ControlLabels, Counter>,
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
@@ -180,6 +191,9 @@ impl Metrics {
             calls: Family::default(),
             minute_used: Family::default(),
             minute_waiting: Family::default(),
+            hour_used: Family::default(),
+            at_once: Family::default(),
+            at_once_waiting: Family::default(),
             remaining: Family::default(),
             controls: Family::default(),
             decisions: Family::default(),
@@ -229,8 +243,7 @@ impl Metrics {
     /// Calls left until GitHub's limit. `resource` is `core` or `graphql`; no `installation`: the App
     /// itself.
     pub fn github_remaining(&self, installation: Option<u64>, resource: &'static str, left: u64) {
-        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
-        let labels = LimitLabels { installation, resource };
+        let labels = LimitLabels::of(installation, resource);
         self.0.remaining.get_or_create(&labels).set(i64::try_from(left).unwrap_or(i64::MAX));
     }
 
@@ -243,10 +256,28 @@ impl Metrics {
         used: u32,
         waiting: usize,
     ) {
-        let installation = installation.map_or_else(|| "app".to_owned(), |i| i.to_string());
-        let labels = LimitLabels { installation, resource };
+        let labels = LimitLabels::of(installation, resource);
         self.0.minute_used.get_or_create(&labels).set(i64::from(used));
         self.0.minute_waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// How much of GitHub's limit for one hour is used (`writes`). Who waits, waits for minute and hour at once.
+    pub fn github_hour(&self, installation: Option<u64>, resource: &'static str, used: u32) {
+        let labels = LimitLabels::of(installation, resource);
+        self.0.hour_used.get_or_create(&labels).set(i64::from(used));
+    }
+
+    /// How many are under way (`calls`, `judgements`), and how many wait to begin.
+    pub fn github_at_once(
+        &self,
+        installation: Option<u64>,
+        resource: &'static str,
+        used: u32,
+        waiting: usize,
+    ) {
+        let labels = LimitLabels::of(installation, resource);
+        self.0.at_once.get_or_create(&labels).set(i64::from(used));
+        self.0.at_once_waiting.get_or_create(&labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
     /// A verdict was recorded.
@@ -332,6 +363,13 @@ impl Inner {
             "github_minute_waiting",
             "Calls that wait for room in GitHub's limits for one minute",
             self.minute_waiting.clone(),
+        );
+        r.register("github_hour_used", "Of GitHub's limits for one hour, used", self.hour_used.clone());
+        r.register("github_at_once", "Calls to GitHub and judgements, under way", self.at_once.clone());
+        r.register(
+            "github_at_once_waiting",
+            "Those that wait because too many are under way",
+            self.at_once_waiting.clone(),
         );
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
@@ -424,6 +462,8 @@ mod tests {
         m.github_calls("rest_get", Some(200), 3);
         m.github_remaining(Some(9), "graphql", 4999);
         m.github_minute(Some(9), "writes", 72, 3);
+        m.github_hour(Some(9), "writes", 300);
+        m.github_at_once(Some(9), "calls", 4, 1);
         m.decided(&verdict());
         m.alarm(true);
         m.signed(4);

@@ -113,3 +113,25 @@ pub fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// The catalogs beside the segments of the ledger in `dir`.
+pub fn catalogs(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|f| f.unwrap().path());
+    let mut all: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "idx")).collect();
+    all.sort();
+    all
+}
+
+/// Fills these segments with nonsense between header and seal. How many.
+pub fn destroy(journal: &Path, firsts: impl Iterator<Item = u64>) -> u64 {
+    let mut broken = 0;
+    for first in firsts {
+        let path = gatelog::store::journal::segment_path(journal, first);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let end = bytes.len() - 64;
+        bytes[80..end].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        broken += 1;
+    }
+    broken
+}

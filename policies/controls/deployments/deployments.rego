@@ -197,10 +197,20 @@ error contains {"msg": sprintf("whether %s, which is to be deployed to %s, was a
 	undecided(rule)
 }
 
-# A pull request into another branch was judged by what that branch asks for.
-counts(_, landing) if landing.branch == input.repository.default_branch
-
+# A pull request into another branch was judged by what that branch asks for, which may be less. So only what
+# landed on a branch that the rule names counts, and what landed on the default branch only where the rule asks
+# for that branch or names none: a commit that was allowed there says nothing of a release branch that it was
+# pushed to by hand.
 counts(rule, landing) if patterns.any_matches(rule.branches, landing.branch)
+
+counts(rule, landing) if {
+	landing.branch == input.repository.default_branch
+	rests_on_default(rule)
+}
+
+rests_on_default(rule) if rule.on_default_branch == true
+
+rests_on_default(rule) if count(rule.branches) == 0
 
 came_allowed(rule) if {
 	some landing in input.deployment.landed

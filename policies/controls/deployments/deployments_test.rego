@@ -106,6 +106,43 @@ test_into_one_of_the_branches if {
 	count(denied(asked({"deployment": {"landed": on_release}}), params({"branches": ["main"]}))) == 1
 }
 
+from_release(landed) := asked({
+	"event": {"payload": {"deployment": {"ref": "release/1"}}},
+	"deployment": {"on_default_branch": true, "on_named_branch": true, "landed": landed},
+})
+
+# What was allowed on main was judged by what main asks for, and pushed to the release branch by hand.
+test_a_landing_elsewhere_opens_no_environment[name] if {
+	by_hand := landing({"branch": "release/1", "kind": "direct", "allowed": false, "reason": "nobody opened a pull request"})
+	some name, landed in {
+		"pushed by hand": [landing({}), by_hand],
+		"nothing known of the branch": [landing({})],
+	}
+	only_release := params({"branches": ["release/*"], "on_default_branch": false})
+	found := denied(from_release(landed), only_release)
+	count(found) == 1
+	some msg in found
+	startswith(msg, "m1, which is to be deployed to production, did not come by a pull request that was allowed")
+}
+
+test_a_landing_on_a_branch_that_the_rule_asks_for[name] if {
+	on_release := landing({"branch": "release/1"})
+	some name, given in {
+		"the branch itself": [[on_release], {"branches": ["release/*"], "on_default_branch": false}],
+		"another that is named": [[landing({})], {"branches": ["main", "release/*"], "on_default_branch": false}],
+		"cut from the default branch": [[landing({})], {"branches": ["release/*"], "on_default_branch": true}],
+		"no branch is named": [[landing({})], {"branches": [], "on_default_branch": false}],
+	}
+	denied(from_release(given[0]), params(given[1])) == set()
+}
+
+# It is not decided what a branch that does not count brings.
+test_what_does_not_count_is_not_waited_for if {
+	document := from_release([landing({"kind": "unknown", "allowed": false})])
+	given := params({"branches": ["release/*"], "on_default_branch": false})
+	count(denied(document, given)) == 1
+}
+
 test_why_it_was_not_allowed_is_said if {
 	landed := [landing({"kind": "direct", "allowed": false, "reason": "a force push is not a merge"})]
 	denied(asked({"deployment": {"landed": landed}}), params({})) == {"m1, which is to be deployed to production, did not come by a pull request that was allowed: a force push is not a merge"}

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Write as _,
+    path::Path,
     time::Duration,
 };
 
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     cli::{CommandResult, Exit, Failure, log},
     escape::terminal as safe,
+    event::RepoName,
     store::journal::when,
     time::Time,
 };
@@ -52,26 +54,49 @@ pub fn run(args: &Args) -> CommandResult {
     }
     let journal = args.period.place.journal()?;
     // What belongs to the period was recorded in it, or in the days before.
-    let from = when::before(&journal, &|time| time.plus(RECORDED_BEFORE) < args.since)?;
-    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name, from)).transpose()?;
-    let answer = |from: u64| -> Result<(Answer, bool), Failure> {
-        let ledger = Ledger::read(&journal, from)?;
-        // Without a sweep from before the period, nothing tells what came between.
-        let reaches = ledger.sweeps.iter().any(|s| s.begun <= args.since);
-        Ok((Answer::of(&ledger, args.since, args.period.until, wanted.as_ref()), reaches))
-    };
-    let (mut found, reaches) = answer(from)?;
-    if from > 0 && (!reaches || !found.unexplained.is_empty()) {
-        // Said to be missing is only what the whole ledger does not have.
-        found = answer(0)?.0;
+    let mut from = when::before(&journal, &|time| time.plus(RECORDED_BEFORE) < args.since)?;
+    let mut ledger = Ledger::read(&journal, from)?;
+    // Without a sweep from before the period, nothing tells what came between.
+    let reaches = ledger.sweeps.iter().any(|s| s.begun <= args.since);
+    if from > 0 && !reaches {
+        (ledger, from) = (Ledger::read(&journal, 0)?, 0);
     }
-    let answer = found;
+    let name = args.period.repo.as_deref();
+    let wanted = name.map(|name| repositories(&journal, name, from, &ledger)).transpose()?;
+    let until = args.period.until;
+    let mut answer = Answer::of(&ledger, args.since, until, wanted.as_ref());
+    if from > 0 && !answer.unexplained.is_empty() {
+        // Said to be missing is only what the whole ledger does not have.
+        answer = Answer::of(&Ledger::read(&journal, 0)?, args.since, until, wanted.as_ref());
+    }
     let mut out = anstream::stdout().lock();
     match args.period.format {
         Format::Json => writeln!(out, "{}", log::pretty(&answer.json()))?,
-        Format::Table => write!(out, "{}", answer.table())?,
+        Format::Table => write!(out, "{}{}", several(wanted.as_ref()), answer.table())?,
     }
     Ok(if answer.unexplained.is_empty() { Exit::Ok } else { Exit::Incomplete })
+}
+
+/// Those that had the name in the period, as events and sweeps tell, also if nothing is heard of them any more;
+/// where none had, that had it ever.
+fn repositories(journal: &Path, name: &str, from: u64, ledger: &Ledger) -> Result<BTreeSet<u64>, Failure> {
+    if let Ok(id) = name.parse() {
+        return Ok(BTreeSet::from([id]));
+    }
+    let parsed: RepoName = name.parse().map_err(Failure::usage)?;
+    let ids = &ledger.called(&parsed) | &log::called(journal, &parsed, from, log::By::Reading)?.ids;
+    if ids.is_empty() { log::resolve(journal, name, 0, log::By::Reading) } else { Ok(ids) }
+}
+
+/// That one name was that of several.
+fn several(ids: Option<&BTreeSet<u64>>) -> String {
+    match ids {
+        Some(ids) if ids.len() > 1 => {
+            let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+            format!("the name was that of the repositories {}: all of them are in this\n", ids.join(", "))
+        }
+        _ => String::new(),
+    }
 }
 
 #[derive(Default)]

@@ -28,7 +28,12 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.period.place.journal()?;
     let from = log::from_time(&journal, args.since)?;
-    let wanted = args.period.repo.as_deref().map(|name| log::resolve(&journal, name, from)).transpose()?;
+    let wanted = args
+        .period
+        .repo
+        .as_deref()
+        .map(|name| log::resolve(&journal, name, from, log::By::Reading))
+        .transpose()?;
     let mut found = Found::read(args, &journal, from, wanted.as_ref())?;
     if let Some(begun) = found.begun_before.filter(|begun| *begun < from) {
         // Glass that was asked for then and broken now: all of its steps are needed.

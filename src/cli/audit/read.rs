@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{Failure, log},
+    event::RepoName,
     ledger::entry::{Entry, Kind, ReportData, VerdictData},
     time::Time,
 };
@@ -31,6 +32,8 @@ pub(super) struct Ledger {
     pub down: Vec<(Time, Time, &'static str)>,
     last: Option<(Time, bool)>,
     pub names: BTreeMap<u64, String>,
+    /// Name in lower case → repositories that a sweep knew by it: also those of which nothing is heard.
+    called: BTreeMap<String, BTreeSet<u64>>,
 }
 
 pub(super) struct Judged {
@@ -140,6 +143,9 @@ impl Ledger {
         if let Some(body) = body {
             self.learn_names(&body["state"]["repositories"]);
             found = FoundItems::deserialize(&body["found"]).ok();
+            for gone in found.iter().flat_map(|f| &f.vanished) {
+                self.called.entry(gone.name.to_ascii_lowercase()).or_default().insert(gone.repository);
+            }
         }
         self.sweeps.push(Sweep { seq: entry.seq, begun, complete, found });
     }
@@ -148,8 +154,14 @@ impl Ledger {
         for (id, repository) in repositories.as_object().into_iter().flatten() {
             if let (Ok(id), Some(name)) = (id.parse(), repository["name"].as_str()) {
                 self.names.insert(id, name.to_owned());
+                self.called.entry(name.to_ascii_lowercase()).or_default().insert(id);
             }
         }
+    }
+
+    /// The repositories that a sweep knew by this name.
+    pub(super) fn called(&self, name: &RepoName) -> BTreeSet<u64> {
+        self.called.get(&name.as_str().to_ascii_lowercase()).cloned().unwrap_or_default()
     }
 
     fn service(&mut self, entry: &Entry) {

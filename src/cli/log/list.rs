@@ -8,11 +8,17 @@ use std::{
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{CommandResult, Exit, Failure, Item, Place, entries, from_time, payload, safe, safe_json, story};
+use super::{CommandResult, Exit, Failure, Item, Place, from_time, payload, picked, safe, safe_json, story};
 use crate::{
     event::{RepoName, SubjectKind},
-    ledger::entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
-    store::journal::segments,
+    ledger::{
+        entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
+        postings::Query,
+    },
+    store::journal::{
+        pick::{Span, Spans},
+        segments,
+    },
     time::Time,
     verdict::Decision,
 };
@@ -63,14 +69,22 @@ enum Format {
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let since = from_time(&journal, args.since)?;
-    let repositories = args.repo.as_deref().map(|name| resolve(&journal, name, since)).transpose()?;
+    let repositories =
+        args.repo.as_deref().map(|name| resolve(&journal, name, since, By::Catalogs)).transpose()?;
+    let query = args.query(repositories);
+    let spans = match query.is_everything() {
+        true => Spans { all: vec![Span { first: since, next: u64::MAX }], ..Spans::default() },
+        false => Spans::find(&journal, since, &query)?,
+    };
     let mut out = Output::new(args);
-    let mut names = Names { journal: &journal, known: BTreeMap::new(), reads: BTreeMap::new() };
     let from = match args.limit.filter(|_| out.story.is_none()) {
-        Some(limit) => newest(args, &journal, since, limit, repositories.as_ref())?,
+        Some(limit) => newest(args, &journal, since, limit, &query, &spans)?,
         None => since,
     };
-    for item in until(entries(&journal, from)?, args.until) {
+    let all = from == 0 && query.is_everything();
+    let wanted = spans.within(from, u64::MAX);
+    let mut names = Names::new(&journal, spans.names);
+    for item in until(picked(&journal, wanted)?, args.until) {
         let item = item?;
         let payload = item
             .entry
@@ -78,16 +92,30 @@ pub fn run(args: &Args) -> CommandResult {
             .filter(|e| e.kind == Kind::Event && out.needs_names())
             .map(|_| item.json("payload"));
         let payload = payload.transpose()?.flatten();
-        names.learn(payload.as_ref());
-        if matches(args, repositories.as_ref(), &item) {
-            if from > 0 && out.needs_names() {
-                names.look_back(&item)?;
+        names.learn(item.seq, payload.as_ref());
+        if matches(args, &query, &item) {
+            if !all && out.needs_names() {
+                names.look_up(&item)?;
             }
             out.add(&item, payload.as_ref(), &names.known)?;
         }
     }
     out.finish()?;
     Ok(Exit::Ok)
+}
+
+impl Args {
+    fn query(&self, repositories: Option<BTreeSet<u64>>) -> Query {
+        let kind = self.kind.as_deref().and_then(|k| serde_json::from_value(k.into()).ok());
+        Query {
+            repositories,
+            pull: self.pr,
+            head: self.sha.clone(),
+            kind,
+            decision: self.decision,
+            names: false,
+        }
+    }
 }
 
 /// Up to the first that is not before: times never go back.
@@ -104,18 +132,19 @@ fn newest(
     journal: &Path,
     since: u64,
     limit: usize,
-    repositories: Option<&BTreeSet<u64>>,
+    query: &Query,
+    spans: &Spans,
 ) -> Result<u64, Failure> {
     let last = args.until.map_or(Ok(u64::MAX), |until| from_time(journal, Some(until)))?;
     let firsts = segments(journal).map_err(|e| Failure::could_not_run(e.to_string()))?;
     let (mut found, mut end) = (0, u64::MAX);
     for first in firsts.into_iter().rev().filter(|first| (since..=last).contains(first)) {
-        for item in until(entries(journal, first)?, args.until) {
+        for item in until(picked(journal, spans.within(first, end))?, args.until) {
             let item = item?;
             if item.seq >= end {
                 break;
             }
-            found += usize::from(matches(args, repositories, &item));
+            found += usize::from(item.seq >= first && matches(args, query, &item));
         }
         if found >= limit {
             return Ok(first);
@@ -125,25 +154,44 @@ fn newest(
     Ok(since)
 }
 
-/// What repositories were called, as events before an entry gave it.
+/// What repositories were called, as the last event before an entry gave it.
 struct Names<'a> {
     journal: &'a Path,
     known: BTreeMap<u64, String>,
+    /// Repository → the entry that told it.
+    told: BTreeMap<u64, u64>,
+    /// As catalogs have it: repository → events that call it otherwise than before.
+    changes: BTreeMap<u64, Vec<u64>>,
     /// Entries that were read for a repository.
     reads: BTreeMap<u64, usize>,
 }
 
-impl Names<'_> {
-    fn learn(&mut self, payload: Option<&serde_json::Value>) {
+impl<'a> Names<'a> {
+    fn new(journal: &'a Path, changes: BTreeMap<u64, Vec<u64>>) -> Self {
+        Self { journal, known: BTreeMap::new(), told: BTreeMap::new(), changes, reads: BTreeMap::new() }
+    }
+
+    fn learn(&mut self, seq: u64, payload: Option<&serde_json::Value>) {
         if let Some((id, name)) = payload.and_then(payload::repository) {
             self.known.insert(id, name.to_owned());
+            self.told.insert(id, seq);
         }
     }
 
-    /// Where reading began in the middle: what an entry answers has the name.
-    fn look_back(&mut self, item: &Item) -> Result<(), Failure> {
+    /// Where not everything before was read: the catalogs know which entry has the name, or what this one answers
+    /// has it.
+    fn look_up(&mut self, item: &Item) -> Result<(), Failure> {
         let Some(entry) = &item.entry else { return Ok(()) };
         let Some(repository) = entry.subject.repository else { return Ok(()) };
+        let changes = self.changes.get(&repository).map_or(&[][..], Vec::as_slice);
+        let last = changes[..changes.partition_point(|seq| *seq <= item.seq)].last().copied();
+        if let Some(last) = last.filter(|seq| self.told.get(&repository).is_none_or(|told| told < seq))
+            && let Some(event) = super::entry(self.journal, last)?
+        {
+            self.learn(last, event.json("payload")?.as_ref());
+            // Read once, whatever stands there.
+            self.told.insert(repository, last);
+        }
         let mut todo: VecDeque<u64> = entry.refs.iter().copied().collect();
         while !self.known.contains_key(&repository)
             && let Some(seq) = todo.pop_front()
@@ -156,7 +204,7 @@ impl Names<'_> {
             let Some(item) = super::entry(self.journal, seq)? else { continue };
             let Some(entry) = &item.entry else { continue };
             if entry.kind == Kind::Event {
-                self.learn(item.json("payload")?.as_ref());
+                self.learn(seq, item.json("payload")?.as_ref());
             }
             todo.extend(&entry.refs);
         }
@@ -245,56 +293,88 @@ impl<'a> Output<'a> {
     }
 }
 
-fn matches(args: &Args, repositories: Option<&BTreeSet<u64>>, item: &Item) -> bool {
+fn matches(args: &Args, query: &Query, item: &Item) -> bool {
     let time = item.link.time;
     let in_time = args.since.is_none_or(|t| time >= t) && args.until.is_none_or(|t| time < t);
-    let Some(entry) = &item.entry else {
-        let asked = repositories.is_some() || args.pr.is_some() || args.sha.is_some();
-        return in_time && !asked && args.kind.is_none() && args.decision.is_none();
-    };
+    let Some(entry) = &item.entry else { return in_time && query.is_everything() };
+    let Query { repositories, pull: wanted, head: sha, kind, decision: decided, names: _ } = query;
     let subject = &entry.subject;
     let pull = subject.id.filter(|_| subject.kind == SubjectKind::PullRequest);
     let head = subject.head.as_ref().map(|s| s.as_str());
     in_time
-        && repositories.is_none_or(|ids| subject.repository.is_some_and(|id| ids.contains(&id)))
-        && args.pr.is_none_or(|n| pull == Some(n))
-        && args.sha.as_deref().is_none_or(|sha| head.is_some_and(|h| h.starts_with(sha)))
-        && args.kind.as_deref().is_none_or(|kind| entry.kind.as_str() == kind)
-        && args.decision.is_none_or(|d| decision(entry) == Some(d))
+        && repositories.as_ref().is_none_or(|ids| subject.repository.is_some_and(|id| ids.contains(&id)))
+        && wanted.is_none_or(|n| pull == Some(n))
+        && sha.as_deref().is_none_or(|sha| head.is_some_and(|h| h.starts_with(sha)))
+        && kind.as_ref().is_none_or(|kind| entry.kind == *kind)
+        && decided.is_none_or(|d| decision(entry) == Some(d))
 }
 
 fn decision(entry: &Entry) -> Option<Decision> {
     (entry.kind == Kind::Verdict).then(|| data::<VerdictData>(entry).map(|v| v.decision)).flatten()
 }
 
+/// How the entries with the names of repositories are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum By {
+    /// In the catalogs, which may be wrong.
+    Catalogs,
+    /// All are read: what an audit concludes depends on it.
+    Reading,
+}
+
 /// The ids of a repository that had the name from entry `from` on; where none had, that had it ever. One,
 /// unless another repository had the name before.
-pub(in crate::cli) fn resolve(journal: &Path, wanted: &str, from: u64) -> Result<BTreeSet<u64>, Failure> {
+pub(in crate::cli) fn resolve(
+    journal: &Path,
+    wanted: &str,
+    from: u64,
+    by: By,
+) -> Result<BTreeSet<u64>, Failure> {
     if let Ok(id) = wanted.parse() {
         return Ok(BTreeSet::from([id]));
     }
     let name: RepoName = wanted.parse().map_err(Failure::usage)?;
-    let (mut ids, mut known) = (BTreeSet::new(), BTreeSet::new());
-    for item in entries(journal, from)? {
+    let mut called = called(journal, &name, from, by)?;
+    if called.ids.is_empty() && from > 0 {
+        called = self::called(journal, &name, 0, by)?;
+    }
+    if called.ids.is_empty() {
+        let known: Vec<_> = called.others.iter().take(10).map(|n| safe(n)).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        return Err(Failure::usage(format!("no event names the repository {name}; known: {known}")));
+    }
+    Ok(called.ids)
+}
+
+/// Repositories by what events call them.
+#[derive(Default)]
+pub(in crate::cli) struct Called {
+    /// Of those that have the name.
+    pub ids: BTreeSet<u64>,
+    /// Other names.
+    others: BTreeSet<String>,
+}
+
+/// What events from entry `from` on call by this name.
+pub(in crate::cli) fn called(journal: &Path, name: &RepoName, from: u64, by: By) -> Result<Called, Failure> {
+    let spans = match by {
+        By::Catalogs => Spans::find(journal, from, &Query { names: true, ..Query::default() })?.all,
+        By::Reading => vec![Span { first: from, next: u64::MAX }],
+    };
+    let mut called = Called::default();
+    for item in picked(journal, spans)? {
         let item = item?;
         let is_event = item.entry.as_ref().is_some_and(|e| e.kind == Kind::Event);
         let payload = if is_event { item.json("payload")? } else { None };
         if let Some((id, found)) = payload.as_ref().and_then(payload::repository) {
-            known.insert(found.to_owned());
             if found.eq_ignore_ascii_case(name.as_str()) {
-                ids.insert(id);
+                called.ids.insert(id);
+            } else {
+                called.others.insert(found.to_owned());
             }
         }
     }
-    if ids.is_empty() && from > 0 {
-        return resolve(journal, wanted, 0);
-    }
-    if ids.is_empty() {
-        let known: Vec<_> = known.iter().take(10).map(|n| safe(n)).collect();
-        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-        return Err(Failure::usage(format!("no event names the repository {name}; known: {known}")));
-    }
-    Ok(ids)
+    Ok(called)
 }
 
 fn row(item: &Item, names: &BTreeMap<u64, String>) -> Result<String, Failure> {

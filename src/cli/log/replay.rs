@@ -10,7 +10,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::{CommandResult, Exit, Failure, Found, Item, Place, entries, list, payload, safe, show};
+use super::{
+    CommandResult, Exit, Failure, Found, Item, Place, entries, entry, from_time, list, payload, safe, show,
+};
 use crate::{
     cli::runtime,
     ledger::entry::{Kind, VerdictData},
@@ -18,6 +20,7 @@ use crate::{
         Bundle, Input, Judge,
         replay::{Difference, Replayed, replay},
     },
+    store::journal::catalog::Directory,
     time::Time,
     verdict::Decision,
 };
@@ -58,13 +61,17 @@ async fn all(args: &Args, journal: &Path) -> CommandResult {
     let judges = std::thread::available_parallelism().map_or(1, usize::from);
     let judge = Judge::in_processes(judges)
         .map_err(|e| Failure::could_not_run(format!("no judge process can be started: {e}")))?;
-    let mut bundles = Bundles::default();
+    let from = args.seq.map_or_else(|| from_time(journal, args.since), Ok)?;
+    let mut bundles = Bundles { from, ..Bundles::default() };
     let mut payloads = Payloads::default();
     let mut counts = Counts::default();
     let mut waiting = Vec::new();
     let mut out = anstream::stdout().lock();
-    for item in entries(journal, 0)? {
+    for item in entries(journal, from)? {
         let item = item?;
+        if args.until.is_some_and(|until| item.link.time >= until) {
+            break;
+        }
         let Some(entry) = &item.entry else { continue };
         match entry.kind {
             Kind::Policy => bundles.add(&item)?,
@@ -141,7 +148,7 @@ fn todo(
     let Some(payload) = payloads.take(journal, event)? else {
         return Ok(Err(format!("the payload of event {event} was redacted")));
     };
-    Ok(bundles.get(&data.bundle).and_then(|bundle| {
+    Ok(bundles.get(journal, &data.bundle)?.and_then(|bundle| {
         let input = Input::splice(&facts, &payload).map_err(|e| e.to_string())?;
         Ok(Todo::Judge { bundle, input: Arc::new(input), recorded })
     }))
@@ -162,6 +169,10 @@ async fn judged(judge: &Judge, todo: Vec<(u64, Todo)>) -> Vec<(u64, Option<Repla
 /// Bundles by digest: as recorded, and loaded once they are needed.
 #[derive(Default)]
 struct Bundles {
+    /// The first entry that is read in order; what was recorded before it is looked up.
+    from: u64,
+    /// Entry and digest of what was recorded before: as catalogs have it, and as it is.
+    before: [Option<Vec<(u64, String)>>; 2],
     recorded: BTreeMap<String, (u64, Option<Bytes>)>,
     loaded: BTreeMap<String, Result<Arc<Bundle>, String>>,
 }
@@ -179,7 +190,38 @@ impl Bundles {
         Ok(())
     }
 
-    fn get(&mut self, digest: &str) -> Result<Arc<Bundle>, String> {
+    /// Finds what was recorded before the first entry that is read: by the catalogs, and by reading all of it where
+    /// they do not lead there.
+    fn look_up(&mut self, journal: &Path, digest: &str) -> Result<(), Failure> {
+        for (before, trust) in [0, 1].into_iter().zip([true, false]) {
+            if self.from == 0 || self.recorded.contains_key(digest) {
+                break;
+            }
+            let known = match self.before[before].take() {
+                Some(known) => known,
+                None => {
+                    let directory = Directory::open(journal, self.from, trust)?;
+                    directory.parts().iter().flat_map(|p| p.contents.policies.clone()).collect()
+                }
+            };
+            let from = self.from;
+            for (seq, _) in known.iter().filter(|(seq, d)| d == digest && *seq < from) {
+                let item = entry(journal, *seq)?;
+                if let Some(item) = item.filter(|i| i.entry.as_ref().is_some_and(|e| e.kind == Kind::Policy))
+                {
+                    self.add(&item)?;
+                }
+            }
+            self.before[before] = Some(known);
+        }
+        Ok(())
+    }
+
+    /// `Ok(Err)`: there is none that can be used, and why.
+    fn get(&mut self, journal: &Path, digest: &str) -> Result<Result<Arc<Bundle>, String>, Failure> {
+        if !self.loaded.contains_key(digest) {
+            self.look_up(journal, digest)?;
+        }
         let recorded = &self.recorded;
         let load = || {
             let Some((seq, archive)) = recorded.get(digest) else {
@@ -195,7 +237,7 @@ impl Bundles {
             }
             Ok(Arc::new(bundle))
         };
-        self.loaded.entry(digest.to_owned()).or_insert_with(load).clone()
+        Ok(self.loaded.entry(digest.to_owned()).or_insert_with(load).clone())
     }
 }
 

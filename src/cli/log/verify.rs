@@ -22,7 +22,7 @@ pub fn run(args: &Args) -> CommandResult {
     match verify_signed(&journal, &trusted) {
         Ok(found) => {
             write!(out, "{}", text(&found))?;
-            Ok(Exit::Ok)
+            Ok(if found.catalogs.is_empty() { Exit::Ok } else { Exit::Integrity })
         }
         Err(VerifyError::Failed { at, what }) => {
             writeln!(out, "If this is a copy made while the service wrote: copy again and verify that.")?;
@@ -67,9 +67,22 @@ fn text(v: &Verified) -> String {
     }
     out += &covered(v.covered.as_ref(), v.entries);
     out += "not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end\n";
+    if !v.catalogs.is_empty() {
+        return out + &catalogs(v);
+    }
     match v.entries.checked_sub(1) {
         Some(last) => out += &format!("VERIFIED  entries 0..{last}  root {}\n", v.root),
         None => out += &format!("VERIFIED  no entries  root {}\n", v.root),
+    }
+    out
+}
+
+/// The ledger is whole, and what is kept beside it would hide a part of it.
+fn catalogs(v: &Verified) -> String {
+    let mut out = format!("entries 0..{} are whole, root {}\n", v.entries.saturating_sub(1), v.root);
+    out += "Searches (`log list`, `waiver list`) go by catalogs; somebody changed one. Delete it: it is made again.\n";
+    for (first, what) in &v.catalogs {
+        out += &format!("FAILED  catalog {first:020}.idx: {what}: its segment says otherwise\n");
     }
     out
 }
@@ -148,6 +161,7 @@ mod tests {
             sealed: false,
             torn: Some(Torn { after: Some(42), bytes: 17 }),
             covered: Some(Covered { size: 40, signed_by: None }),
+            catalogs: vec![],
         };
         insta::assert_snapshot!(text(&found), @r"
         ledger 11111111111111111111111111111111
@@ -162,6 +176,12 @@ mod tests {
         not proved without --vkey: that the log's key signed the checkpoint over 40 entries that lies beside the journal
         not proved without a witness or an earlier root: that nobody wrote the whole ledger anew or cut off its end
         VERIFIED  entries 0..42  root abababababababababababababababababababababababababababababababab
+        ");
+        let led = Verified { catalogs: vec![(7, "which entries are about what")], ..found };
+        insta::assert_snapshot!(catalogs(&led), @r"
+        entries 0..42 are whole, root abababababababababababababababababababababababababababababababab
+        Searches (`log list`, `waiver list`) go by catalogs; somebody changed one. Delete it: it is made again.
+        FAILED  catalog 00000000000000000007.idx: which entries are about what: its segment says otherwise
         ");
         let of = |size, origin: &str| Covered { size, signed_by: Some(origin.to_owned()) };
         insta::assert_snapshot!(covered(Some(&of(43, "gate.example.com/log/1")), 43), @"signed by a key of gate.example.com/log/1 that you trust: the first 43 entries");

@@ -5,11 +5,18 @@ use crate::event::{ContentType, parse_stored};
 
 const APP: u64 = 5;
 
-fn found(name: &str, mut payload: Value) -> Option<Tampering> {
+fn found(name: &str, payload: Value) -> Option<Tampering> {
+    found_reading(&[], name, payload)
+}
+
+/// Where the controls ask for these facts.
+fn found_reading(facts: &[&str], name: &str, mut payload: Value) -> Option<Tampering> {
     payload["sender"] = json!({"id": 9, "login": "mallory", "type": "User"});
     let body = payload.to_string();
     let event = parse_stored(name, Source::Github, None, ContentType::Json, body.as_bytes()).unwrap();
-    tells(&event).then(|| of(&event, &payload, "gatelog", APP)).flatten()
+    let reads = facts.iter().map(|f| (*f).to_owned()).collect();
+    let ours = Ours { check: "gatelog", app: APP, reads: &reads };
+    tells(&event).then(|| of(&event, &payload, &ours)).flatten()
 }
 
 fn said(name: &str, payload: Value) -> Option<(String, String)> {
@@ -203,6 +210,26 @@ fn an_app_that_is_taken_away() {
     less.remove("statuses");
     let text = said("installation", of("new_permissions_accepted", json!(less))).unwrap().1;
     assert!(text.contains("(checks: write, members: read)"), "{text}");
+    // What only some controls need matters where one of them is on.
+    let left = |facts: &[&str], gone: &str, level: Option<&str>| {
+        let mut rest = all.clone();
+        rest.insert("secret_scanning_alerts".into(), json!("read"));
+        match level {
+            Some(level) => rest.insert(gone.into(), json!(level)),
+            None => rest.remove(gone),
+        };
+        let found = found_reading(facts, "installation", of("new_permissions_accepted", json!(rest)));
+        found.map(|t| super::text(&t.body).to_owned())
+    };
+    for (fact, gone, level, shown) in [
+        ("checks", "statuses", None, "(statuses: read)"),
+        ("deployment", "actions", None, "(actions: read)"),
+        ("deployment", "deployments", Some("read"), "(deployments: write)"),
+        ("secret_alerts", "secret_scanning_alerts", None, "(secret_scanning_alerts: read)"),
+    ] {
+        assert!(left(&[fact], gone, level).is_some_and(|text| text.contains(shown)), "{gone}");
+        assert_eq!(left(&["reviews", "files"], gone, level), None, "{gone}");
+    }
     let mut taken = of("removed", Value::Null);
     taken["repositories_removed"] =
         (1..8).map(|n| json!({"id": n, "full_name": format!("octo-org/r{n}")})).collect();

@@ -23,9 +23,15 @@ pub(super) struct Round {
 }
 
 impl Round {
+    /// `last`: what was signed last.
+    ///
     /// # Errors
     /// What is kept is of another log, or cannot be read.
-    pub fn open(place: &Place, witnesses: Option<&Witnesses>) -> Result<Self, PublishError> {
+    pub fn open(
+        place: &Place,
+        witnesses: Option<&Witnesses>,
+        last: Option<&Signed>,
+    ) -> Result<Self, PublishError> {
         let fresh = Witnessed { origin: place.origin.clone(), ..Witnessed::default() };
         let mut kept = mark::witnessed(&place.dir)?.unwrap_or(fresh);
         if kept.origin != place.origin {
@@ -33,7 +39,12 @@ impl Round {
             return Err(PublishError::Contradiction(what));
         }
         let only_with_quorum = witnesses.is_some_and(Witnesses::only_with_quorum);
-        let mut changed = std::mem::replace(&mut kept.only_with_quorum, only_with_quorum) != only_with_quorum;
+        let before = std::mem::replace(&mut kept.only_with_quorum, only_with_quorum);
+        let mut changed = before != only_with_quorum;
+        if changed && only_with_quorum && kept.published.is_none() {
+            // What was signed until now waited for nobody: everybody may have seen it, and may go on doing so.
+            kept.published = last.cloned();
+        }
         if witnesses.is_none() {
             // Nothing is added to it any more: what is signed is what is published.
             changed |= kept.published.take().is_some();
@@ -120,10 +131,16 @@ impl Publisher {
         // A power cut before: nobody but the witnesses saw it, and `signed` is what the next one goes on from.
         mark::write_witnessed(&self.place.dir, &kept).map_err(not_written)?;
         say(&round, &told, missing.as_deref(), withheld.is_some());
+        let before = kept.published.clone();
         *round = Round { kept, told, missing };
         drop(round);
         match withheld {
-            Some(missing) => Err(PublishError::Withheld(missing)),
+            Some(missing) => {
+                if let Some(before) = before.filter(|_| self.published().is_none()) {
+                    self.show_again(before)?;
+                }
+                Err(PublishError::Withheld(missing))
+            }
             None => Ok(self.show(signed, cosigned)),
         }
     }

@@ -7,6 +7,8 @@ use std::{
     ops::Range,
 };
 
+use bytes::{Buf as _, BytesMut};
+
 use crate::policy::{Need, judge::Judged, why::Told};
 
 /// Bytes of a question. A webhook has at most 25 MB; facts come on top.
@@ -156,8 +158,25 @@ fn finish(mut frame: Vec<u8>, kind: u8, max: usize) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// Bytes that no judge process writes that does what it should.
+#[derive(Debug)]
+pub(crate) struct Nonsense;
+
+/// Takes the first answer off what has come so far. `None`: it has not all come yet, and nothing was taken.
+pub(crate) fn take_answer(buffer: &mut BytesMut) -> Result<Option<Answer>, Nonsense> {
+    let Some((header, _)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
+    let length = length(*header, MAX_ANSWER).ok_or(Nonsense)?;
+    if buffer.len() < length {
+        return Ok(None);
+    }
+    let mut frame = buffer.split_to(length);
+    let kind = frame.get(HEADER - 1).copied().ok_or(Nonsense)?;
+    frame.advance(HEADER);
+    Answer::parse(kind, &frame).map(Some).ok_or(Nonsense)
+}
+
 /// Length of the whole frame that begins with these bytes; `None`: too long to be true, or empty.
-pub(crate) fn length(header: [u8; 4], max: usize) -> Option<usize> {
+fn length(header: [u8; 4], max: usize) -> Option<usize> {
     let length = usize::try_from(u32::from_le_bytes(header)).ok()?.checked_add(4)?;
     (HEADER..=max).contains(&length).then_some(length)
 }

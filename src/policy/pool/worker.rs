@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -22,7 +22,7 @@ use crate::policy::{
     Bundle,
     judge_process::{
         limits::{CPU, MEMORY},
-        wire::{self, Answer, HEADER, MAX_ANSWER},
+        wire::{self, Answer},
     },
 };
 
@@ -202,14 +202,8 @@ impl Worker {
     /// The next answer, or `Ended(WallTime)` if there is none by then. Nothing is lost by asking again.
     pub(crate) async fn answer(&mut self, until: Instant) -> Result<Answer, Trouble> {
         loop {
-            if let Some((header, _)) = self.buffer.split_first_chunk::<4>() {
-                let length = wire::length(*header, MAX_ANSWER).ok_or_else(nonsense)?;
-                if self.buffer.len() >= length {
-                    let mut frame = self.buffer.split_to(length);
-                    let kind = frame.get(HEADER - 1).copied().unwrap_or_default();
-                    frame.advance(HEADER);
-                    return Answer::parse(kind, &frame).ok_or_else(nonsense);
-                }
+            if let Some(answer) = wire::take_answer(&mut self.buffer).map_err(|_| nonsense())? {
+                return Ok(answer);
             }
             match timeout_at(until, self.stdout.read_buf(&mut self.buffer)).await {
                 Ok(Ok(1..)) => {}

@@ -3,14 +3,16 @@
 //! So that a proof costs O(log n) reads and evidence costs as much as what is in it, however long the ledger
 //! is, with nothing but the files: the service's own index is the service's. Everything here is made from
 //! the segment and may be deleted. Nothing here is believed: whoever uses a hash proves it against a signed
-//! root, and reads the segments themselves where that fails.
+//! root, and reads the segments themselves where that fails. Searches (`log list`, `waiver list`) leave unread
+//! what the postings do not name, and conclude nothing from it; `log verify` compares all of it with the segment.
 //!
 //! ```text
 //! journal/00000000000000000000.idx        named as its segment
-//!   header  80  "GATEIDX1" · ledger id 16 · first 8 · next 8 · leaf of the last 32 · rewrite of the segment 4
-//!               · length of the contents 4
+//!   header  88  "GATEIDX2" · ledger id 16 · first 8 · next 8 · leaf of the last 32 · rewrite of the segment 4
+//!               · length of the contents 4 · length of the postings 4 · crc of the postings 4
 //!   contents    JSON: [`Contents`]
 //!   crc 4       of both
+//!   postings    which entries are about what: [`Postings`]
 //!   hashes      32 each: of every perfect subtree that ends in one of the segment's entries, in the order
 //!               in which they become complete, each leaf before the subtrees above it
 //! ```
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     JournalError,
     census::Bodies,
-    frame::FrameEntry,
+    frame::{FrameEntry, SegmentHeader},
     reader::{SegmentReader, Step, list, read_up_to},
     segment_path,
 };
@@ -35,16 +37,22 @@ use crate::{
         entry::{Entry, Hash, Kind},
         erasure::{Bodies as Erased, LIST},
         merkle::CompactRange,
+        postings::{Made as Posting, Postings},
         proof::Node,
     },
     store::{Tip, files, wire::Take},
 };
 
-const MAGIC: &[u8; 8] = b"GATEIDX1";
-const HEADER: usize = 80;
+mod compare;
+
+pub use compare::Comparison;
+
+/// Another version is made anew.
+const MAGIC: &[u8; 8] = b"GATEIDX2";
+const HEADER: usize = 88;
 const HASH: u64 = 32;
 
-/// A segment has at most this many entries, so no contents are larger.
+/// A segment has at most this many entries, so no contents and no postings are larger.
 const MAX_CONTENTS: u32 = 64 << 20;
 
 /// What is known of the entries of a segment.
@@ -75,12 +83,28 @@ pub struct Part {
     /// Number of the segment's last rewrite.
     rewritten: u32,
     pub contents: Contents,
-    hashes: Hashes,
+    rest: Rest,
 }
 
-enum Hashes {
-    Read(Vec<Hash>),
-    File { file: File, at: u64 },
+/// What is not always needed.
+enum Rest {
+    Read {
+        postings: Postings,
+        hashes: Vec<Hash>,
+    },
+    /// Where they begin.
+    File {
+        file: File,
+        postings: Stretch,
+        hashes: u64,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct Stretch {
+    at: u64,
+    length: u32,
+    crc: u32,
 }
 
 /// How many hashes stand before those that `leaf` completes.
@@ -88,24 +112,74 @@ fn before(leaf: u64) -> u64 {
     2 * leaf - u64::from(leaf.count_ones())
 }
 
+/// A part while its segment is read.
+struct Making {
+    first: u64,
+    next: u64,
+    leaf: Hash,
+    rewritten: u32,
+    contents: Contents,
+    /// `None`: not asked for.
+    postings: Option<Posting>,
+    hashes: Vec<Hash>,
+}
+
+impl Making {
+    fn new(header: &SegmentHeader, postings: bool) -> Self {
+        Self {
+            first: header.first,
+            next: header.first,
+            leaf: header.prev,
+            rewritten: header.rewritten,
+            contents: Contents::default(),
+            postings: postings.then(Posting::default),
+            hashes: vec![],
+        }
+    }
+
+    /// The next entry, and the hashes of the subtrees that it completes.
+    fn add(&mut self, entry: &FrameEntry, leaf: Hash, completes: &[Hash]) -> Result<(), JournalError> {
+        self.contents.add(self.next, entry)?;
+        if let Some(postings) = &mut self.postings {
+            postings.add(self.next, entry);
+        }
+        self.hashes.extend_from_slice(completes);
+        (self.next, self.leaf) = (self.next + 1, leaf);
+        Ok(())
+    }
+
+    fn done(self) -> Part {
+        let Self { first, next, leaf, rewritten, contents, postings, hashes } = self;
+        let rest = Rest::Read { postings: postings.map(Posting::done).unwrap_or_default(), hashes };
+        Part { first, next, leaf, rewritten, contents, rest }
+    }
+}
+
 impl Part {
     /// Reads a segment up to its end, or to `end`. `tree` is that of the entries before, then with it.
-    fn read(dir: &Path, first: u64, end: u64, tree: &mut CompactRange) -> Result<Self, JournalError> {
+    fn read(
+        dir: &Path,
+        first: u64,
+        end: u64,
+        tree: &mut CompactRange,
+        postings: bool,
+    ) -> Result<Self, JournalError> {
         let mut segment = SegmentReader::open(dir, first)?;
-        let (mut contents, mut hashes) = (Contents::default(), vec![]);
-        let (mut next, mut leaf) = (first, segment.header.prev);
-        while next < end
+        let mut made = Making::new(&segment.header, postings);
+        while made.next < end
             && let Step::Group(group) = segment.step()?
         {
             group.links()?;
-            for ((entry, hash), seq) in group.entries.iter().zip(&group.leaves).zip(next..end) {
-                contents.add(seq, entry)?;
-                tree.push_seen(*hash, &mut |_, node| hashes.push(node));
-                (next, leaf) = (seq + 1, *hash);
+            for (entry, hash) in group.entries.iter().zip(&group.leaves) {
+                if made.next == end {
+                    break;
+                }
+                let mut completes = vec![];
+                tree.push_seen(*hash, &mut |_, node| completes.push(node));
+                made.add(entry, *hash, &completes)?;
             }
         }
-        let rewritten = segment.header.rewritten;
-        Ok(Self { first, next, leaf, rewritten, contents, hashes: Hashes::Read(hashes) })
+        Ok(made.done())
     }
 
     /// The file beside segment `first`. `None`: there is none that fits: it is written anew, or done without.
@@ -118,33 +192,39 @@ impl Part {
             && take.array::<16>()? == ledger_id
             && (take.u64()?, take.u64()?) == (first, tip.size)
             && take.array::<32>()? == tip.leaf.0;
-        let (rewritten, length) = (take.u32()?, take.u32().filter(|n| fits && *n <= MAX_CONTENTS)?);
-        let mut rest = vec![0; length as usize + 4];
+        let rewritten = take.u32().filter(|_| fits)?;
+        let mut length = || take.u32().filter(|n| *n <= MAX_CONTENTS);
+        let (contents, postings, crc) = (length()?, length()?, take.u32()?);
+        let mut rest = vec![0; contents as usize + 4];
         read_up_to(&file, &mut rest, HEADER as u64).ok().filter(|n| *n == rest.len())?;
-        let (json, crc) = rest.split_last_chunk::<4>()?;
-        (crc32c::crc32c_append(crc32c::crc32c(&start), json) == u32::from_le_bytes(*crc)).then_some(())?;
-        let at = (HEADER + rest.len()) as u64;
+        let (json, own_crc) = rest.split_last_chunk::<4>()?;
+        (crc32c::crc32c_append(crc32c::crc32c(&start), json) == u32::from_le_bytes(*own_crc)).then_some(())?;
+        let postings = Stretch { at: (HEADER + rest.len()) as u64, length: postings, crc };
         let contents = serde_json::from_slice(json).ok()?;
-        let hashes = HASH * (before(tip.size) - before(first));
-        (file.metadata().ok()?.len() == at + hashes).then_some(())?;
-        let hashes = Hashes::File { file, at };
-        Some(Self { first, next: tip.size, leaf: tip.leaf, rewritten, contents, hashes })
+        let hashes = postings.at + u64::from(postings.length);
+        let end = hashes + HASH * (before(tip.size) - before(first));
+        (file.metadata().ok()?.len() == end).then_some(())?;
+        let rest = Rest::File { file, postings, hashes };
+        Some(Self { first, next: tip.size, leaf: tip.leaf, rewritten, contents, rest })
     }
 
     fn write(&self, dir: &Path, ledger_id: [u8; 16]) -> io::Result<()> {
-        let Hashes::Read(hashes) = &self.hashes else { return Ok(()) };
-        let json = serde_json::to_vec(&self.contents)?;
-        let length = u32::try_from(json.len()).map_err(io::Error::other)?;
+        let Rest::Read { postings, hashes } = &self.rest else { return Ok(()) };
+        let (json, postings) = (serde_json::to_vec(&self.contents)?, postings.encode(self.first));
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&ledger_id);
         out.extend_from_slice(&self.first.to_le_bytes());
         out.extend_from_slice(&self.next.to_le_bytes());
         out.extend_from_slice(&self.leaf.0);
-        out.extend_from_slice(&self.rewritten.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
+        let crc = crc32c::crc32c(&postings);
+        for n in [self.rewritten, length(&json)?, length(&postings)?, crc] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
         out.extend_from_slice(&json);
         let crc = crc32c::crc32c(&out);
         out.extend_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&postings);
         hashes.iter().for_each(|h| out.extend_from_slice(&h.0));
         let name = path(dir, self.first);
         let name = name.file_name().and_then(|n| n.to_str()).unwrap_or_default();
@@ -154,17 +234,44 @@ impl Part {
     /// The hash of a node whose last leaf is `last`, of this part.
     fn hash(&self, node: Node, last: u64) -> io::Result<Option<Hash>> {
         let index = before(last) - before(self.first) + u64::from(node.height);
-        match &self.hashes {
-            Hashes::Read(all) => Ok(usize::try_from(index).ok().and_then(|i| all.get(i)).copied()),
-            Hashes::File { file, at } => {
+        match &self.rest {
+            Rest::Read { hashes, .. } => Ok(usize::try_from(index).ok().and_then(|i| hashes.get(i)).copied()),
+            Rest::File { file, hashes, .. } => {
                 let mut hash = [0; 32];
-                let n = read_up_to(file, &mut hash, at + HASH * index)?;
+                let n = read_up_to(file, &mut hash, hashes + HASH * index)?;
                 Ok((n == hash.len()).then_some(Hash(hash)))
             }
         }
     }
 
-    /// Whether its [`Contents::bodies`] are those of the segment as it is now.
+    /// `None`: they cannot be read.
+    fn postings(&self) -> Option<Postings> {
+        match &self.rest {
+            Rest::Read { postings, .. } => Some(postings.clone()),
+            Rest::File { file, postings: Stretch { at, length, crc }, .. } => {
+                let mut bytes = vec![0; *length as usize];
+                read_up_to(file, &mut bytes, *at).ok().filter(|n| *n == bytes.len())?;
+                (crc32c::crc32c(&bytes) == *crc).then_some(())?;
+                Postings::decode(&bytes, self.first, self.next)
+            }
+        }
+    }
+
+    /// All of them.
+    fn hashes(&self) -> io::Result<Vec<Hash>> {
+        match &self.rest {
+            Rest::Read { hashes, .. } => Ok(hashes.clone()),
+            Rest::File { file, hashes, .. } => {
+                let length = HASH * (before(self.next) - before(self.first));
+                // As long as the file, which was checked.
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+                let n = read_up_to(file, &mut bytes, *hashes)?;
+                Ok(bytes[..n].as_chunks::<32>().0.iter().map(|h| Hash(*h)).collect())
+            }
+        }
+    }
+
+    /// Whether what it says of bodies is so of the segment as it is now.
     fn is_of(&self, rewritten: u32) -> bool {
         self.rewritten == rewritten
     }
@@ -215,18 +322,18 @@ impl Directory {
     /// I/O, or a segment is missing or damaged.
     pub fn open(dir: &Path, size: u64, trust: bool) -> Result<Self, JournalError> {
         let mut directory = Self { parts: vec![], size: 0 };
-        directory.extend(dir, size, trust, &mut |_, _| Ok(true))?;
+        directory.extend(dir, size, trust, None)?;
         Ok(directory)
     }
 
-    /// `made` is called with each part that had no file, if it is a whole segment that another one follows;
-    /// it says whether to go on.
+    /// `made` is called with each part that had no file, with its postings, if it is a whole segment that another
+    /// one follows; it says whether to go on.
     fn extend(
         &mut self,
         dir: &Path,
         size: u64,
         trust: bool,
-        made: &mut Made<'_>,
+        mut made: Option<&mut Made<'_>>,
     ) -> Result<(), JournalError> {
         let firsts = list(dir)?.firsts;
         let mut tree = CompactRange::default();
@@ -252,7 +359,7 @@ impl Directory {
                     if tree.size() != first {
                         tree = self.tree()?;
                     }
-                    (Part::read(dir, first, size, &mut tree)?, true)
+                    (Part::read(dir, first, size, &mut tree, made.is_some())?, true)
                 }
             };
             if follows.as_ref().is_some_and(|f| part.next == f.header.first && part.leaf != f.header.prev) {
@@ -262,8 +369,11 @@ impl Directory {
                 ));
             }
             self.size = part.next;
-            let go_on =
-                !is_new || follows.is_none_or(|f| f.header.first != part.next) || made(&part, ledger_id)?;
+            let is_whole = is_new && follows.is_some_and(|f| f.header.first == part.next);
+            let go_on = match &mut made {
+                Some(made) if is_whole => made(&part, ledger_id)?,
+                _ => true,
+            };
             self.parts.push(part);
             if !go_on {
                 break;
@@ -340,12 +450,12 @@ pub fn keep(dir: &Path, pause: &mut dyn FnMut() -> bool) -> Result<u64, JournalE
         Ok(pause())
     };
     let mut directory = Directory { parts: vec![], size: 0 };
-    directory.extend(dir, size, true, &mut write)?;
+    directory.extend(dir, size, true, Some(&mut write))?;
     for part in &directory.parts {
         let rewritten = SegmentReader::open(dir, part.first)?.header.rewritten;
         if !part.is_of(rewritten) {
             let mut before = Directory::open(dir, part.first, true)?.tree()?;
-            let anew = Part::read(dir, part.first, part.next, &mut before)?;
+            let anew = Part::read(dir, part.first, part.next, &mut before, true)?;
             if !write(&anew, SegmentReader::open(dir, part.first)?.header.ledger_id)? {
                 break;
             }
@@ -359,8 +469,29 @@ pub fn keep(dir: &Path, pause: &mut dyn FnMut() -> bool) -> Result<u64, JournalE
 #[must_use]
 pub fn bodies(directory: &Directory, segment: &SegmentReader) -> Option<(Bodies, bool)> {
     let part = directory.parts.iter().find(|p| p.first == segment.header.first)?;
-    let believed = matches!(part.hashes, Hashes::File { .. });
+    let believed = matches!(part.rest, Rest::File { .. });
     part.is_of(segment.header.rewritten).then_some((part.contents.bodies, believed))
+}
+
+/// What the catalog of a segment says, to look up.
+pub struct Known {
+    pub postings: Postings,
+    /// What it says of names is of bodies that are still there.
+    pub names: bool,
+}
+
+/// What the catalog of segment `first` says, which another one, `next`, follows. `None`: there is none that fits.
+///
+/// # Errors
+/// The header of one of the two cannot be read.
+pub fn known(dir: &Path, first: u64, next: u64) -> Result<Option<Known>, JournalError> {
+    let (segment, next) = (SegmentReader::open(dir, first)?.header, SegmentReader::open(dir, next)?);
+    let part = Part::open(dir, segment.ledger_id, first, next.tip);
+    let known = |part: Part| {
+        let names = part.is_of(segment.rewritten);
+        Some(Known { postings: part.postings()?, names })
+    };
+    Ok(part.and_then(known))
 }
 
 #[cfg(test)]

@@ -383,6 +383,7 @@ pub struct Groups {
     current: Option<SegmentReader>,
     pub ledger_id: [u8; 16],
     pub tip: Tip,
+    header: SegmentHeader,
     sealed: bool,
     /// First entry of the segment that was read last.
     pub segment: u64,
@@ -419,6 +420,7 @@ impl Groups {
             todo: all[start + 1..].iter().copied().collect(),
             ledger_id: first.header.ledger_id,
             tip: first.tip,
+            header: first.header.clone(),
             current: Some(first),
             sealed: false,
             segment: all[start],
@@ -439,6 +441,29 @@ impl Groups {
             groups.tip = reader.tip;
         }
         Ok(groups)
+    }
+
+    /// Goes on to the frame that holds entry `seq`, as [`SegmentReader::skip_to`]. `false`: it lies in another
+    /// segment, or before what was read.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn skip_to(&mut self, seq: u64) -> Result<bool, JournalError> {
+        let here = self.todo.front().is_none_or(|next| seq < *next);
+        match &mut self.current {
+            Some(reader) if here && reader.tip.size <= seq => {
+                reader.skip_to(seq)?;
+                self.tip = reader.tip;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// The header of the segment that was read last.
+    #[must_use]
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
     }
 
     /// `None`: all were read.
@@ -497,6 +522,7 @@ impl Groups {
         if reader.header.prev != self.tip.leaf {
             return damaged("the next segment does not follow the entry before it".into());
         }
+        self.header = reader.header.clone();
         (self.current, self.segment) = (Some(reader), first);
         Ok(true)
     }

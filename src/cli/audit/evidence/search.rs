@@ -6,7 +6,11 @@ use bytes::Bytes;
 
 use super::{Exit, Failure, export::Args};
 use crate::{
-    cli::log::{Item, entries, entry, list::resolve, payload},
+    cli::log::{
+        Item, entries, entry,
+        list::{By, resolve},
+        payload,
+    },
     escape::terminal as safe,
     event::{RepoName, SubjectKind},
     ledger::{
@@ -180,7 +184,7 @@ impl Ledger<'_> {
             }
         }
         if ids.is_empty() {
-            ids = resolve(self.journal, name, 0)?;
+            ids = resolve(self.journal, name, 0, By::Reading)?;
         }
         let mut ids = ids.iter();
         match (ids.next(), ids.next()) {
