@@ -76,7 +76,9 @@ impl Tool {
     /// What the tests do with it.
     fn purpose(self) -> &'static str {
         match self {
-            Self::Node => "GitHub's own webhook library and its 329 example payloads",
+            Self::Node => {
+                "GitHub's own webhook library, its 329 example payloads, and its schemas of GraphQL and webhooks"
+            }
             Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
             Self::Fsck => "Tessera's fsck of the log that is served",
             Self::Tessera => "a log of Tessera that our witness cosigns",
@@ -86,7 +88,7 @@ impl Tool {
             Self::PlainPython => "the verifier of evidence written in Python",
             Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
-            Self::Prism => "every REST call against GitHub's OpenAPI description",
+            Self::Prism => "every REST call and its answer against GitHub's OpenAPI description",
             Self::Regal => "regal over the shipped policies, and the comparison of `policy check` with it",
             Self::Sarif => "the schema of SARIF on what `policy check` writes",
         }
@@ -173,7 +175,7 @@ fn prism() -> Result<PathBuf, String> {
     let _lock = lock("prism")?;
     let mark = dir.join("installed-lock.json");
     fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-    for file in ["package.json", "package-lock.json", ".npmrc", "subset.cjs"] {
+    for file in ["package.json", "package-lock.json", ".npmrc"] {
         fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
     }
     if fs::read(&mark).is_ok_and(|have| have == lock_file) {

@@ -4,6 +4,7 @@
 pub mod foreign;
 pub mod program;
 pub mod scene;
+pub mod schemas;
 pub mod service;
 pub mod view;
 
