@@ -232,6 +232,9 @@ impl Gate {
             let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert_of_tampering(found, verdict.seq, name);
         }
+        if let (Some(event), true) = (event.as_deref(), entries.own) {
+            self.look_at_own(event);
+        }
         if !first.duplicate && !entries.own {
             self.enqueue(Item {
                 seq: first.seq,
