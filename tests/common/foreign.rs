@@ -50,6 +50,8 @@ pub enum Tool {
     Prism,
     /// The linter of Rego, built with the modules of `tests/foreign/regal`.
     Regal,
+    /// The program of `tests/foreign/sarif`, built by Go: the schema of SARIF.
+    Sarif,
 }
 
 impl Tool {
@@ -67,6 +69,7 @@ impl Tool {
             Self::Sigstore => "sigstore",
             Self::Prism => "prism",
             Self::Regal => "regal",
+            Self::Sarif => "sarif",
         }
     }
 
@@ -86,7 +89,8 @@ impl Tool {
             Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
             Self::Prism => "every REST call and its answer against GitHub's OpenAPI description",
-            Self::Regal => "the comparison of `policy check` with regal",
+            Self::Regal => "regal over the shipped policies, and the comparison of `policy check` with it",
+            Self::Sarif => "the schema of SARIF on what `policy check` writes",
         }
     }
 }
@@ -111,6 +115,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Rego => rego(),
         Tool::Prism => prism(),
         Tool::Regal => regal(),
+        Tool::Sarif => ours("sarif"),
     };
     match found {
         Ok(path) => Some(path),
