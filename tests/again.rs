@@ -228,10 +228,9 @@ async fn who_may_write_is_looked_at_again_when_it_has_settled() {
     let did = s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
     let first = |s: &Scene| {
         let (view, guid) = (s.view(), &did.hooks[0].guid);
-        let own = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "membership").map(|e| e.seq);
-        view.decision(guid).is_some()
-            && own.clone().count() == 1
-            && own.clone().all(|e| view.verdict_of(e).is_some())
+        let own = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "membership");
+        let own: Vec<u64> = own.map(|e| e.seq).collect();
+        view.decision(guid).is_some() && own.len() == 1 && view.verdict_of(own[0]).is_some()
     };
     until("the first look", &s, || first(&s)).await;
     s.gh.catch_up();
@@ -266,7 +265,7 @@ async fn a_merge_group_that_waited_for_an_acknowledgement_is_shown_when_it_comes
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
     let (mut s, pr) = green().await;
-    let path = ["repository", "object"].map(str::to_owned).to_vec();
+    let path = ["repository", "c0"].map(str::to_owned).to_vec();
     let partial = Fault::GraphqlPartial { path, kind: "INTERNAL", message: "Something went wrong" };
     s.gh.fault(Route::GraphqlWith("Push".to_owned()), usize::MAX, partial);
     let landed = s.act(|w| w.merge("bob", REPO, pr, gatelog::simulated_github::Method::Squash)).await.what;
