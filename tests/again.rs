@@ -273,7 +273,8 @@ async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
     let on_push = |s: &Scene| s.run_on(&landed, "gatelog/push").expect("a control judges the push");
     assert_eq!(on_push(&s).conclusion.as_deref(), Some("failure"), "{:?}", on_push(&s).title);
     s.gh.heal();
-    s.act(|w| w.rerequest("carol", on_push(&s).id)).await;
+    let run = on_push(&s).id;
+    s.act(|w| w.rerequest("carol", run)).await;
     s.settle().await;
     assert_eq!(on_push(&s).conclusion.as_deref(), Some("success"), "{:?}", on_push(&s).title);
     s.service.stop().await;
