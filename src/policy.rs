@@ -7,7 +7,7 @@
 //! | [`Bundle::load`] (`folder`, `data`) | odd files, too much, data that OPA would read otherwise |
 //! | `admission` | brackets nested so deeply, chains so long, that the parser or the stack would give up |
 //! | `names` | unknown and forbidden functions, wrong numbers of arguments, recursion |
-//! | `rewrite` | `not` and `every` where regorus means something else than OPA |
+//! | `rewrite`, `spread` | `not`, `every` and packages in several files, where regorus means something else than OPA |
 //! | `engine` | clock, chance, endless loops, panics |
 //!
 //! **Same answer as OPA, or refused.** The same folder passes `opa test`; where regorus would answer
@@ -19,6 +19,7 @@ mod ast;
 mod builtins;
 mod bundle;
 pub mod check;
+mod contents;
 mod data;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ pub mod replay;
 mod rewrite;
 mod saying;
 pub mod schema;
+mod spread;
 pub mod testing;
 mod waived;
 pub mod why;

@@ -13,6 +13,7 @@ use gatelog::{
     simulated_github::{ReviewState, Webhook, World, commit},
     verdict::Decision,
 };
+use tokio::task::JoinSet;
 
 /// Deliveries GitHub got an answer for (GUID → seq), and those it did not.
 #[derive(Default)]
@@ -102,31 +103,40 @@ fn kills() -> u64 {
     }
 }
 
+/// Services that die at the same time, each with a ledger of its own: most of it is waiting.
+const AT_ONCE: usize = 3;
+
 /// After so many kills another ledger is begun: every round reads the whole of it several times.
 const KILLS_OF_A_LEDGER: u64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_at_random_times_under_load() {
     let mut random = Random::seeded("kill_9_at_random_times_under_load");
-    let (kills, mut done, mut deliveries) = (kills(), 0, 0);
-    while done < kills {
-        let rounds = KILLS_OF_A_LEDGER.min(kills - done);
-        deliveries += killed_again_and_again(rounds, &mut random).await;
-        done += rounds;
-        println!("{done} kills, {deliveries} deliveries");
+    let (kills, mut begun, mut deliveries) = (kills(), 0, 0);
+    let of_each = KILLS_OF_A_LEDGER.min(kills.div_ceil(AT_ONCE as u64));
+    let mut under_way = JoinSet::new();
+    while begun < kills || !under_way.is_empty() {
+        if begun < kills && under_way.len() < AT_ONCE {
+            let rounds = of_each.min(kills - begun);
+            under_way.spawn(killed_again_and_again(rounds, Random::new(random.next())));
+            begun += rounds;
+        } else {
+            deliveries += under_way.join_next().await.unwrap().unwrap();
+            println!("{begun} kills begun, {deliveries} deliveries");
+        }
     }
     measured("kill -9 under load", &format!("{kills} rounds, {deliveries} deliveries, nothing lost"));
 }
 
 /// One service, killed so many times; how many deliveries it acknowledged.
-async fn killed_again_and_again(rounds: u64, random: &mut Random) -> usize {
+async fn killed_again_and_again(rounds: u64, mut random: Random) -> usize {
     let mut s = Scene::started().await;
     let (mut sent, mut pulls) = (Sent::default(), Vec::new());
     for round in 0..rounds {
         let load = tokio::time::Duration::from_millis(random.below(700));
         let until = tokio::time::Instant::now() + load;
         while tokio::time::Instant::now() < until {
-            let hooks = something(&s, random, &mut pulls);
+            let hooks = something(&s, &mut random, &mut pulls);
             // A delivery may be in flight when the process dies: then GitHub does not know.
             let delivery = tokio::time::timeout_at(until, s.gh.deliver_all(&hooks));
             match delivery.await {
@@ -166,18 +176,14 @@ const PLACES: &[(&str, &[&str])] = &[
 const QUICK: &[u32] = &[1, 4];
 const LONG: &[u32] = &[1, 2, 3, 4, 5, 6, 8, 10];
 
-/// Deaths at once, each of a service of its own.
-const AT_ONCE: usize = 3;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn death_at_each_durable_step() {
     let counts = if long() { LONG } else { QUICK };
     let deaths = PLACES.iter().flat_map(|(place, hows)| {
         hows.iter().flat_map(move |how| counts.iter().map(move |n| (*place, *how, *n)))
     });
-    // Most of each is waiting, for the process to die or to settle.
     let mut died = 0;
-    let mut under_way = tokio::task::JoinSet::new();
+    let mut under_way = JoinSet::new();
     for (place, how, n) in deaths {
         if under_way.len() == AT_ONCE {
             died += u32::from(under_way.join_next().await.unwrap().unwrap());

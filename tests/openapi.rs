@@ -1,11 +1,18 @@
-//! Every REST call that gatelog makes, checked by Prism against GitHub's own OpenAPI description.
+//! Every REST call that gatelog makes, checked by Prism against GitHub's own OpenAPI description, and the answers and
+//! webhooks of the simulated GitHub, checked by ajv against the same and against that of webhooks: it must not be easier
+//! than the real one.
 //!
 //! A tour makes each call once, on the simulated GitHub. That none is left out is read from our source: every path
 //! that stands there must have been asked for. Prism then gets the same requests, and refuses those that are no request
 //! of GitHub's API: another path, a body or a value of another shape. It ignores query parameters that it does not know, so those
 //! are looked up by name.
+//!
+//! Of the fields that GitHub always sends, only those are demanded of the simulated GitHub whose names stand in our
+//! source (`read_names`): the others, mostly addresses, nobody here reads. Types, enums and formats are always
+//! checked, and no field may be sent that GitHub does not describe.
 
 mod common;
+mod told;
 
 use std::{
     collections::BTreeSet,
@@ -16,10 +23,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::foreign::{Tool, foreign, root};
+use common::{
+    foreign::{Tool, foreign, root},
+    schemas,
+};
 use gatelog::{
     event::{Account, Repository, Sha},
-    facts::{FACTS, Facts, Status},
+    facts::{FACTS, Facts, MergeGroup, Status},
     github::{
         Github, RepoAt, Settings,
         check_run::State,
@@ -69,8 +79,10 @@ impl Tour {
             members.push("bob");
             let team = w.add_team("octo-org", "everyone", None, &members).unwrap();
             w.grant_team(team, REPO, Role::Write).unwrap();
-            w.repositories.get_mut(&id).unwrap().secret_alerts = Some(vec![]);
-            let base = commit("alice", "base").write("old.txt", "1").write("docs/CODEOWNERS", "* @bob\n");
+            w.secret_alert("alice", REPO, 3, None).unwrap();
+            let base = commit("alice", "base")
+                .write("old.txt", "1")
+                .write("docs/CODEOWNERS", "* @bob\n*.txt alice@example.com\n");
             w.push("alice", REPO, "main", &[base]).unwrap();
             let change = commit("alice", "A door")
                 .rename("old.txt", "new.txt")
@@ -125,6 +137,22 @@ impl Tour {
         self.github.bypass(&self.at, "main", &self.tip("main")).await.unwrap();
     }
 
+    /// What else is asked of GraphQL.
+    async fn queries(&self) {
+        let did = self.sim.with(|w| w.enqueue("alice", REPO, 1)).unwrap();
+        let group = &did.hooks.last().unwrap().payload["merge_group"];
+        let text = |field: &str| group[field].as_str().unwrap().to_owned();
+        let group = MergeGroup {
+            head_sha: text("head_sha").parse().unwrap(),
+            head_ref: text("head_ref"),
+            base_sha: Some(text("base_sha").parse().unwrap()),
+            base_ref: text("base_ref"),
+            entries: None,
+        };
+        gather::merge_group(&self.github, &self.at, &group).await.unwrap();
+        gather::open_pulls(&self.github, &self.at).await.unwrap();
+    }
+
     async fn check_runs(&self) {
         let mut show = Show {
             name: "gatelog".into(),
@@ -167,8 +195,13 @@ impl Tour {
         let (github, at) = (&self.github, &self.at);
         let since = Time::from_unix_micros(0).unwrap();
         github.deliveries(since, 1).await.unwrap();
-        // That this one was never made does not matter to what is asked.
-        let _ = (github.redeliver(7).await, github.delivered_payload(7).await);
+        let hook = self.sim.with(|w| w.label("alice", REPO, 1, "asked-again")).unwrap().hooks.remove(0);
+        // To nobody.
+        self.sim.set_hook("http://127.0.0.1:9/", "secret");
+        self.sim.deliver(&hook).await.unwrap_err();
+        let id = self.sim.with(|w| w.deliveries[0].id);
+        github.redeliver(id).await.unwrap();
+        github.delivered_payload(id).await.unwrap();
         github.installations().await.unwrap();
         github.covered(at.installation).await.unwrap();
         github.refs(at, "heads/ma").await.unwrap();
@@ -254,6 +287,15 @@ fn asks_for(request: &Logged, written: &[Option<String>]) -> bool {
         && asked.iter().zip(written).all(|(a, w)| w.as_ref().is_none_or(|w| w == a))
 }
 
+/// A request and its answer, as `subset.cjs` takes them.
+fn answered(request: &Logged) -> Value {
+    let mut out = json!({"method": request.method, "path": request.path, "status": request.status});
+    if let Ok(answer) = serde_json::from_slice::<Value>(&request.answer) {
+        out["answer"] = answer;
+    }
+    out
+}
+
 struct Prism {
     child: Child,
     port: u16,
@@ -333,16 +375,28 @@ async fn every_rest_call_is_one_of_githubs() {
         all.iter().map(|r| &r.path).collect::<Vec<_>>()
     );
 
-    let Some(dir) = foreign(Tool::Prism) else { return };
+    // Both are asked for, so that both are said to be missing.
+    let (dir, node) = (foreign(Tool::Prism), foreign(Tool::Node));
+    let (Some(dir), Some(node)) = (dir, node) else { return };
     let place = tempfile::tempdir().unwrap();
     let (asked, subset) = (place.path().join("requests.json"), place.path().join("subset.json"));
-    let list: Vec<Value> = all.iter().map(|r| json!({"method": r.method, "path": r.path})).collect();
-    fs::write(&asked, json!(list).to_string()).unwrap();
-    let out =
-        Command::new("node").arg("subset.cjs").args([&asked, &subset]).current_dir(&dir).output().unwrap();
+    let question = json!({
+        "requests": all.iter().map(answered).collect::<Vec<_>>(),
+        "read": schemas::read_names(&["src/github", "src/github.rs"]),
+    });
+    fs::write(&asked, question.to_string()).unwrap();
+    let out = Command::new("node")
+        .arg(root().join("tests/foreign/prism/subset.cjs"))
+        .args([&asked, &subset])
+        .env("NODE_PATH", std::env::join_paths([&node, &dir].map(|d| d.join("node_modules"))).unwrap())
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let found: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!(found["lost"], json!([]), "GitHub has no such operation");
+    let wrong: Vec<&str> = found["wrong"].as_array().unwrap().iter().map(|w| w.as_str().unwrap()).collect();
+    assert!(wrong.is_empty(), "answers of the simulated GitHub:\n{}", wrong.join("\n"));
+    assert!(found["answers"].as_u64().unwrap() > 20, "answers were compared: {}", found["answers"]);
 
     let prism = Prism::start(&dir, &subset).await;
     let requests = found["requests"].as_array().unwrap();
@@ -384,4 +438,30 @@ async fn every_rest_call_is_one_of_githubs() {
         let (status, said) = prism.ask(method, path, &body).await;
         assert_eq!(status, wanted, "{method} {path} {body}: {said}");
     }
+}
+
+/// The simulated GitHub's answers to queries of real stories are compared by `scenarios.rs`; here none is left out.
+#[tokio::test]
+async fn every_query_and_webhook_is_as_github_describes_it() {
+    let hooks = told::all().await;
+    let made: BTreeSet<&str> = hooks.iter().map(|h| h.event.as_str()).collect();
+    assert_eq!(
+        made,
+        told::written().iter().map(String::as_str).collect(),
+        "the events in the source of the simulated GitHub"
+    );
+    let tour = Tour::begin().await;
+    tour.facts().await;
+    tour.queries().await;
+    let Some(checked) = schemas::check(&tour.sim.requests(), &hooks) else { return };
+    assert_eq!(
+        checked.operations,
+        schemas::declared(),
+        "the queries in our source, and those that were sent"
+    );
+    let name = |h: &gatelog::simulated_github::Webhook| match h.payload["action"].as_str() {
+        Some(action) => format!("{}.{action}", h.event),
+        None => h.event.clone(),
+    };
+    assert_eq!(checked.webhooks, hooks.iter().map(name).collect());
 }

@@ -5,8 +5,9 @@ mod opa_support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use common::{
@@ -223,6 +224,9 @@ fn opa_check_passes_with_our_schemas() {
         .output()
         .unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
+    let out =
+        Command::new(&opa).args(["fmt", "--fail", "--list"]).arg(root().join("policies")).output().unwrap();
+    assert!(out.status.success(), "`opa fmt --write` would change {}", text(&out.stdout));
 }
 
 /// Whatever the tests of the shipped policies and a real judgement build fits the schema's fields.
@@ -288,6 +292,17 @@ fn every_kind_of_finding_says_what_and_how() {
             )],
         ),
         (
+            "no-set",
+            vec![(a, with("deny contains \"x\" if input.pull_request.draft\n\ndeny_reason := \"frozen\" if input.about == \"push\""))],
+        ),
+        (
+            "helper-finds",
+            vec![(
+                a,
+                with("deny contains \"x\" if input.pull_request.user.login in deny_logins\n\ndeny_logins := {\"bob\"}\n\nwarn_words := {\"wip\"}\n\ndeny_labels contains \"stop\"\n\nerror contains \"e\" if \"x\" in deny_labels"),
+            )],
+        ),
+        (
             "unused-fact",
             vec![(a, with("deny contains \"x\" if input.pull_request.draft").replace("[pull_request]", "[files]"))],
         ),
@@ -297,7 +312,15 @@ fn every_kind_of_finding_says_what_and_how() {
             "unused-rule",
             vec![(a, with("deny contains \"x\" if input.pull_request.draft\n\ndenny contains \"y\" if input.time == \"\""))],
         ),
-        ("no-data", vec![(a, with("deny contains \"x\" if data.parms.x == input.about"))]),
+        (
+            "no-data",
+            vec![
+                (a, with("deny contains \"x\" if data.parms.x == input.about\n\ndeny contains \"y\" if data.lib.x.nope\n\ndeny contains \"z\" if data.lib.x.more")),
+                ("policies/controls/a/a_test.rego", "package controls.a_test\n\nimport data.lib.x\n\ntest_x if x.other == x.yes\n".to_owned()),
+                ("policies/lib/x.rego", "package lib.x\n\nyes := 1\n".to_owned()),
+                ("policies/lib/x/data.yaml", "more: 2\n".to_owned()),
+            ],
+        ),
         (
             "unused-parameter",
             vec![
@@ -394,6 +417,103 @@ fn sarif_is_as_the_standard_has_it() {
             "{result}"
         );
     }
+}
+
+/// By the schema of the standard, which somebody else carries; what fits it not is refused.
+#[test]
+fn sarif_fits_the_schema() {
+    let Some(sarif) = foreign(Tool::Sarif) else { return };
+    let module = Command::new("go")
+        .args(["list", "-m", "-f", "{{.Dir}}", "github.com/owenrumney/go-sarif/v3"])
+        .current_dir(root().join("tests/foreign/sarif"))
+        .output()
+        .unwrap();
+    let module = text(&module.stdout).trim().to_owned();
+    let judge = |document: &[u8]| {
+        let mut child = Command::new(&sarif)
+            .arg(&module)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(document).unwrap();
+        let out = child.wait_with_output().unwrap();
+        (out.status.code(), text(&out.stdout) + &text(&out.stderr))
+    };
+    let a = "policies/controls/a/a.rego";
+    let clean = format!("{META}package controls.a\n\ndeny contains \"x\" if input.pull_request.draft\n");
+    let folders = [
+        (vec![(a, TYPOS)], 16),
+        (
+            vec![
+                (a, "package controls.a\n\ndeny contains x {\n\tx := 1\n}\n"),
+                ("policies/data.yaml", "a: [1\n"),
+            ],
+            2,
+        ),
+        // A finding about no file.
+        (vec![("policies/lib/a.rego", "package lib.a\n")], 1),
+        // A name that is no URI as it stands.
+        (
+            vec![(
+                "policies/controls/ä b%/c d.rego",
+                "package controls.a\n\ndeny contains 1 if input.abouut\n",
+            )],
+            3,
+        ),
+        (vec![(a, clean.as_str())], 0),
+    ];
+    for (parts, results) in folders {
+        let dir = folder(&files(&parts));
+        let out = gatelog(&["policy", "check", "--format", "sarif"], dir.path());
+        let said = judge(&out.stdout);
+        assert_eq!(
+            said,
+            (Some(0), format!("SARIF 2.1.0, 1 runs, {results} results\n")),
+            "{parts:?}\n{}",
+            text(&out.stdout)
+        );
+        let mut log: Value = serde_json::from_slice(&out.stdout).unwrap();
+        log["runs"][0]["columns"] = "characters".into();
+        assert_eq!(judge(log.to_string().as_bytes()).0, Some(1), "an unknown field is let through");
+    }
+}
+
+/// Regal is built with all of OPA, which takes minutes: with `GATELOG_EFFORT=long`, where it is required, and
+/// where it was built once.
+fn regal() -> Option<PathBuf> {
+    let required = std::env::var("GATELOG_REQUIRE").is_ok_and(|r| r.split(',').any(|t| t.trim() == "regal"));
+    let built = root().join("target/tools/regal").exists();
+    (common::long() || required || built).then(|| foreign(Tool::Regal)).flatten()
+}
+
+/// With the rules that `.regal/config.yaml` leaves on: there each that is off has its reason.
+#[test]
+fn regal_finds_nothing_in_the_shipped_policies() {
+    let Some(regal) = regal() else { return };
+    let lint = |dir: &Path| {
+        let out = Command::new(&regal)
+            .args(["lint", "--format", "json", "--config-file"])
+            .arg(root().join(".regal/config.yaml"))
+            .arg("policies")
+            .current_dir(dir)
+            .output()
+            .unwrap();
+        let said: Value =
+            serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&out.stderr)));
+        let found = said["violations"].as_array().unwrap();
+        let found =
+            found.iter().map(|v| format!("{} {}", v["title"], v["location"]["file"])).collect::<Vec<_>>();
+        (out.status.code(), said["summary"]["files_scanned"].as_u64(), found)
+    };
+    let (code, scanned, found) = lint(&root());
+    assert_eq!((code, found), (Some(0), vec![]));
+    assert!(scanned > Some(50), "{scanned:?}");
+    // It would have said something.
+    let bad = "package controls.a\n\nall := [1]\n\ndeny contains \"x\" if input.a in all\n";
+    let (code, _, found) = lint(folder(&files(&[("policies/controls/a/a.rego", bad)])).path());
+    assert!(code == Some(3) && !found.is_empty(), "{code:?} {found:?}");
 }
 
 /// What OPA takes for bound, and what it does not.

@@ -89,14 +89,65 @@ fn what_conformance_cases_found_is_refused() {
 }
 
 #[test]
-fn a_package_is_in_one_file() {
-    let file = |name: &str, rule: &str| (name.to_owned(), format!("package a\n\n{rule}\n"));
-    let files = BTreeMap::from([file("a.rego", "x := 1"), file("b.rego", "y contains x")]);
-    let said = evaluate(files, &[], &[]).expect_err("is not refused").to_string();
-    assert!(said.contains("package `a` is in a.rego too"), "{said}");
-    // A test may use the package of what it tests.
-    let files = BTreeMap::from([file("a.rego", "x := 1"), file("a_test.rego", "test_x if x == 1")]);
-    evaluate(files, &[], &[]).unwrap_or_else(|e| panic!("{e}"));
+fn a_package_may_be_in_several_files() {
+    let said = |files: &[(&str, &str)], rules: &[&str]| {
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        let rules: Vec<String> = rules.iter().map(|r| (*r).to_owned()).collect();
+        evaluate(files, &[json!({"n": 1})], &rules)
+    };
+    let one = (
+        "a/one.rego",
+        "package a\n\nimport data.b as x\n\nlimit := x.limit\n\ndeny contains \"one\" if input.n < limit\n",
+    );
+    let two = (
+        "a/two.rego",
+        "package a\n\nimport input.n as x\n\ndeny contains sprintf(\"two %d\", [limit]) if not x == limit\n",
+    );
+    let lib = ("b.rego", "package b\n\nlimit := 3\n");
+    let reader = (
+        "c.rego",
+        "package c\n\nimport data.a\nimport data.a as again\n\nfound := a.deny | again.deny\n\nbound := a.limit + x\n\nx := 1\n",
+    );
+    let rules = ["data.a.deny", "data.c.found", "data.c.bound"];
+    let all = said(&[one, two, lib, reader], &rules).unwrap_or_else(|e| panic!("{e}"));
+    let both = Ok(Some(json!(["one", "two 3"])));
+    assert_eq!(all[0], [both.clone(), both, Ok(Some(json!(4)))]);
+
+    let refused = |files: &[(&str, &str)]| said(files, &[]).expect_err("is not refused").to_string();
+    let function = |path| (path, "package a\n\nf(x) := x\n");
+    insta::assert_snapshot!(refused(&[function("a/1.rego"), function("a/2.rego")]), @r#"
+    a/2.rego:3:1: the function `f` is in a/1.rego too
+      |
+    3 | f(x) := x
+      | ^
+      = keep a function in one file
+    "#);
+    insta::assert_snapshot!(refused(&[one, two, lib, ("c.rego", "package c\n\nimport data.a\n\nall := [r | r := a[_]]\n")]), @r#"
+    c.rego:5:18: `data.a` as a whole, with the package `data.a`, which is in several files
+      |
+    5 | all := [r | r := a[_]]
+      |                  ^
+      = name the rule, as in `data.a.deny`, or keep the package in one file
+    "#);
+    insta::assert_snapshot!(refused(&[one, two, lib, ("c.rego", "package c\n\nall[k] := v if some k, v in data\n")]), @r#"
+    c.rego:3:29: `data` as a whole, with the package `data.a`, which is in several files
+      |
+    3 | all[k] := v if some k, v in data
+      |                             ^
+      = name the rule, as in `data.a.deny`, or keep the package in one file
+    "#);
+    insta::assert_snapshot!(refused(&[one, ("a/2.rego", "package a\n\nimport data.b\n\ny if { b := 1; b > 2 }\n"), lib]), @r#"
+    a/2.rego:5:1: `b` is a variable here and an import above
+      |
+    5 | y if { b := 1; b > 2 }
+      | ^
+      = give one of them another name: a package of several files is involved
+    "#);
+    // A test may use the package of what it tests, and import something else under a name.
+    let test = ("a/one_test.rego", "package a\n\nimport data.d as x\n\ntest_x if limit == x.limit + 1\n");
+    let all =
+        said(&[one, test, lib, ("d.rego", "package d\n\nlimit := 2\n")], &["data.a.limit", "data.a.test_x"]);
+    assert_eq!(all.unwrap_or_else(|e| panic!("{e}"))[0], [Ok(Some(json!(3))), Ok(Some(json!(true)))]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod scenario;
 
 use std::collections::BTreeMap;
 
-use common::scene::Scene;
+use common::{scene::Scene, schemas};
 use gatelog::{policy::Bundle, verdict::Decision};
 use scenario::{Row, facts, github, story, table};
 
@@ -89,11 +89,13 @@ async fn rows_through_the_real_thing() {
     let mut played: Vec<_> =
         rows.iter().map(|(n, row)| github::Played::begin(&scene, n, row.story)).collect();
     scene.service.start().await;
+    let mut told = Vec::new();
     loop {
         let hooks: Vec<_> = played.iter_mut().map(|p| p.go_on(&scene)).collect();
         if hooks.iter().all(Option::is_none) {
             break;
         }
+        told.extend(hooks.iter().flatten().flatten().cloned());
         github::deliver(&scene, hooks.into_iter().flatten().collect()).await;
         scene.settle().await;
     }
@@ -103,8 +105,6 @@ async fn rows_through_the_real_thing() {
         .zip(&played)
         .filter_map(|((n, row), p)| {
             let (decision, text) = p.outcome(&scene, &view);
-            // Of what leaves no commit to show a check on, the ledger knows the decision only.
-            let text = text.unwrap_or_else(|| story::local(row.says, n));
             wrong(row, n, decision, &text)
         })
         .collect();
@@ -112,4 +112,9 @@ async fn rows_through_the_real_thing() {
     scene.assert_runs_are_sound();
     assert_eq!(scene.service.stop().await.code(), Some(0), "{}", scene.service.log());
     scene.service.verify().await;
+
+    // What was asked and answered on the way, and what came about our own check runs.
+    told.extend(scene.gh.with(|w| w.deliveries.iter().map(|d| d.hook.clone()).collect::<Vec<_>>()));
+    let Some(checked) = schemas::check(&scene.gh.requests(), &told) else { return };
+    assert!(checked.empty.is_empty(), "asked for and never there: {:?}", checked.empty);
 }

@@ -14,39 +14,39 @@ about := input.about if is_string(input.about)
 relevant if about in {"pull_request", "merge_group"}
 
 # Each item is a pull request with its reviews, commits and files.
-default all := []
+default listed := []
 
-all := [input] if {
+listed := [input] if {
 	about == "pull_request"
 	is_object(input.pull_request)
 }
 
-all := input.merge_group.entries if {
+listed := input.merge_group.entries if {
 	about == "merge_group"
 	is_array(input.merge_group.entries)
 }
 
-# usable(facts): those of which these facts can be relied on, by their place in `all`.
+# usable(facts): those of which these facts can be relied on, by their place in `listed`.
 usable(facts) := {i: change |
-	some i, change in all
+	some i, change in listed
 	count(problems(change, facts)) == 0
 }
 
 # trouble(facts): findings for a control's `error`.
 trouble(facts) := absent | {msg |
-	some change in all
+	some change in listed
 	some why in problems(change, facts)
 	msg := concat("", [label(change), why])
 }
 
 absent contains "the pull request could not be read" if {
 	about == "pull_request"
-	count(all) == 0
+	count(listed) == 0
 }
 
 absent contains "the pull requests of the merge group could not be found" if {
 	about == "merge_group"
-	count(all) == 0
+	count(listed) == 0
 }
 
 # label(change): how findings begin, where several pull requests are judged.
@@ -59,11 +59,10 @@ label(change) := sprintf("#%d: ", [change.pull_request.number]) if {
 # contributor or an unsigned commit.
 problems(change, facts) := {"the pull request could not be read"} if {
 	not is_change(change)
-} else := {why |
+} else := {check.why |
 	some fact in facts
 	some check in checks(fact, change, change.pull_request)
 	check.holds == false
-	why := check.why
 }
 
 is_change(change) if {

@@ -5,17 +5,17 @@ import data.lib.fixtures_test as f
 
 test_pull_request_is_the_only_change if {
 	changes.about == "pull_request" with input as f.pull({})
-	count(changes.all) == 1 with input as f.pull({})
+	count(changes.listed) == 1 with input as f.pull({})
 	changes.usable({"pull_request", "reviews", "commits", "files"})[0].pull_request.number == 12 with input as f.pull({})
 }
 
 test_entries_of_a_merge_group if {
-	count(changes.all) == 2 with input as f.group([f.change({}), f.change({})])
+	count(changes.listed) == 2 with input as f.group([f.change({}), f.change({})])
 }
 
 test_nothing_else if {
-	changes.all == [] with input as f.pushed("main", {})
-	changes.all == [] with input as {}
+	changes.listed == [] with input as f.pushed("main", {})
+	changes.listed == [] with input as {}
 	changes.about == "none" with input as {}
 }
 

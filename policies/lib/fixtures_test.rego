@@ -104,7 +104,7 @@ around := {
 	"facts": {"complete": true, "missing": [], "fetched_at": "2026-11-24T15:00:00.000000Z"},
 }
 
-pull(parts) := object.union(object.union(around, {"about": "pull_request"}), change(parts))
+pull(parts) := object.union_n([around, {"about": "pull_request"}, change(parts)])
 
 reviewed(reviews) := pull({"reviews": reviews})
 

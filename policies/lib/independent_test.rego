@@ -48,7 +48,7 @@ test_an_older_approval_does_not_hold[name] if {
 	by([review], {"commits": two}) == set()
 }
 
-at(time) := {"pull_request": {"retarget": {"at": time, "from": "dev", "to": "main", "actor": null}}}
+at(moment) := {"pull_request": {"retarget": {"at": moment, "from": "dev", "to": "main", "actor": null}}}
 
 test_an_approval_from_before_the_base_was_changed if {
 	by([f.approval(f.bob)], at("2026-11-20T11:59:59Z")) == {2}

@@ -47,7 +47,7 @@ problem(pattern) := "must be text" if {
 	count(found) > 0
 }
 
-faults(pattern) := {msg |
+faults(pattern) := {rule.msg |
 	some rule in [
 		{"holds": pattern == "", "msg": "is empty"},
 		{"holds": startswith(pattern, "!"), "msg": "starts with `!`: exceptions cannot be written, name what is meant"},
@@ -58,7 +58,6 @@ faults(pattern) := {msg |
 		{"holds": regex.match(`(?s)(?:^|[^\\])\{[^}]*,`, pattern), "msg": "has `{a,b}` in it: write two patterns"},
 	]
 	rule.holds
-	msg := rule.msg
 } | {msg |
 	some segment in split(pattern, "/")
 	some token in tokens(segment)

@@ -26,12 +26,12 @@ test_login_whole_without_case if {
 
 # "A Bot and a User of the same plain login are two accounts"
 test_bot_and_user_differ if {
-	user := {"id": 5, "login": "renovate", "type": "User"}
-	graphql_bot := {"id": 90, "login": "renovate", "type": "Bot"}
 	people.named(["renovate[bot]"], f.renovate)
+	graphql_bot := {"id": 90, "login": "renovate", "type": "Bot"}
 	people.named(["renovate[bot]"], graphql_bot)
 	not people.named(["renovate"], f.renovate)
 	not people.named(["renovate"], graphql_bot)
+	user := {"id": 5, "login": "renovate", "type": "User"}
 	not people.named(["renovate[bot]"], user)
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn known(name: &str) -> Known {
     if name == "print" {
         return Known::Yes(None);
     }
-    if let Some((_, why)) = FORBIDDEN.iter().find(|(n, _)| *n == name || name.starts_with(&format!("{n}."))) {
+    let below = |n: &str| name.strip_prefix(n).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if let Some((_, why)) = FORBIDDEN.iter().find(|(n, _)| below(n)) {
         return Known::Forbidden(why);
     }
     if let Some((_, arity, _)) = EXTENSIONS.iter().find(|(n, ..)| *n == name) {

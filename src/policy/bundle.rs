@@ -10,14 +10,16 @@ use regorus::unstable::{Module, Ref, Rule};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    admission, ast,
-    data::{self, Merged},
+    ast,
+    contents::{self, Content, Contents},
+    data::Merged,
     engine::Template,
     error::LoadError,
     folder,
     metadata::{self, ControlMeta},
     names::Names,
     on_big_stack, reads, rewrite, saying,
+    spread::Spread,
     waived::{self, Waiving},
     why,
 };
@@ -170,15 +172,14 @@ impl<'b> Explainer<'b> {
     pub(crate) fn told(&self, control: usize, input: &super::Input) -> Vec<why::Told> {
         let Some(control) = self.bundle.controls.get(control) else { return vec![] };
         let names = Names::new(&self.checked.modules);
-        let mut modules = self.checked.modules.iter();
-        let module = modules.find(|m| ast::dotted(&ast::package(m)) == control.package);
+        let of_control = |m: &&Ref<Module>| ast::dotted(&names.scope(m).package) == control.package;
+        let modules = self.checked.modules.iter().filter(of_control);
         let says = |rule: &&Ref<Rule>| {
             ast::path(ast::head(rule)).is_some_and(|(path, _)| {
                 matches!(path.as_slice(), [name] if saying::says(name) || name == "exception" || name == "applies" || name == "violations")
             })
         };
-        let rules: Vec<&Rule> =
-            module.iter().flat_map(|m| &m.policy).filter(says).map(|r| r.as_ref()).collect();
+        let rules: Vec<&Rule> = modules.flat_map(|m| &m.policy).filter(says).map(|r| r.as_ref()).collect();
         let told = why::explain(&self.checked, &names, &rules, input.value(), input.time());
         told.into_iter().flatten().collect()
     }
@@ -204,24 +205,6 @@ pub(crate) struct Checked {
     pub data: serde_json::Value,
 }
 
-/// A package in several files: regorus sees, through an import, only the rules of some of them, and a
-/// control would lose its denies. Tests may share the package of what they test.
-///
-/// # Errors
-/// The second file of a package.
-fn one_file_each(modules: &[Ref<Module>]) -> Result<(), LoadError> {
-    let mut seen: BTreeMap<Vec<String>, String> = BTreeMap::new();
-    for module in modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
-        let (package, path) = (ast::package(module), module.package.span.source.file().clone());
-        if let Some(other) = seen.insert(package.clone(), path) {
-            let message = format!("package `{}` is in {other} too", ast::dotted(&package));
-            return Err(LoadError::span(&module.package.span, message)
-                .help("keep a package in one file; put what is shared into a package of its own"));
-        }
-    }
-    Ok(())
-}
-
 impl Checked {
     /// The same with other values in the data.
     fn with_data(mut self, sets: &[(Vec<String>, serde_json::Value)]) -> Result<Self, LoadError> {
@@ -243,39 +226,43 @@ impl Checked {
     }
 
     pub(crate) fn new(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
-        Self::with(files, &BTreeMap::new())
+        let contents = contents::one_by_one(&files);
+        Self::of(files, &BTreeMap::new(), contents)
     }
 
     /// Of files that are shown with other paths than those their data stands under.
     pub(crate) fn below(below: folder::Below) -> Result<Self, LoadError> {
-        Self::with(below.files, &below.places)
+        let contents = contents::in_parallel(&below.files);
+        Self::of(below.files, &below.places, contents)
     }
 
-    fn with(files: BTreeMap<String, String>, places: &BTreeMap<String, String>) -> Result<Self, LoadError> {
+    /// Of what was read: the first thing that is wrong is the error.
+    pub(crate) fn of(
+        files: BTreeMap<String, String>,
+        places: &BTreeMap<String, String>,
+        contents: Contents,
+    ) -> Result<Self, LoadError> {
         let mut modules = Vec::new();
         let mut merged = Merged::default();
-        for (path, text) in &files {
-            if path.ends_with(".rego") {
-                admission::admit(path, text)?;
-                let module = ast::parse(path, text)?;
-                admission::admit_module(&module)?;
-                modules.push(module);
-            } else {
-                let place = places.get(path).unwrap_or(path);
-                merged
-                    .add(place, data::parse(path, text)?)
-                    .map_err(|e| LoadError { path: path.clone(), ..e })?;
+        for (path, content) in files.keys().zip(contents) {
+            match content? {
+                Content::Policy(module) => modules.push(module),
+                Content::Data(value) => {
+                    let place = places.get(path).unwrap_or(path);
+                    merged.add(place, value).map_err(|e| LoadError { path: path.clone(), ..e })?;
+                }
             }
         }
-        one_file_each(&modules)?;
         let names = Names::new(&modules);
+        let spread = Spread::of(&modules, &names);
+        spread.check(&modules, &names)?;
         names.check_calls()?;
         names.check_depth()?;
         names.check_data(merged.root())?;
         let mut rewritten = BTreeMap::new();
         for module in &modules {
             let path = module.package.span.source.file().clone();
-            let text = rewrite::rewrite(module, &names)?;
+            let text = rewrite::rewrite(module, &names, &spread)?;
             rewritten.insert(path, text);
         }
         Ok(Self { files, modules, rewritten, data: merged.into_value() })

@@ -3,24 +3,25 @@
 //! What keeps a bundle from loading is an error; so is what would make a control silent (a reference
 //! that can never be there, a fact that nobody fetches). The rest are warnings.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use regorus::unstable::{Module, Ref};
 
 use super::{
-    admission, ast,
+    ast,
     bundle::{Checked, is_test},
-    data, engine,
+    contents::{self, Content},
+    engine,
     error::{LoadError, Place},
     folder, metadata,
     names::Names,
-    on_big_stack, schema,
+    on_big_stack,
+    pool::side_by_side,
+    schema,
 };
 
 mod infer;
+mod named;
 mod parameters;
 mod reads;
 mod types;
@@ -58,6 +59,8 @@ pub const RULES: &[(&str, &str)] = &[
     ("unknown-reference", "a reference into `input` that its schema does not have"),
     ("undeclared-fact", "a control reads facts that its METADATA does not ask for"),
     ("silent-deny", "a control that passes without a word where the facts it reads are not there"),
+    ("no-set", "a rule whose name says that it is a set of findings, and that is none"),
+    ("helper-finds", "a rule that others use as a helper, and whose name makes its items findings"),
     ("unused-fact", "METADATA asks for a fact that nothing reads"),
     ("metadata", "METADATA is missing or says too little"),
     ("place", "a control's package does not match its folder"),
@@ -118,32 +121,49 @@ pub fn admit(dir: &Path) -> Result<(), LoadError> {
 }
 
 fn check_files(below: folder::Below) -> Vec<Finding> {
-    let mut out = unreadable(&below);
-    if !out.is_empty() {
-        return out;
-    }
     let not_loaded = |e| Finding::of("not-loaded", Level::Error, e);
-    let texts = below.files.clone();
-    let checked = match Checked::below(below) {
+    let contents = contents::in_parallel(&below.files);
+    // Files that are no Rego and no data, all of them.
+    let unreadable: Vec<Finding> =
+        contents.iter().filter_map(|c| c.as_ref().err()).cloned().map(not_loaded).collect();
+    if !unreadable.is_empty() {
+        return unreadable;
+    }
+    let modules: Vec<Ref<Module>> = contents.iter().filter_map(policy).cloned().collect();
+    let checked = match Checked::of(below.files, &below.places, contents) {
         Ok(checked) => checked,
         Err(first) => {
-            out.push(not_loaded(first));
-            out.extend(bad_calls(&texts).into_iter().map(not_loaded));
-            return finished(out);
+            // Every wrong call, not only the first.
+            let calls = Names::new(&modules).all_bad_calls();
+            return finished(std::iter::once(first).chain(calls).map(not_loaded).collect());
         }
     };
-    let names = Names::new(&checked.modules);
-    if let Err(e) = engine::prepare(&checked, &checked.files, "") {
-        out.push(not_loaded(e));
-    }
-    out.extend(of_checked(&checked, &names));
-    for module in &checked.modules {
-        out.extend(about_module(module));
-    }
-    out.extend(reads::unused_rules(&checked, &names));
-    out.extend(reads::data(&checked, &names));
-    out.extend(parameters::findings(&checked));
+    // The engine reads everything once more, which takes as long as all the rest.
+    let (prepared, mut out) =
+        side_by_side(|| engine::prepare(&checked, &checked.files, "").map(drop), || of_loaded(&checked));
+    let prepared = prepared.unwrap_or_else(|e| Err(LoadError::new("policies", e)));
+    out.extend(prepared.err().map(not_loaded));
     finished(out)
+}
+
+fn policy(content: &Result<Content, LoadError>) -> Option<&Ref<Module>> {
+    match content {
+        Ok(Content::Policy(module)) => Some(module),
+        _ => None,
+    }
+}
+
+fn of_loaded(checked: &Checked) -> Vec<Finding> {
+    let names = Names::new(&checked.modules);
+    let mut out = of_checked(checked, &names);
+    for module in &checked.modules {
+        out.extend(about_module(checked, module));
+    }
+    out.extend(named::helpers(checked, &names));
+    out.extend(reads::unused_rules(checked, &names));
+    out.extend(reads::data(checked, &names));
+    out.extend(parameters::findings(checked, &names));
+    out
 }
 
 /// What is an error though it loads.
@@ -159,7 +179,9 @@ fn of_checked(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
     }
     out.extend(names.unsafe_heads().into_iter().map(|e| Finding::of("unsafe-variable", Level::Error, e)));
     let input = types::Type::of_schema(&schema::input());
-    out.extend(infer::unknown_references(checked, names, &input));
+    let forms = infer::forms(checked, names, &input);
+    out.extend(named::no_sets(checked, names, &forms.rules));
+    out.extend(forms.unknown_references);
     out
 }
 
@@ -175,31 +197,21 @@ fn finished(mut out: Vec<Finding>) -> Vec<Finding> {
     out
 }
 
-/// Files that are no Rego and no data, all of them.
-fn unreadable(below: &folder::Below) -> Vec<Finding> {
-    let mut out = Vec::new();
-    for (path, text) in &below.files {
-        let read = if path.ends_with(".rego") {
-            admission::admit(path, text)
-                .and_then(|()| ast::parse(path, text))
-                .and_then(|m| admission::admit_module(&m))
-        } else {
-            data::parse(path, text).map(|_| ())
-        };
-        out.extend(read.err().map(|e| Finding::of("not-loaded", Level::Error, e)));
-    }
-    out
+/// The other files of a package.
+fn others<'c>(checked: &'c Checked, module: &'c Ref<Module>) -> impl Iterator<Item = &'c Ref<Module>> {
+    let package = ast::package(module);
+    let other =
+        move |m: &&Ref<Module>| !std::ptr::eq(m.as_ref(), module.as_ref()) && ast::package(m) == package;
+    checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())).filter(other)
 }
 
-/// Every wrong call, not only the first.
-fn bad_calls(texts: &BTreeMap<String, String>) -> Vec<LoadError> {
-    let rego = texts.iter().filter(|(path, _)| path.ends_with(".rego"));
-    let modules: Vec<Ref<Module>> = rego.filter_map(|(path, text)| ast::parse(path, text).ok()).collect();
-    Names::new(&modules).all_bad_calls()
+fn has_metadata(module: &Ref<Module>) -> bool {
+    let source = &module.package.span.source;
+    matches!(metadata::read(source.file(), source.contents()), Ok(Some(_)))
 }
 
 /// METADATA and place of a control.
-fn about_module(module: &Ref<Module>) -> Vec<Finding> {
+fn about_module(checked: &Checked, module: &Ref<Module>) -> Vec<Finding> {
     let (path, text) = (module.package.span.source.file(), module.package.span.source.contents());
     let package = ast::package(module);
     let [first, name] = package.as_slice() else { return vec![] };
@@ -211,6 +223,8 @@ fn about_module(module: &Ref<Module>) -> Vec<Finding> {
     match metadata::read(path, text) {
         // Said by `controls`.
         Err(_) => {}
+        // One file of a package says it for all.
+        Ok(None) if others(checked, module).any(has_metadata) => {}
         Ok(None) => out.push(Finding::of(
             "metadata",
             Level::Warning,

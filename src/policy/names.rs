@@ -1,6 +1,10 @@
 //! Which rules there are, what each name means, who uses whom.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::OnceLock,
+};
 
 use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead};
 
@@ -18,17 +22,66 @@ type Path = Vec<String>;
 /// The rules of a bundle by their full path (`data`, package, name).
 pub(crate) struct Names<'a> {
     rules: BTreeMap<Path, Vec<(&'a Module, &'a Rule)>>,
+    /// By the path of the file.
+    scopes: HashMap<&'a str, Scope>,
+    /// Made when it is first asked for.
+    graph: OnceLock<Vec<depth::Uses>>,
+}
+
+/// What the names in a file begin with.
+#[derive(Clone)]
+pub(crate) struct Scope {
+    pub package: Path,
+    /// Alias → path, for imports of `data` and `input`.
+    pub imports: BTreeMap<String, Path>,
+}
+
+impl Scope {
+    fn new(module: &Module) -> Self {
+        Self { package: ast::package(module), imports: imports(module) }
+    }
+
+    /// What a reference without variable indexes means, from `data` on.
+    fn resolve(&self, path: &[String]) -> Path {
+        let Some((first, rest)) = path.split_first() else { return vec![] };
+        match self.imports.get(first) {
+            Some(import) => import.iter().chain(rest).cloned().collect(),
+            None if first == "data" => path.to_vec(),
+            None => full(&self.package, path),
+        }
+    }
+
+    /// The same; `input` is what it is.
+    pub(crate) fn resolve_any(&self, path: &[String]) -> Path {
+        match path.first() {
+            Some(first) if first == "input" && !self.imports.contains_key(first) => path.to_vec(),
+            _ => self.resolve(path),
+        }
+    }
 }
 
 impl<'a> Names<'a> {
     pub(crate) fn new(modules: &'a [Ref<Module>]) -> Self {
         let mut rules: BTreeMap<Path, Vec<_>> = BTreeMap::new();
+        let mut scopes = HashMap::new();
         for module in modules {
+            let scope = Scope::new(module);
             for rule in &module.policy {
-                rules.entry(rule_path(module, rule)).or_default().push((module.as_ref(), rule.as_ref()));
+                let (head, _) = ast::path(ast::head(rule)).unwrap_or_default();
+                let path = full(&scope.package, &head);
+                rules.entry(path).or_default().push((module.as_ref(), rule.as_ref()));
             }
+            scopes.insert(module.package.span.source.file().as_str(), scope);
         }
-        Self { rules }
+        Self { rules, scopes, graph: OnceLock::new() }
+    }
+
+    /// Package and imports of a module. One that was rewritten has those of the author's, whose path it has.
+    pub(crate) fn scope(&self, module: &Module) -> Cow<'_, Scope> {
+        match self.scopes.get(module.package.span.source.file().as_str()) {
+            Some(scope) => Cow::Borrowed(scope),
+            None => Cow::Owned(Scope::new(module)),
+        }
     }
 
     /// Is there a rule at exactly `data.<package>.<name>`?
@@ -59,10 +112,11 @@ impl<'a> Names<'a> {
 
     /// The name may be a rule or import of this module: its value may be undefined.
     pub(crate) fn may_be_undefined(&self, module: &Module, name: &str) -> bool {
-        if imports(module).contains_key(name) {
+        let scope = self.scope(module);
+        if scope.imports.contains_key(name) {
             return true;
         }
-        let path = full(&ast::package(module), &[name.to_owned()]);
+        let path = full(&scope.package, &[name.to_owned()]);
         let mut found = self.touched(&path).peekable();
         found.peek().is_some() && !self.always_defined(&path)
     }
@@ -87,47 +141,13 @@ impl<'a> Names<'a> {
     }
 
     /// What a reference without variable indexes means in a module, from `data` on.
-    fn resolve(module: &Module, path: &[String]) -> Path {
-        let Some((first, rest)) = path.split_first() else { return vec![] };
-        match imports(module).get(first) {
-            Some(import) => import.iter().chain(rest).cloned().collect(),
-            None if first == "data" => path.to_vec(),
-            None => full(&ast::package(module), path),
-        }
-    }
-
-    /// Full paths of the rules that some rule refers to.
-    pub(crate) fn used(&self) -> BTreeSet<Path> {
-        self.graph().values().flat_map(|(uses, _)| uses.iter().map(|p| (*p).clone())).collect()
+    fn resolve(&self, module: &Module, path: &[String]) -> Path {
+        self.scope(module).resolve(path)
     }
 
     /// A reference to this path may evaluate a rule.
     pub(crate) fn touches(&self, path: &[String]) -> bool {
         self.touched(path).next().is_some()
-    }
-
-    /// The module and all whose rules it uses, directly or not.
-    pub(crate) fn modules_below<'m>(
-        &self,
-        modules: &'m [Ref<Module>],
-        start: &Module,
-    ) -> Vec<&'m Ref<Module>> {
-        let graph = self.graph();
-        let package = full(&ast::package(start), &[]);
-        let mut todo: Vec<&Path> = self.rules.keys().filter(|p| p.starts_with(&package)).collect();
-        let mut seen: BTreeSet<&Path> = todo.iter().copied().collect();
-        while let Some(rule) = todo.pop() {
-            for next in graph.get(rule).into_iter().flat_map(|(uses, _)| uses.iter().copied()) {
-                if seen.insert(next) {
-                    todo.push(next);
-                }
-            }
-        }
-        let used = |m: &&Ref<Module>| {
-            let package = full(&ast::package(m), &[]);
-            seen.iter().any(|rule| rule.len() > package.len() && rule.starts_with(&package))
-        };
-        modules.iter().filter(used).collect()
     }
 
     /// There is a rule at exactly this path.
@@ -137,13 +157,13 @@ impl<'a> Names<'a> {
 
     /// Some rule of the module's package begins with this name.
     pub(crate) fn is_rule(&self, module: &Module, name: &str) -> bool {
-        self.touched(&full(&ast::package(module), &[name.to_owned()])).next().is_some()
+        self.touched(&full(&self.scope(module).package, &[name.to_owned()])).next().is_some()
     }
 
     /// The definitions of the rule that a reference names, or goes through.
     pub(crate) fn rules_of(&self, module: &Module, expr: &Expr) -> Vec<&'a Rule> {
         let Some((path, _)) = ast::path(expr) else { return vec![] };
-        let resolved = Self::resolve(module, &path);
+        let resolved = self.resolve(module, &path);
         let found = (2..=resolved.len()).find_map(|n| self.rules.get(&resolved[..n]));
         found.into_iter().flatten().map(|(_, rule)| *rule).collect()
     }
@@ -152,21 +172,21 @@ impl<'a> Names<'a> {
     fn is_growing(&self, module: &Module, expr: &Expr) -> bool {
         let Some((path, true)) = ast::path(expr) else { return false };
         let grows = |r: &&Rule| is_partial(r) || matches!(r, Rule::Spec { head: RuleHead::Set { .. }, .. });
-        self.rules.get(&Self::resolve(module, &path)).is_some_and(|rules| rules.iter().any(|(_, r)| grows(r)))
+        self.rules.get(&self.resolve(module, &path)).is_some_and(|rules| rules.iter().any(|(_, r)| grows(r)))
     }
 
     /// The expression names a function, ours or the engine's (`with f as g`).
     pub(crate) fn is_function(&self, module: &Module, expr: &Expr) -> bool {
         let Some((path, true)) = ast::path(expr) else { return false };
         let name = path.join(".");
-        match self.rules.get(&Self::resolve(module, &path)) {
+        match self.rules.get(&self.resolve(module, &path)) {
             Some(rules) => rules.iter().any(|(_, r)| ast::arity(r).is_some()),
             None => !matches!(builtins::known(&name), builtins::Known::No(_)),
         }
     }
 
     fn is_own_function(&self, module: &Module, expr: &Expr) -> bool {
-        let path = ast::path(expr).map(|(path, _)| Self::resolve(module, &path)).unwrap_or_default();
+        let path = ast::path(expr).map(|(path, _)| self.resolve(module, &path)).unwrap_or_default();
         self.rules.get(&path).is_some_and(|rules| rules.iter().any(|(_, r)| ast::arity(r).is_some()))
     }
 
@@ -175,7 +195,7 @@ impl<'a> Names<'a> {
         match expr.as_ref() {
             Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => false,
             Expr::Var { span, .. } => {
-                let path = full(&ast::package(module), &[span.text().to_owned()]);
+                let path = full(&self.scope(module).package, &[span.text().to_owned()]);
                 self.touched(&path).next().is_none() && self.has_value(module, expr)
             }
             Expr::Array { .. } | Expr::Set { .. } | Expr::Object { .. } => {
@@ -235,13 +255,9 @@ impl<'a> Names<'a> {
     }
 }
 
-fn full(package: &[String], rest: &[String]) -> Path {
+/// From `data` on.
+pub(crate) fn full(package: &[String], rest: &[String]) -> Path {
     std::iter::once("data".to_owned()).chain(package.iter().cloned()).chain(rest.iter().cloned()).collect()
-}
-
-fn rule_path(module: &Module, rule: &Rule) -> Path {
-    let (head, _) = ast::path(ast::head(rule)).unwrap_or_default();
-    full(&ast::package(module), &head)
 }
 
 /// `a[k] := v`: an object that grows, defined even when empty.

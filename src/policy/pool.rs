@@ -195,12 +195,25 @@ fn work(queue: &Mutex<mpsc::Receiver<Job>>) {
 /// # Errors
 /// The thread cannot be started, or `f` panicked.
 pub(crate) fn on_big_stack<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, String> {
+    side_by_side(f, || ()).0
+}
+
+/// The same, with `beside` on this thread meanwhile.
+///
+/// # Errors
+/// As [`on_big_stack`].
+pub(crate) fn side_by_side<A: Send, B>(
+    f: impl FnOnce() -> A + Send,
+    beside: impl FnOnce() -> B,
+) -> (Result<A, String>, B) {
     thread::scope(|scope| {
         let started =
             thread::Builder::new().name("policy".to_owned()).stack_size(STACK).spawn_scoped(scope, f);
-        match started {
+        let b = beside();
+        let a = match started {
             Ok(handle) => handle.join().map_err(|_| "the engine failed (a panic)".to_owned()),
             Err(e) => Err(format!("no thread can be started: {e}")),
-        }
+        };
+        (a, b)
     })
 }

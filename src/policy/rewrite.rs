@@ -12,9 +12,11 @@
 //!   stops, and the whole rule is undefined. `f := x[0] if { a } else := …` becomes
 //!   `f := __v0 if { a; __v0 := x[0] } else := …`.
 //!
+//! * **Imports** of packages in several files are written out (`spread`).
+//!
 //! The digest of a bundle is of the author's text; a verdict also names [`REWRITER`].
 
-use std::collections::BTreeSet;
+use std::{cell::LazyCell, collections::BTreeSet};
 
 use regorus::unstable::{
     AssignOp, BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleAssign, RuleHead, Span,
@@ -25,6 +27,7 @@ use super::{
     error::LoadError,
     extent::{Brackets, statement_end},
     names::Names,
+    spread::Spread,
 };
 
 /// Version of what is done to a policy before and while it is judged: the rewriting, and the functions that
@@ -40,19 +43,26 @@ const MAX_PASSES: usize = 32;
 /// The text that means to regorus what the author's text means to OPA.
 ///
 /// # Errors
-/// A variable of `every` that is declared again inside it.
-pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>) -> Result<String, LoadError> {
+/// A variable of `every` that is declared again inside it; one with the name of an import that is written out.
+pub(crate) fn rewrite(module: &Ref<Module>, names: &Names<'_>, spread: &Spread) -> Result<String, LoadError> {
     let path = module.package.span.source.file();
-    let mut text = match rewrite_else(module, names) {
-        Some(text) => rewrite_every(ast::parse(path, &text)?.as_ref())?,
-        None => rewrite_every(module)?,
-    };
-    let mut fresh = Fresh::new(&text, "__n");
+    // Only what was changed is parsed again.
+    let mut parsed = module.clone();
+    if let Some(text) = spread.write_out(&parsed, names)? {
+        parsed = ast::parse(path, &text)?;
+    }
+    if let Some(text) = rewrite_else(&parsed, names) {
+        parsed = ast::parse(path, &text)?;
+    }
+    if let Some(text) = rewrite_every(&parsed)? {
+        parsed = ast::parse(path, &text)?;
+    }
+    let mut fresh = Fresh::new(parsed.package.span.source.contents(), "__n");
     for _ in 0..MAX_PASSES {
-        let parsed = ast::parse(path, &text)?;
         match rewrite_not(&parsed, names, &mut fresh) {
-            Some(next) => text = next,
-            None => return Ok(text),
+            Pass::Nothing => return Ok(parsed.package.span.source.contents().clone()),
+            Pass::Last(text) => return Ok(text),
+            Pass::More(text) => parsed = ast::parse(path, &text)?,
         }
     }
     Err(LoadError::new(path, "`not` nested too deeply"))
@@ -104,7 +114,7 @@ impl Edits {
 fn rewrite_else(module: &Module, names: &Names<'_>) -> Option<String> {
     let source = &module.package.span.source;
     let text = source.contents();
-    let brackets = Brackets::new(source);
+    let brackets = LazyCell::new(|| Brackets::new(source));
     let (mut fresh, mut edits) = (Fresh::new(text, "__v"), Edits::default());
     for rule in &module.policy {
         let Rule::Spec { head, bodies, .. } = rule.as_ref() else { continue };
@@ -156,13 +166,15 @@ fn take_into_body(
 
 // --- every
 
-fn rewrite_every(module: &Module) -> Result<String, LoadError> {
+/// `None`: nothing to change.
+fn rewrite_every(module: &Module) -> Result<Option<String>, LoadError> {
     let text = module.package.span.source.contents();
     let mut everys = Everys { edits: Edits::default(), fresh: Fresh::new(text, "__e"), error: None };
     ast::walk_module(module, &mut everys);
     match everys.error {
         Some(e) => Err(e),
-        None => Ok(everys.edits.apply(text)),
+        None if everys.edits.0.is_empty() => Ok(None),
+        None => Ok(Some(everys.edits.apply(text))),
     }
 }
 
@@ -203,8 +215,10 @@ fn one_every<'s>(
             edits.0.push((span.start as usize, span.end as usize, name.clone()));
         }
     }
-    let inside = query.span.start as usize + 1;
-    edits.0.push((inside, inside, bind));
+    if !bind.is_empty() {
+        let inside = query.span.start as usize + 1;
+        edits.0.push((inside, inside, bind));
+    }
     Ok(())
 }
 
@@ -257,37 +271,52 @@ impl Visit for Occurrences<'_> {
 
 // --- not
 
-/// One pass: every `not` that is not inside another that was changed. `None`: nothing to change.
-fn rewrite_not(module: &Module, names: &Names<'_>, fresh: &mut Fresh) -> Option<String> {
-    let text = module.package.span.source.contents();
-    let mut pass = Pass {
+/// What one pass over the `not`s of a text came to.
+enum Pass {
+    Nothing,
+    /// No statement waits for another pass.
+    Last(String),
+    More(String),
+}
+
+/// One pass: every `not` that is not inside another that was changed.
+fn rewrite_not(module: &Module, names: &Names<'_>, fresh: &mut Fresh) -> Pass {
+    let source = &module.package.span.source;
+    let mut nots = Nots {
         module,
         names,
         fresh,
-        text,
+        text: source.contents(),
         bare: bare_bodies(module),
-        brackets: Brackets::new(&module.package.span.source),
+        brackets: LazyCell::new(Box::new(|| Brackets::new(source))),
         edits: Edits::default(),
         done: 0,
+        waiting: false,
     };
-    ast::walk_module(module, &mut pass);
-    (!pass.edits.0.is_empty()).then(|| pass.edits.apply(text))
+    ast::walk_module(module, &mut nots);
+    match (nots.edits.0.is_empty(), nots.waiting) {
+        (true, _) => Pass::Nothing,
+        (false, false) => Pass::Last(nots.edits.apply(nots.text)),
+        (false, true) => Pass::More(nots.edits.apply(nots.text)),
+    }
 }
 
-struct Pass<'p, 'n> {
+struct Nots<'p, 'n> {
     module: &'p Module,
     names: &'p Names<'n>,
     fresh: &'p mut Fresh,
     text: &'p str,
-    brackets: Brackets,
+    brackets: LazyCell<Brackets, Box<dyn FnOnce() -> Brackets + 'p>>,
     /// Starts of statements that are a whole body without braces.
     bare: BTreeSet<u32>,
     edits: Edits,
     /// End of the last changed statement: what lies before it waits for the next pass.
     done: usize,
+    /// Something does.
+    waiting: bool,
 }
 
-impl Visit for Pass<'_, '_> {
+impl Visit for Nots<'_, '_> {
     fn statement(&mut self, stmt: &LiteralStmt) {
         let negated = match &stmt.literal {
             Literal::NotExpr { expr, .. } => Some(expr),
@@ -296,6 +325,7 @@ impl Visit for Pass<'_, '_> {
         };
         let (start, end) = (stmt.span.start as usize, statement_end(stmt));
         if start < self.done {
+            self.waiting = true;
             return;
         }
         let mut before = String::new();
@@ -327,7 +357,7 @@ impl Visit for Pass<'_, '_> {
     }
 }
 
-impl Pass<'_, '_> {
+impl Nots<'_, '_> {
     fn slice(&self, start: usize, end: usize) -> &str {
         self.text.get(start..end).unwrap_or_default()
     }
@@ -406,7 +436,7 @@ mod tests {
     fn rewritten(rule: &str) -> String {
         let text = format!("package a\n\n{rule}{RULES}");
         let modules = vec![ast::parse("a.rego", &text).unwrap()];
-        let out = rewrite(&modules[0], &Names::new(&modules)).unwrap();
+        let out = rewrite(&modules[0], &Names::new(&modules), &Spread::default()).unwrap();
         // Lines stay where they were.
         assert_eq!(out.lines().count(), text.lines().count());
         out.strip_prefix("package a\n\n").unwrap().strip_suffix(RULES).unwrap().to_owned()

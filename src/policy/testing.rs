@@ -32,7 +32,7 @@ mod answers;
 mod coverage;
 mod find;
 
-pub use answers::{Answer, Evaluated, evaluate, evaluate_controls};
+pub use answers::{Answer, Asked, Evaluated, evaluate, evaluate_controls};
 pub use coverage::{Coverage, FileCoverage};
 use find::Found;
 

@@ -5,37 +5,35 @@
 //! that collects what was known by then. The first prefix without a solution names the statement.
 //! Statements are shown in the order of the text, though the engine may try them in another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use regorus::{
     Value,
-    unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleBody, Span},
+    unstable::{Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleBody},
 };
 
 use super::{
     ast,
     bundle::Checked,
     engine::{self, Evaluator, Template},
-    extent::{Brackets, statement_text},
+    extent::Brackets,
     names::Names,
     rewrite::Fresh,
 };
 use crate::time::Time;
 
+mod groups;
+mod reading;
 mod text;
 
+use groups::{Group, groups, value_group};
+use reading::read_body;
 pub use text::{Style, text};
 
 /// Rules below rules that are told.
 const MAX_DEPTH: usize = 3;
-/// Ways to satisfy the statements before the one that did not hold.
-const MAX_ATTEMPTS: usize = 3;
-/// Parts of a statement whose values are shown.
-const MAX_PARTS: usize = 6;
 /// Rules of one name, or names in one statement, that are followed.
 const MAX_BELOW: usize = 6;
-/// Characters of one value.
-const MAX_VALUE: usize = 240;
 
 /// One definition of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -130,23 +128,6 @@ struct Node<'c> {
     answers: Option<Vec<Body>>,
     /// Body and node of the rules that a failed statement asks.
     below: Vec<(usize, usize)>,
-}
-
-/// A statement of the author with what stands for it in the text that the engine reads.
-struct Group<'c> {
-    /// `None`: the value of the rule.
-    stmt: Option<&'c LiteralStmt>,
-    line: u32,
-    column: u32,
-    text: String,
-    /// Statements to the engine.
-    engine: String,
-    withs: String,
-    /// Statements that the `with`s use.
-    lifts: String,
-    parts: Vec<String>,
-    /// Variables that it binds.
-    binds: Vec<String>,
 }
 
 impl<'c> Why<'c, '_> {
@@ -352,182 +333,6 @@ impl Extra {
     }
 }
 
-/// Pairs the author's statements with what stands for them. Names that the author's text does not have
-/// were made by the rewriting, and belong to the statement that follows.
-fn groups<'c>(
-    author: &'c Module,
-    parsed: &Module,
-    brackets: &Brackets,
-    engine_brackets: &Brackets,
-    theirs: &'c RuleBody,
-    ours: &RuleBody,
-) -> Vec<Group<'c>> {
-    let (text, engine_text) = (author.package.span.source.contents(), parsed.package.span.source.contents());
-    let mut out: Vec<Group<'c>> = Vec::new();
-    let mut statements = theirs.query.stmts.iter();
-    let mut lifted: Vec<(String, String)> = Vec::new();
-    for stmt in &ours.query.stmts {
-        let written = statement_text(engine_text, stmt).to_owned();
-        if let Some(name) = generated(stmt, text) {
-            lifted.push((name, written));
-            continue;
-        }
-        let Some(original) = statements.next() else { break };
-        let withs = stmt
-            .with_mods
-            .iter()
-            .map(|w| {
-                let (start, end) = engine_brackets.extent(&w.r#as);
-                let head = engine_text.get(w.span.start as usize..start).unwrap_or_default();
-                format!(" {head}{}", engine_text.get(start..end).unwrap_or_default())
-            })
-            .collect::<String>();
-        let used: Vec<&str> =
-            lifted.iter().filter(|(n, _)| withs.contains(n)).map(|(_, w)| w.as_str()).collect();
-        let all: Vec<&str> = lifted.iter().map(|(_, w)| w.as_str()).chain([written.as_str()]).collect();
-        out.push(Group {
-            stmt: Some(original),
-            line: original.span.line,
-            column: column(&original.span),
-            text: one_line(statement_text(text, original)),
-            engine: all.join("\n"),
-            lifts: used.join("\n"),
-            withs,
-            parts: parts(text, brackets, original),
-            binds: binds(original),
-        });
-        lifted.clear();
-    }
-    out
-}
-
-fn generated(stmt: &LiteralStmt, author: &str) -> Option<String> {
-    let Literal::Expr { expr, .. } = &stmt.literal else { return None };
-    let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr.as_ref() else { return None };
-    let Expr::Var { span, .. } = lhs.as_ref() else { return None };
-    let name = span.text();
-    (name.starts_with("__") && !author.contains(name)).then(|| name.to_owned())
-}
-
-/// What comes of it once all statements hold.
-fn value_group<'c>(
-    author: &Module,
-    brackets: &Brackets,
-    rule: &Rule,
-    value: Option<&Ref<Expr>>,
-) -> Group<'c> {
-    let text = author.package.span.source.contents();
-    let span = value.map_or_else(|| ast::head(rule).span(), |v| v.span());
-    let written = value.map(|v| slice(text, brackets, v)).unwrap_or_default();
-    Group {
-        stmt: None,
-        line: span.line,
-        column: column(span),
-        text: one_line(&written),
-        engine: String::new(),
-        withs: String::new(),
-        lifts: String::new(),
-        parts: if written.is_empty() { vec![] } else { vec![written] },
-        binds: vec![],
-    }
-}
-
-/// In characters, from 1: the engine counts a tab as several.
-fn column(span: &Span) -> u32 {
-    let before = span.source.contents().get(..span.start as usize).unwrap_or_default();
-    let in_line = before.rsplit('\n').next().unwrap_or_default();
-    u32::try_from(in_line.chars().count()).unwrap_or(u32::MAX - 1) + 1
-}
-
-fn slice(text: &str, brackets: &Brackets, expr: &Expr) -> String {
-    let (start, end) = brackets.extent(expr);
-    text.get(start..end).unwrap_or_default().to_owned()
-}
-
-fn one_line(text: &str) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    short(&joined)
-}
-
-fn short(text: &str) -> String {
-    match text.char_indices().nth(MAX_VALUE) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
-/// Parts of a statement that have a value of their own worth showing.
-fn parts(text: &str, brackets: &Brackets, stmt: &LiteralStmt) -> Vec<String> {
-    let mut found = Parts { text, brackets, out: vec![] };
-    match &stmt.literal {
-        Literal::SomeVars { .. } => {}
-        Literal::SomeIn { collection, .. } => found.whole(collection),
-        Literal::Every { domain, .. } => found.whole(domain),
-        Literal::Expr { expr, .. } | Literal::NotExpr { expr, .. } => found.of(expr),
-    }
-    found.out.truncate(MAX_PARTS);
-    found.out
-}
-
-struct Parts<'t> {
-    text: &'t str,
-    brackets: &'t Brackets,
-    out: Vec<String>,
-}
-
-impl Parts<'_> {
-    fn whole(&mut self, expr: &Ref<Expr>) {
-        let part = slice(self.text, self.brackets, expr);
-        if !part.is_empty() && !self.out.contains(&part) {
-            self.out.push(part);
-        }
-    }
-
-    fn of(&mut self, expr: &Ref<Expr>) {
-        match expr.as_ref() {
-            Expr::Var { span, .. } if matches!(span.text(), "input" | "data" | "_") => {}
-            Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. } => self.whole(expr),
-            Expr::ArrayCompr { .. } | Expr::SetCompr { .. } | Expr::ObjectCompr { .. } => self.whole(expr),
-            Expr::Call { fcn, params, .. } => {
-                if fcn.span().text() != "print" {
-                    self.whole(expr);
-                }
-                params.iter().for_each(|p| self.of(p));
-            }
-            Expr::ArithExpr { .. } | Expr::BinExpr { .. } => {
-                self.whole(expr);
-                ast::children(expr).into_iter().for_each(|c| self.of(c));
-            }
-            // The left side is what is made.
-            Expr::AssignExpr { op: AssignOp::ColEq, rhs, .. } => self.of(rhs),
-            _ => ast::children(expr).into_iter().for_each(|c| self.of(c)),
-        }
-    }
-}
-
-/// Variables that surely have a value after the statement.
-fn binds(stmt: &LiteralStmt) -> Vec<String> {
-    fn pattern(expr: &Ref<Expr>, out: &mut Vec<String>) {
-        match expr.as_ref() {
-            Expr::Var { span, .. } if span.text() != "_" => out.push(span.text().to_owned()),
-            Expr::Array { items, .. } => items.iter().for_each(|i| pattern(i, out)),
-            Expr::Object { fields, .. } => fields.iter().for_each(|(_, _, v)| pattern(v, out)),
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    match &stmt.literal {
-        Literal::SomeIn { key, value, .. } => key.iter().chain([value]).for_each(|e| pattern(e, &mut out)),
-        Literal::Expr { expr, .. } => {
-            if let Expr::AssignExpr { op: AssignOp::ColEq, lhs, .. } = expr.as_ref() {
-                pattern(lhs, &mut out);
-            }
-        }
-        _ => {}
-    }
-    out
-}
-
 /// Definitions of the rules that a statement names outside of comprehensions.
 fn asked_rules<'n>(names: &Names<'n>, module: &Module, stmt: &LiteralStmt) -> Vec<&'n Rule> {
     fn refs<'e>(expr: &'e Ref<Expr>, out: &mut Vec<&'e Ref<Expr>>) {
@@ -551,101 +356,4 @@ fn asked_rules<'n>(names: &Names<'n>, module: &Module, stmt: &LiteralStmt) -> Ve
     }
     out.truncate(MAX_BELOW);
     out
-}
-
-/// Goes through the prefixes until one has no solution. Each is asked with the parts of the next
-/// statement and, should those be an error, without.
-fn read_body(
-    groups: &[Group<'_>],
-    names: &[[String; 2]],
-    depth: usize,
-    evaluator: &mut Evaluator<'_>,
-) -> Body {
-    let line = groups.first().map_or(0, |g| g.line);
-    let mut before: (Vec<Attempt>, usize) = (vec![], 0);
-    for (i, [with_parts, without]) in names.iter().enumerate() {
-        let known: Vec<&String> = groups[..i].iter().flat_map(|g| &g.binds).collect();
-        let parts = &groups[i].parts;
-        let mut ask = |name: &str, parts: &[String]| {
-            let asked = evaluator.ask(name.strip_prefix("data.").unwrap_or(name));
-            asked.map(|v| attempts(&v, depth, &known, parts))
-        };
-        let failed = |at: usize, error, (attempts, more)| Body {
-            line,
-            failed: groups.get(at).map(|g| g.failed(error, attempts, more)),
-            held: vec![],
-            more: 0,
-        };
-        match (ask(with_parts, parts), i.checked_sub(1)) {
-            (Ok(found), _) if !found.0.is_empty() => before = found,
-            (Ok(_), Some(at)) => return failed(at, None, before),
-            (Ok(_), None) => return failed(i, None, before),
-            (Err(error), at) => match (ask(without, &[]), at) {
-                (Ok(found), _) if !found.0.is_empty() => return failed(i, Some(error), found),
-                (_, at) => return failed(at.unwrap_or(i), Some(error), before),
-            },
-        }
-    }
-    Body { line, failed: None, held: before.0, more: before.1 }
-}
-
-/// An error without the `file:line: ` in front.
-fn without_place(error: &str) -> &str {
-    match error.split_once(": ") {
-        Some((place, message)) if place.rsplit_once(':').is_some_and(|(_, n)| n.parse::<u32>().is_ok()) => {
-            message
-        }
-        _ => error,
-    }
-}
-
-impl Group<'_> {
-    fn failed(&self, error: Option<String>, attempts: Vec<Attempt>, more: usize) -> Statement {
-        let (line, column, text) = (self.line, self.column, self.text.clone());
-        // The place is that of the question, which is below the author's text.
-        let error = error.map(|e| without_place(&e).to_owned());
-        Statement { line, column, text, error, attempts, more, below: vec![] }
-    }
-}
-
-/// Takes what the question collected apart. A question inside others is the first element of theirs.
-fn attempts(answer: &Value, depth: usize, known: &[&String], parts: &[String]) -> (Vec<Attempt>, usize) {
-    let mut answer = answer;
-    for _ in 0..depth {
-        match answer {
-            Value::Array(a) if !a.is_empty() => answer = &a[0],
-            _ => return (vec![], 0),
-        }
-    }
-    let Value::Array(found) = answer else { return (vec![], 0) };
-    let one = |item: &Value| {
-        let (v, e) = (&item["v"], &item["e"]);
-        let mut seen = BTreeSet::new();
-        Attempt {
-            known: known
-                .iter()
-                .filter(|k| seen.insert(k.as_str()))
-                .map(|k| ((**k).clone(), shown(&v[k.as_str()])))
-                .collect(),
-            parts: parts
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| !known.contains(p))
-                .map(|(i, p)| (one_line(p), first(&e[i]).map(shown)))
-                .collect(),
-        }
-    };
-    let attempts: Vec<Attempt> = found.iter().take(MAX_ATTEMPTS).map(one).collect();
-    (attempts, found.len().saturating_sub(MAX_ATTEMPTS))
-}
-
-fn first(values: &Value) -> Option<&Value> {
-    match values {
-        Value::Array(a) => a.first(),
-        _ => None,
-    }
-}
-
-fn shown(value: &Value) -> String {
-    short(&serde_json::to_string(value).unwrap_or_else(|_| "?".to_owned()))
 }

@@ -83,14 +83,17 @@ pub(super) struct Token {
     pub expires_at: Time,
 }
 
-/// A request as it came in, and the status it was answered with (`None`: not yet, or never).
+/// A request as it came in, and what it was answered with.
 #[derive(Clone, Debug)]
 pub struct Logged {
     pub method: String,
     /// With the query.
     pub path: String,
     pub body: String,
+    /// `None`: not yet, or never.
     pub status: Option<u16>,
+    /// Empty until then.
+    pub answer: Bytes,
 }
 
 /// Who asks.
@@ -173,6 +176,7 @@ pub(super) async fn handle(State(shared): State<Arc<Shared>>, request: Request) 
         path,
         body: String::from_utf8_lossy(&body).into_owned(),
         status: None,
+        answer: Bytes::new(),
     };
     let number = {
         let mut inner = shared.lock();
@@ -187,6 +191,7 @@ pub(super) async fn handle(State(shared): State<Arc<Shared>>, request: Request) 
     let Some(reply) = reply else { return broken_off() };
     if let Some(l) = shared.lock().log.get_mut(number) {
         l.status = Some(reply.status);
+        l.answer = reply.body.clone();
     }
     respond(reply)
 }

@@ -12,6 +12,9 @@ use super::{
     state::{AccountKind, CheckRun, Head, Installation, Pull, Repository, World},
 };
 
+/// When repositories, Apps and installations were made.
+const MADE: &str = "2026-01-05T10:00:00Z";
+
 /// GitHub's times have whole seconds.
 pub(super) fn seconds(t: Time) -> String {
     let text = t.to_string();
@@ -23,6 +26,33 @@ pub(super) fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
     }
+}
+
+/// REST's word for a state of a signature; those that it does not have are `invalid`.
+fn reason(state: &str) -> &'static str {
+    match state {
+        "VALID" => "valid",
+        "EXPIRED_KEY" => "expired_key",
+        "NOT_SIGNING_KEY" => "not_signing_key",
+        "GPGVERIFY_ERROR" => "gpgverify_error",
+        "GPGVERIFY_UNAVAILABLE" => "gpgverify_unavailable",
+        "UNKNOWN_SIG_TYPE" => "unknown_signature_type",
+        "NO_USER" => "no_user",
+        "UNVERIFIED_EMAIL" => "unverified_email",
+        "BAD_EMAIL" => "bad_email",
+        "UNKNOWN_KEY" => "unknown_key",
+        "MALFORMED_SIG" => "malformed_signature",
+        "BAD_CERT" => "bad_cert",
+        "OCSP_PENDING" => "ocsp_pending",
+        _ => "invalid",
+    }
+}
+
+/// The same name has the same id everywhere.
+pub(super) fn label_json(name: &str) -> Value {
+    let id = super::git::hash(&["label", name]);
+    let id = u32::from_str_radix(id.get(..7).unwrap_or_default(), 16).unwrap_or(1);
+    json!({"id": id, "name": name, "color": "ededed", "default": false, "description": null})
 }
 
 impl World {
@@ -104,6 +134,9 @@ impl World {
             "description": null,
             "fork": r.parent.is_some(),
             "archived": r.archived,
+            "disabled": false,
+            "created_at": MADE,
+            "updated_at": MADE,
             "default_branch": r.default_branch,
             "pushed_at": r.pushed_at.map(seconds),
         })
@@ -113,7 +146,7 @@ impl World {
         let base = Head { repository: Some(repo), name: p.base_ref.clone(), sha: p.base_sha.clone() };
         let files = self.pull_files(p);
         let merged = p.merged.as_ref();
-        let labels: Vec<Value> = p.labels.iter().map(|l| json!({"name": l, "color": "ededed"})).collect();
+        let labels: Vec<Value> = p.labels.iter().map(|l| label_json(l)).collect();
         json!({
             "id": p.id,
             "node_id": format!("PR_{}", p.id),
@@ -156,6 +189,80 @@ impl World {
         })
     }
 
+    /// As a review's webhook shows a pull request: without what GitHub counts for `pull_request` only.
+    pub(super) fn reviewed_json(&self, repo: u64, p: &Pull) -> Value {
+        let mut out = self.pull_json(repo, p);
+        if let Some(all) = out.as_object_mut() {
+            for counted in ["merged", "merged_by", "commits", "changed_files", "additions", "deletions"] {
+                all.remove(counted);
+            }
+        }
+        out
+    }
+
+    /// A commit in a few words, as merge groups and workflow runs show their head.
+    pub(super) fn simple_commit(&self, sha: &str) -> Option<Value> {
+        let c = self.commits.get(sha)?;
+        let who = |i: &Identity| json!({"name": i.name, "email": i.email});
+        Some(json!({
+            "id": c.sha,
+            "tree_id": super::git::hash(&["tree", &c.sha]),
+            "message": c.message,
+            "timestamp": seconds(c.at),
+            "author": who(&c.author),
+            "committer": who(&c.committer),
+        }))
+    }
+
+    /// A commit as REST shows it; `null` for one that does not exist.
+    pub(super) fn commit_json(&self, sha: &str) -> Option<Value> {
+        let c = self.commits.get(sha)?;
+        let parents: Vec<Value> = c.parents.iter().map(|p| json!({"sha": p})).collect();
+        let who = |i: &Identity| json!({"name": i.name, "email": i.email, "date": seconds(c.at)});
+        let account = |email: &str| self.user_json(self.account_of_email(email).map(|a| a.id));
+        let verification = json!({
+            "verified": c.signature.as_ref().is_some_and(|s| s.valid),
+            "reason": c.signature.as_ref().map_or("unsigned", |s| reason(&s.state)),
+            "signature": null, "payload": null, "verified_at": null,
+        });
+        let (author, committer) = (who(&c.author), who(&c.committer));
+        Some(json!({
+            "sha": sha,
+            "node_id": format!("C_{sha}"),
+            "commit": {
+                "message": c.message, "author": author, "committer": committer, "verification": verification,
+            },
+            "author": account(&c.author.email),
+            "committer": account(&c.committer.email),
+            "parents": parents,
+        }))
+    }
+
+    /// A workflow run, as its webhook and REST show it.
+    pub(super) fn run_json(
+        &self,
+        r: &Repository,
+        run: u64,
+        sha: &str,
+        status: &str,
+        conclusion: Option<&str>,
+    ) -> Value {
+        let branch = r.refs.iter().find(|(_, s)| *s == sha).and_then(|(n, _)| n.strip_prefix("refs/heads/"));
+        let (now, mut repository) = (seconds(self.now), self.repo_json(r));
+        if let Some(all) = repository.as_object_mut() {
+            // A run shows its repository in fewer words.
+            let kept =
+                ["id", "node_id", "name", "full_name", "private", "owner", "html_url", "description", "fork"];
+            all.retain(|field, _| kept.contains(&field.as_str()));
+        }
+        json!({
+            "id": run, "name": "build", "path": ".github/workflows/build.yml", "workflow_id": 7, "run_number": 1,
+            "run_attempt": 1, "event": "push", "status": status, "conclusion": conclusion, "head_sha": sha,
+            "head_branch": branch, "created_at": now, "updated_at": now, "pull_requests": [],
+            "head_commit": self.simple_commit(sha), "repository": repository, "head_repository": repository,
+        })
+    }
+
     /// A commit as `push` lists it; `null` for one that does not exist.
     pub(super) fn push_commit(&self, sha: &str) -> Option<Value> {
         let c = self.commits.get(sha)?;
@@ -191,14 +298,23 @@ impl World {
         // Empty for heads in forks, as on GitHub.
         let pulls: Vec<Value> = pulls
             .filter(|p| p.open && p.head.sha == c.head_sha && p.head.repository == Some(c.repository))
-            .map(|p| json!({"number": p.number, "id": p.id}))
+            .map(|p| {
+                let end = |name: &str, sha: &str| {
+                    let name_of = |r: &Repository| json!({"id": r.id, "name": r.name});
+                    json!({"ref": name, "sha": sha, "repo": self.repositories.get(&c.repository).map(name_of)})
+                };
+                let (head, base) = (end(&p.head.name, &p.head.sha), end(&p.base_ref, &p.base_sha));
+                json!({"number": p.number, "id": p.id, "head": head, "base": base})
+            })
             .collect();
+        let owner = self.repositories.get(&c.repository).map(|r| r.owner);
         json!({
             "id": c.id,
             "name": c.name,
             "head_sha": c.head_sha,
             "external_id": c.external_id,
-            "details_url": c.details_url,
+            // Where the App gives none, GitHub shows the App's own address.
+            "details_url": c.details_url.as_deref().unwrap_or("https://gatelog.test"),
             "status": c.status,
             "conclusion": c.conclusion,
             "started_at": seconds(c.started_at),
@@ -209,7 +325,11 @@ impl World {
                 "text": c.text,
                 "annotations_count": c.annotations.len(),
             },
-            "app": {"id": c.app, "slug": self.other_apps.get(&c.app).unwrap_or(&self.app.slug), "name": self.app.name},
+            "app": {
+                "id": c.app, "slug": self.other_apps.get(&c.app).unwrap_or(&self.app.slug), "name": self.app.name,
+                "owner": self.user_json(owner), "description": null, "created_at": MADE, "updated_at": MADE,
+                "permissions": self.app.permissions, "events": self.app.events,
+            },
             "check_suite": {"id": c.repository * 1_000_003 + c.app},
             "pull_requests": pulls,
         })

@@ -38,8 +38,8 @@ pub struct World {
     pub outbox: Vec<Webhook>,
     /// Runs that wait for the App's word on an environment: run → repository.
     pub waiting_runs: BTreeMap<u64, u64>,
-    /// All that ever asked, with the same.
-    pub deploying_runs: BTreeMap<u64, u64>,
+    /// All that ever asked: run → repository and commit.
+    pub deploying_runs: BTreeMap<u64, (u64, String)>,
     /// What the App said of waiting runs, in order: run and body.
     pub deployment_reviews: Vec<(u64, Value)>,
     /// Apps being registered: code → manifest.
@@ -154,8 +154,6 @@ pub struct Repository {
     pub rules: BTreeMap<String, Vec<Value>>,
     /// Rulesets by id, as `rulesets/{id}` shows them.
     pub rulesets: BTreeMap<u64, Value>,
-    /// Branch → classic protection, in GraphQL's names.
-    pub protection: BTreeMap<String, Value>,
     /// Branch → `protection` as REST's `branches/{branch}` shows it to those who may only read.
     pub protection_shown: BTreeMap<String, Value>,
     /// Secret scanning alerts, as REST shows them; `None`: it is switched off.

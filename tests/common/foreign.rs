@@ -50,6 +50,8 @@ pub enum Tool {
     Prism,
     /// The linter of Rego, built with the modules of `tests/foreign/regal`.
     Regal,
+    /// The program of `tests/foreign/sarif`, built by Go: the schema of SARIF.
+    Sarif,
 }
 
 impl Tool {
@@ -67,13 +69,16 @@ impl Tool {
             Self::Sigstore => "sigstore",
             Self::Prism => "prism",
             Self::Regal => "regal",
+            Self::Sarif => "sarif",
         }
     }
 
     /// What the tests do with it.
     fn purpose(self) -> &'static str {
         match self {
-            Self::Node => "GitHub's own webhook library and its 329 example payloads",
+            Self::Node => {
+                "GitHub's own webhook library, its 329 example payloads, and its schemas of GraphQL and webhooks"
+            }
             Self::Go => "the Go team's, torchwood's and transparency-dev's verifiers of transparency logs",
             Self::Fsck => "Tessera's fsck of the log that is served",
             Self::Tessera => "a log of Tessera that our witness cosigns",
@@ -83,8 +88,9 @@ impl Tool {
             Self::PlainPython => "the verifier of evidence written in Python",
             Self::Rego => "policies, tests and conformance cases that others wrote",
             Self::Sigstore => "Sigstore's reader of checkpoints",
-            Self::Prism => "every REST call against GitHub's OpenAPI description",
-            Self::Regal => "the comparison of `policy check` with regal",
+            Self::Prism => "every REST call and its answer against GitHub's OpenAPI description",
+            Self::Regal => "regal over the shipped policies, and the comparison of `policy check` with it",
+            Self::Sarif => "the schema of SARIF on what `policy check` writes",
         }
     }
 }
@@ -109,6 +115,7 @@ pub fn foreign(tool: Tool) -> Option<PathBuf> {
         Tool::Rego => rego(),
         Tool::Prism => prism(),
         Tool::Regal => regal(),
+        Tool::Sarif => ours("sarif"),
     };
     match found {
         Ok(path) => Some(path),
@@ -168,7 +175,7 @@ fn prism() -> Result<PathBuf, String> {
     let _lock = lock("prism")?;
     let mark = dir.join("installed-lock.json");
     fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-    for file in ["package.json", "package-lock.json", ".npmrc", "subset.cjs"] {
+    for file in ["package.json", "package-lock.json", ".npmrc"] {
         fs::copy(source.join(file), dir.join(file)).map_err(|e| format!("{file}: {e}"))?;
     }
     if fs::read(&mark).is_ok_and(|have| have == lock_file) {

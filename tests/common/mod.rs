@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test program uses a part of them")]
 
 pub mod foreign;
+pub mod ports;
 pub mod program;
 pub mod scene;
+pub mod schemas;
 pub mod service;
 pub mod view;
 

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     time::{Duration, Instant},
@@ -15,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::foreign::root;
+use super::{foreign::root, ports::free_port};
 
 /// The log of the tests.
 pub const ORIGIN: &str = "gate.example.com/log/1";
@@ -265,19 +264,6 @@ async fn send(port: u16, request: &[u8]) -> Option<(u16, String)> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, body.to_owned()))
-}
-
-/// Free now; the tests of this program run side by side, so each is handed out once.
-fn free_port() -> u16 {
-    static GIVEN: std::sync::Mutex<Vec<u16>> = std::sync::Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().unwrap();
-    loop {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        if !given.contains(&port) {
-            given.push(port);
-            return port;
-        }
-    }
 }
 
 fn write_secret(path: &Path, text: &str) {

@@ -1,6 +1,6 @@
 //! What a ledger holds, read from its journal while the service runs.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use gatelog::{
     ledger::{
@@ -8,25 +8,29 @@ use gatelog::{
         index::Index,
         summary::Summary,
     },
-    store::journal::reader::Groups,
-    verdict::Decision,
+    store::journal::{frame::BodyRecord, reader::Groups},
+    verdict::{Decision, Verdict},
 };
 use serde_json::Value;
 
 pub struct View {
     pub entries: Vec<Entry>,
     index: Index,
+    /// By the number of their entry.
+    verdicts: BTreeMap<u64, BodyRecord>,
 }
 
 impl View {
     /// `data` is the folder of the ledger. Entries still being written are not seen.
     pub fn read(data: &Path) -> Self {
-        let mut view = Self { entries: Vec::new(), index: Index::default() };
+        let mut view = Self { entries: vec![], index: Index::default(), verdicts: BTreeMap::new() };
         let Some(mut groups) = Groups::open(&data.join("journal")).unwrap() else { return view };
         while let Some(group) = groups.next_group().unwrap() {
             for e in &group.entries {
                 let entry = Entry::parse(&e.raw).unwrap();
                 view.index.apply(entry.seq, &Summary::of(&entry, None));
+                let body = e.bodies.iter().find(|b| entry.kind == Kind::Verdict && b.name == "verdict");
+                view.verdicts.extend(body.map(|b| (entry.seq, b.clone())));
                 view.entries.push(entry);
             }
         }
@@ -50,6 +54,14 @@ impl View {
     pub fn decision(&self, guid: &str) -> Option<Decision> {
         let event = self.deliveries(guid).first()?.seq;
         Some(self.verdict_of(event)?.1.decision)
+    }
+
+    /// What the verdict on the delivery with this GUID says: its reason, then its findings.
+    pub fn reasons(&self, guid: &str) -> Option<Vec<String>> {
+        let (seq, _) = self.verdict_of(self.deliveries(guid).first()?.seq)?;
+        let verdict: Verdict = serde_json::from_slice(&self.verdicts[&seq].bytes().unwrap()?).unwrap();
+        let findings = verdict.controls.into_iter().flat_map(|c| c.findings).map(|f| f.msg);
+        Some(std::iter::once(verdict.reason).chain(findings).collect())
     }
 
     pub fn flags(&self, seq: u64) -> Vec<Value> {

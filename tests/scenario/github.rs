@@ -262,8 +262,9 @@ impl Played {
         hooks
     }
 
-    /// The decision, and what the check run says if there is one.
-    pub fn outcome(&self, scene: &Scene, view: &View) -> (Option<Decision>, Option<String>) {
+    /// The decision, and what the check run says; where there is none, because no commit is left to show it on or
+    /// nothing is published, what the ledger says.
+    pub fn outcome(&self, scene: &Scene, view: &View) -> (Option<Decision>, String) {
         let repo = story::repository(&self.n);
         let head = || scene.gh.with(|w| w.pull(&repo, self.number).unwrap().head.sha.clone());
         let run = match &self.ends {
@@ -276,7 +277,8 @@ impl Played {
             parts.into_iter().flatten().cloned().collect::<Vec<_>>().join("\n    ")
         });
         if let Ends::Push(guid, _) = &self.ends {
-            return (view.decision(guid), text);
+            let text = text.or_else(|| Some(view.reasons(guid)?.join("\n    ")));
+            return (view.decision(guid), text.unwrap_or_default());
         }
         let title = run.as_ref().and_then(|r| r.title.clone()).unwrap_or_default();
         let decision = run.map(|r| match r.conclusion.as_deref() {
@@ -285,7 +287,7 @@ impl Played {
             Some(_) => Decision::Deny,
             None => Decision::Pending,
         });
-        (decision, text)
+        (decision, text.unwrap_or_default())
     }
 }
 

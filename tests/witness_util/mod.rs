@@ -228,7 +228,7 @@ db.execute('INSERT INTO key VALUES (?, ?)', (sys.argv[1], sys.argv[2]))
 db.commit()
 ";
         run("python3", &["-c", sql, vkey.split('+').next().unwrap(), vkey]);
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::common::ports::free_port();
         let log = File::create(dir.path().join("log")).unwrap();
         let child = Command::new(program)
             .args([

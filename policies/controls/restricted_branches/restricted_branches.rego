@@ -307,9 +307,9 @@ heads_text(entry) := people.list(entry.head) if {
 } else := "nothing"
 
 head_text(head) := sprintf("%v of %s", [name, head.repo.full_name]) if {
-	name := object.get(head, "ref", "an unknown branch")
 	is_string(head.repo.full_name)
 	head.repo.id != input.repository.id
+	name := object.get(head, "ref", "an unknown branch")
 } else := sprintf("%v of a deleted fork", [object.get(head, "ref", "an unknown branch")]) if {
 	not is_object(object.get(head, "repo", null))
 } else := sprintf("%v", [object.get(head, "ref", "an unknown branch")])

@@ -262,7 +262,6 @@ key_allowed(commit) if {
 	is_array(settings.allowed_key_ids)
 	is_string(commit.verification.key_id)
 	key := key_form(commit.verification.key_id)
-	is_array(settings.allowed_key_ids)
 	some allowed in settings.allowed_key_ids
 	key_form(allowed) == key
 }

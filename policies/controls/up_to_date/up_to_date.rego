@@ -40,12 +40,12 @@ compared if {
 
 needs := optional.needs("up_to_date", facts) | {{"fact": "comparison"} | compared}
 
-error := optional.errors("up_to_date", shape, facts) | {finding |
+error := (optional.errors("up_to_date", shape, facts) | {finding |
 	compared
 	some change in judged
 	not known(change)
 	finding := {"msg": "how far the base branch is ahead was not read", "who": "whoever runs gatelog", "fix": "ask for another look: re-run this check; if it stays, the log of gatelog says why"}
-} | {finding |
+}) | {finding |
 	some change in judged
 	settings.max_age_days > 0
 	not opened(change)

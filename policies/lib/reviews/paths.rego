@@ -124,8 +124,8 @@ warn contains {
 }
 
 warn contains {"msg": sprintf("team %s, a code owner, has no write permission: its approvals do not count", [name]), "who": "whoever maintains the repository"} if {
-	some _, lines in owned_lines
-	some _, found in lines
+	some lines in owned_lines
+	some found in lines
 	some name in found[0].teams
 	not people.team_writes(name)
 }

@@ -3,6 +3,7 @@
 use std::{io::Write, path::PathBuf};
 
 use anstyle::AnsiColor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use super::{
@@ -88,6 +89,14 @@ fn github(out: &mut impl Write, f: &Finding) -> std::io::Result<()> {
     annotation(out, word(f.level), &f.path, f.line.max(1), f.column.max(1), f.rule, &message)
 }
 
+/// A path as a reference of RFC 3986: relative as it was given, or `file:`.
+fn uri(path: &str) -> String {
+    const PLAIN: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let scheme = if path.starts_with('/') { "file://" } else { "" };
+    format!("{scheme}{}", utf8_percent_encode(path, PLAIN))
+}
+
 /// SARIF 2.1.0, as code scanning reads it.
 fn sarif(findings: &[Finding]) -> serde_json::Value {
     let rules: Vec<_> =
@@ -102,7 +111,7 @@ fn sarif(findings: &[Finding]) -> serde_json::Value {
                 "level": word(f.level),
                 "message": {"text": text.join("\n")},
                 "locations": [{"physicalLocation": {
-                    "artifactLocation": {"uri": f.path},
+                    "artifactLocation": {"uri": uri(&f.path)},
                     "region": {"startLine": f.line.max(1), "startColumn": f.column.max(1)},
                 }}],
             })

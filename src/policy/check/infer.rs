@@ -5,7 +5,7 @@
 //! too) and the arguments of functions from all their calls. What is not known is not spoken of, and
 //! neither is what stands under `with input`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use regorus::unstable::{AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
 
@@ -14,7 +14,7 @@ use super::{
         ast,
         bundle::{Checked, is_test},
         error::LoadError,
-        names::{Names, imports},
+        names::{Names, Scope, full},
     },
     Finding, Level,
     types::{Miss, Type},
@@ -25,21 +25,31 @@ const ROUNDS: usize = 12;
 
 type Path = Vec<String>;
 
-pub(super) fn unknown_references(checked: &Checked, names: &Names<'_>, input: &Type) -> Vec<Finding> {
+/// What is known of the forms of rules, and the references that cannot be.
+pub(super) struct Forms {
+    pub unknown_references: Vec<Finding>,
+    /// By full path, what the rule's value is.
+    pub rules: BTreeMap<Path, Type>,
+}
+
+pub(super) fn forms(checked: &Checked, names: &Names<'_>, input: &Type) -> Forms {
     let mut known = Known { rules: BTreeMap::new(), args: BTreeMap::new() };
     let mut findings = Vec::new();
+    let policies: Vec<(&Ref<Module>, Cow<'_, Scope>)> = checked
+        .modules
+        .iter()
+        .filter(|m| !is_test(m.package.span.source.file()))
+        .map(|m| (m, names.scope(m)))
+        .collect();
     for _ in 0..ROUNDS {
         let mut next = Known { rules: BTreeMap::new(), args: BTreeMap::new() };
         findings.clear();
-        let modules = checked.modules.iter().filter(|m| !is_test(m.package.span.source.file()));
-        for module in modules {
-            let package = ast::package(module);
+        for (module, scope) in &policies {
             for rule in &module.policy {
                 let mut walk = Walk {
                     names,
                     module,
-                    imports: imports(module),
-                    package: &package,
+                    scope,
                     input,
                     known: &known,
                     next: &mut next,
@@ -57,7 +67,7 @@ pub(super) fn unknown_references(checked: &Checked, names: &Names<'_>, input: &T
     // One place may be looked at from several sides.
     findings.sort();
     findings.dedup();
-    findings
+    Forms { unknown_references: findings, rules: known.rules }
 }
 
 #[derive(PartialEq)]
@@ -70,8 +80,7 @@ struct Known {
 struct Walk<'w, 'n> {
     names: &'w Names<'n>,
     module: &'w Module,
-    imports: BTreeMap<String, Path>,
-    package: &'w [String],
+    scope: &'w Scope,
     input: &'w Type,
     known: &'w Known,
     next: &'w mut Known,
@@ -84,8 +93,7 @@ impl Walk<'_, '_> {
     fn rule(&mut self, rule: &Rule) {
         let head = ast::head(rule);
         let Some((name, whole)) = ast::path(head) else { return };
-        let full: Path =
-            std::iter::once("data".to_owned()).chain(self.package.iter().cloned()).chain(name).collect();
+        let full = full(&self.scope.package, &name);
         let value = match rule {
             Rule::Default { value, args, .. } => {
                 self.parameters(&full, args);
@@ -276,7 +284,7 @@ impl Walk<'_, '_> {
             }
             _ => {}
         }
-        let target = self.resolve(&path);
+        let target = self.scope.resolve_any(&path);
         if self.names.is_path(&target) {
             let known = self.next.args.entry(target.clone()).or_insert_with(|| given.clone());
             for (old, new) in known.iter_mut().zip(given) {
@@ -301,18 +309,6 @@ impl Walk<'_, '_> {
             };
         }
         here.or(default.clone())
-    }
-
-    fn resolve(&self, path: &[String]) -> Path {
-        let Some((first, rest)) = path.split_first() else { return vec![] };
-        match self.imports.get(first) {
-            Some(import) => import.iter().chain(rest).cloned().collect(),
-            None if first == "data" || first == "input" => path.to_vec(),
-            None => std::iter::once("data".to_owned())
-                .chain(self.package.iter().cloned())
-                .chain(path.iter().cloned())
-                .collect(),
-        }
     }
 
     /// Steps of a reference after its root: the name if it is known, its span, and the index.
@@ -366,7 +362,7 @@ impl Walk<'_, '_> {
         if let Some(t) = self.locals.get(name) {
             return (t.clone(), 0, Some(name.to_owned()));
         }
-        if let Some(import) = self.imports.get(name)
+        if let Some(import) = self.scope.imports.get(name)
             && import.first().is_some_and(|f| f == "input")
         {
             let mut t = self.input.clone();
@@ -377,7 +373,7 @@ impl Walk<'_, '_> {
         }
         let mut path = vec![name.to_owned()];
         path.extend(steps.iter().map_while(|(n, ..)| n.clone()));
-        let full = self.resolve(&path);
+        let full = self.scope.resolve_any(&path);
         let extra = full.len() - path.len();
         // The shortest path that is a rule: what follows is inside its value.
         for n in 2..=full.len() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regorus::unstable::{Expr, Module, Ref, Rule};
+use regorus::unstable::{Expr, Module, Ref, Rule, Span};
 use serde_json::Value;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
         ast::{self, Visit},
         bundle::{Checked, is_test},
         error::LoadError,
-        names::{imports, locals},
+        names::{self, Names, Scope, locals},
     },
     Finding, Level,
 };
@@ -20,25 +20,26 @@ const GIVING: &[&str] = &["data.lib.params.effective", "data.lib.optional.settin
 /// What `lib.optional` takes beside a control's own parameters.
 const ALWAYS: &str = "enabled";
 
-pub(super) fn findings(checked: &Checked) -> Vec<Finding> {
+pub(super) fn findings(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
     let policies: Vec<&Ref<Module>> =
         checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())).collect();
     let mut out = unread(checked, policies.iter().map(|m| m.package.span.source.contents().as_str()));
     if let Some(params) = checked.data.get("params") {
-        out.extend(undefined(params, &policies));
+        out.extend(undefined(params, names, &policies));
     }
     out
 }
 
 /// Rules that stand for the parameters of a control: path → control.
-fn given(policies: &[&Ref<Module>]) -> BTreeMap<Vec<String>, String> {
+fn given(names: &Names<'_>, policies: &[&Ref<Module>]) -> BTreeMap<Vec<String>, String> {
     let mut out = BTreeMap::new();
     for module in policies {
+        let scope = names.scope(module);
         for rule in &module.policy {
             let Rule::Spec { head, .. } = rule.as_ref() else { continue };
-            let control = ast::head_value(head).and_then(|value| control_of(module, value));
+            let control = ast::head_value(head).and_then(|value| control_of(&scope, value));
             if let (Some((name, true)), Some(control)) = (ast::path(ast::head(rule)), control) {
-                out.insert(absolute(module, &name), control);
+                out.insert(names::full(&scope.package, &name), control);
             }
         }
     }
@@ -46,34 +47,21 @@ fn given(policies: &[&Ref<Module>]) -> BTreeMap<Vec<String>, String> {
 }
 
 /// `params.effective("required_reviews")`.
-fn control_of(module: &Module, expr: &Expr) -> Option<String> {
+fn control_of(scope: &Scope, expr: &Expr) -> Option<String> {
     let Expr::Call { fcn, params, .. } = expr else { return None };
     let (path, true) = ast::path(fcn)? else { return None };
     let [control] = params.as_slice() else { return None };
     let Expr::String { value, .. } = control.as_ref() else { return None };
-    let giving = GIVING.contains(&resolved(module, &path).join(".").as_str());
+    let giving = GIVING.contains(&scope.resolve_any(&path).join(".").as_str());
     giving.then(|| value.as_string().ok().map(ToString::to_string)).flatten()
 }
 
-fn absolute(module: &Module, name: &[String]) -> Vec<String> {
-    std::iter::once("data".to_owned()).chain(ast::package(module)).chain(name.iter().cloned()).collect()
-}
-
-fn resolved(module: &Module, path: &[String]) -> Vec<String> {
-    let Some((first, rest)) = path.split_first() else { return vec![] };
-    match imports(module).get(first) {
-        Some(import) => import.iter().chain(rest).cloned().collect(),
-        None if first == "data" || first == "input" => path.to_vec(),
-        None => absolute(module, path),
-    }
-}
-
 /// One reading of a parameter: control, key, place.
-type Reading = (String, String, LoadError);
+type Reading = (String, String, Span);
 
-fn readings(module: &Module, rule: &Rule, given: &BTreeMap<Vec<String>, String>) -> Vec<Reading> {
+fn readings(scope: &Scope, rule: &Rule, given: &BTreeMap<Vec<String>, String>) -> Vec<Reading> {
     struct Seen<'a> {
-        module: &'a Module,
+        scope: &'a Scope,
         given: &'a BTreeMap<Vec<String>, String>,
         locals: BTreeSet<String>,
         out: Vec<Reading>,
@@ -81,13 +69,13 @@ fn readings(module: &Module, rule: &Rule, given: &BTreeMap<Vec<String>, String>)
     impl Seen<'_> {
         fn control(&self, of: &Expr) -> Option<String> {
             if matches!(of, Expr::Call { .. }) {
-                return control_of(self.module, of);
+                return control_of(self.scope, of);
             }
             let (path, true) = ast::path(of)? else { return None };
             if path.first().is_none_or(|first| self.locals.contains(first)) {
                 return None;
             }
-            let path = resolved(self.module, &path);
+            let path = self.scope.resolve_any(&path);
             match path.as_slice() {
                 [data, params, defaults, control]
                     if [data.as_str(), params, defaults] == ["data", "params", "defaults"] =>
@@ -112,23 +100,24 @@ fn readings(module: &Module, rule: &Rule, given: &BTreeMap<Vec<String>, String>)
                 _ => return,
             };
             if let Some(control) = self.control(of) {
-                self.out.push((control, key, LoadError::span(span, String::new())));
+                self.out.push((control, key, span.clone()));
             }
         }
     }
-    let mut seen = Seen { module, given, locals: locals(rule), out: vec![] };
+    let mut seen = Seen { scope, given, locals: locals(rule), out: vec![] };
     ast::walk_rule(rule, &mut seen);
     seen.out
 }
 
 /// Parameters that are read and stand neither in the defaults nor in what is laid over them.
-fn undefined(params: &Value, policies: &[&Ref<Module>]) -> Vec<Finding> {
+fn undefined(params: &Value, names: &Names<'_>, policies: &[&Ref<Module>]) -> Vec<Finding> {
     let known = known(params);
-    let given = given(policies);
+    let given = given(names, policies);
     let mut out = Vec::new();
     for module in policies {
         let optional = may_be_left_out(module);
-        for (control, key, place) in module.policy.iter().flat_map(|rule| readings(module, rule, &given)) {
+        let scope = names.scope(module);
+        for (control, key, place) in module.policy.iter().flat_map(|rule| readings(&scope, rule, &given)) {
             // Without any section the control is off, or says itself that its parameters are missing.
             let Some(keys) = known.get(control.as_str()) else { continue };
             if keys.contains(key.as_str()) || key == ALWAYS || optional.contains(&key) {
@@ -137,10 +126,8 @@ fn undefined(params: &Value, policies: &[&Ref<Module>]) -> Vec<Finding> {
             let all: Vec<String> = keys.iter().map(|k| (*k).to_owned()).collect();
             let fix = super::infer::nearest(&key, &all)
                 .unwrap_or_else(|| format!("set it below params.defaults.{control}"));
-            let e = LoadError {
-                message: format!("the parameter `{control}.{key}` is read, and no data defines it"),
-                ..place
-            };
+            let message = format!("the parameter `{control}.{key}` is read, and no data defines it");
+            let e = LoadError::span(&place, message);
             out.push(
                 Finding::of("undefined-parameter", Level::Warning, e.help(fix))
                     .why("what is not there is undefined: a rule that reads it never holds"),

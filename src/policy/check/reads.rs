@@ -1,8 +1,8 @@
 //! Who reads what: facts, rules, data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use regorus::unstable::{Expr, Module, Ref};
+use regorus::unstable::{Expr, Module, Ref, Span};
 
 use super::{
     super::{
@@ -10,7 +10,7 @@ use super::{
         bundle::{Checked, is_test},
         error::LoadError,
         metadata::ControlMeta,
-        names::{Names, imports},
+        names::{Names, Scope, full},
         saying::{READ, SETS, kind_of},
     },
     Finding, Level,
@@ -42,29 +42,29 @@ const BRINGS: &[(&[&str], &str)] = &[
     (&["organizations"], "organization_members"),
 ];
 
-/// References of a module with their steps from `input` or `data` on, and their places.
-fn references(module: &Module) -> Vec<(Vec<String>, LoadError)> {
-    struct Seen {
-        imports: BTreeMap<String, Vec<String>>,
-        found: Vec<(Vec<String>, LoadError)>,
+/// References of a module with their steps from `input` or `data` on, and where they begin.
+fn references(names: &Names<'_>, module: &Module) -> Vec<(Vec<String>, Span)> {
+    struct Seen<'s> {
+        scope: &'s Scope,
+        found: Vec<(Vec<String>, Span)>,
     }
-    impl Visit for Seen {
+    impl Visit for Seen<'_> {
         fn expr(&mut self, expr: &Ref<Expr>) {
             if !matches!(expr.as_ref(), Expr::Var { .. } | Expr::RefDot { .. } | Expr::RefBrack { .. }) {
                 return;
             }
             let Some(path) = steps(expr) else { return };
             let Some((first, rest)) = path.split_first() else { return };
-            let full = match self.imports.get(first) {
+            let full = match self.scope.imports.get(first) {
                 Some(import) => import.iter().chain(rest).cloned().collect(),
                 None if first == "input" || first == "data" => path,
                 None => return,
             };
-            let root = ast::root(expr).span();
-            self.found.push((full, LoadError::span(root, String::new())));
+            self.found.push((full, ast::root(expr).span().clone()));
         }
     }
-    let mut seen = Seen { imports: imports(module), found: vec![] };
+    let scope = names.scope(module);
+    let mut seen = Seen { scope: &scope, found: vec![] };
     ast::walk_module(module, &mut seen);
     seen.found
 }
@@ -102,18 +102,18 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
         let declared = control.facts.clone().unwrap_or_default();
         let silent = control.facts.is_none() && is_silent(names, &ast::package(module));
         let mut said = BTreeSet::new();
-        for (path, place) in references(module) {
+        for (path, place) in references(names, module) {
             if path.first().is_none_or(|f| f != "input") {
                 continue;
             }
             if silent && path.get(1).is_some_and(|p| p == "pull_request") && said.insert("pull_request") {
-                out.push(passes_elsewhere(place.clone()));
+                out.push(passes_elsewhere(&place));
             }
             for (fact, how) in brought_by(&path[1..]) {
                 if !declared.contains(fact) && said.insert(fact) {
                     let message =
                         format!("`input.{how}` is read, but METADATA does not ask for the fact `{fact}`");
-                    let e = LoadError { message, ..place.clone() };
+                    let e = LoadError::span(&place, message);
                     // With a guard, what is not there can be noticed.
                     let (rule, level) = match (silent, control.facts.is_some()) {
                         (true, _) => ("silent-deny", Level::Error),
@@ -128,7 +128,10 @@ pub(super) fn facts(checked: &Checked, names: &Names<'_>, controls: &[ControlMet
                 }
             }
         }
-        out.extend(unused_facts(checked, names, module, control));
+        // Said of the file that asks.
+        if control.path == *module.package.span.source.file() {
+            out.extend(unused_facts(checked, names, module, control));
+        }
     }
     out
 }
@@ -140,10 +143,10 @@ fn is_silent(names: &Names<'_>, package: &[String]) -> bool {
     !guarded && names.values_of(package).any(denies)
 }
 
-fn passes_elsewhere(place: LoadError) -> Finding {
-    let message = "where the event is about no pull request, this control passes without a word".to_owned();
+fn passes_elsewhere(place: &Span) -> Finding {
+    let message = "where the event is about no pull request, this control passes without a word";
     let fix = "write `default applies := false` and `applies if input.about == \"pull_request\"`, or declare custom.facts";
-    Finding::of("silent-deny", Level::Warning, LoadError { message, ..place }.help(fix))
+    Finding::of("silent-deny", Level::Warning, LoadError::span(place, message).help(fix))
         .why("`input.pull_request` is undefined there, and a rule that reads it never holds")
 }
 
@@ -188,7 +191,7 @@ fn unused_facts(
 
 /// Rules that neither gatelog nor another rule reads.
 pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
-    let used = names.used();
+    let used = names.used(|_| true);
     let mut out = Vec::new();
     for module in checked.modules.iter().filter(|m| !is_test(m.package.span.source.file())) {
         let package = ast::package(module);
@@ -200,7 +203,7 @@ pub(super) fn unused_rules(checked: &Checked, names: &Names<'_>) -> Vec<Finding>
             full.extend(package.iter().chain(&name).cloned());
             let asked = |name: &String| READ.contains(&name.as_str()) || kind_of(name).is_some();
             let asked = is_control && matches!(name.as_slice(), [one] if asked(one));
-            if !asked && !used.contains(&full) && said.insert(full) {
+            if !asked && !used.contains(full.as_slice()) && said.insert(full) {
                 let e = LoadError::span(
                     ast::head(rule).span(),
                     format!("nothing reads `{}`", ast::dotted(&name)),
@@ -224,12 +227,14 @@ fn asked_names(names: &[&str]) -> Vec<String> {
     names.iter().map(|n| (*n).to_owned()).collect()
 }
 
-/// References into `data` that nothing defines, and parameters that nothing reads.
+/// References into `data` that nothing defines.
 pub(super) fn data(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
+    let packages: BTreeSet<Vec<String>> =
+        checked.modules.iter().map(|m| full(&names.scope(m).package, &[])).collect();
     let mut out = Vec::new();
-    let policies = || checked.modules.iter().filter(|m| !is_test(m.package.span.source.file()));
-    for module in policies() {
-        for (path, place) in references(module) {
+    for module in &checked.modules {
+        let test = is_test(module.package.span.source.file());
+        for (path, place) in references(names, module) {
             let known: Vec<String> = path.iter().take_while(|p| *p != "*").cloned().collect();
             if known.first().is_none_or(|f| f != "data") || known.len() < 2 || names.touches(&known) {
                 continue;
@@ -240,8 +245,10 @@ pub(super) fn data(checked: &Checked, names: &Names<'_>) -> Vec<Finding> {
                 here.is_none()
             });
             // What a bundle's own files begin may go on elsewhere; what nothing begins is a mistake.
-            if missing == known.get(1) && known[1] != "params" {
-                let e = LoadError { message: format!("there is no `{}`", ast::dotted(&known)), ..place };
+            let nothing = missing == known.get(1) && known[1] != "params" && !test;
+            let no_rule = missing.is_some() && (2..known.len()).any(|n| packages.contains(&known[..n]));
+            if nothing || no_rule {
+                let e = LoadError::span(&place, format!("there is no `{}`", ast::dotted(&known)));
                 out.push(Finding::of(
                     "no-data",
                     Level::Warning,

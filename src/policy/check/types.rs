@@ -84,6 +84,14 @@ impl Type {
         }
     }
 
+    pub(super) fn may_be_set(&self) -> bool {
+        match self {
+            Self::Any | Self::Set(_) => true,
+            Self::Union(items) => items.is_empty() || items.iter().any(Self::may_be_set),
+            Self::Null | Self::Scalar(_) | Self::Array(_) | Self::Object(..) => false,
+        }
+    }
+
     /// What stands under a name that is known.
     pub(super) fn field(&self, name: &str) -> Result<Self, Miss> {
         match self {

@@ -1,6 +1,6 @@
 //! Which functions rules call, and what they compare: what regorus answers otherwise than OPA is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Module, Ref, Rule, RuleHead, Span};
 
@@ -10,7 +10,7 @@ use super::{
         builtins,
         error::LoadError,
     },
-    Names, Path, imports,
+    Names, Scope,
 };
 
 impl Names<'_> {
@@ -18,8 +18,8 @@ impl Names<'_> {
     /// way that regorus does not see.
     pub(crate) fn check_calls(&self) -> Result<(), LoadError> {
         for (module, rule) in self.rules.values().flatten() {
-            let mut check =
-                Calls { names: self, module, imports: imports(module), condition: None, error: None };
+            let scope = self.scope(module);
+            let mut check = Calls { names: self, module, scope: &scope, condition: None, error: None };
             ast::walk_rule(rule, &mut check);
             if let Some(e) = check.error {
                 return Err(e);
@@ -33,8 +33,8 @@ impl Names<'_> {
     pub(crate) fn all_bad_calls(&self) -> Vec<LoadError> {
         let mut out = Vec::new();
         for (module, rule) in self.rules.values().flatten() {
-            let mut check =
-                Calls { names: self, module, imports: imports(module), condition: None, error: None };
+            let scope = self.scope(module);
+            let mut check = Calls { names: self, module, scope: &scope, condition: None, error: None };
             ast::walk_rule(rule, &mut check);
             out.extend(check.error.into_iter().chain(self.check_negated(module, rule).err()));
         }
@@ -65,7 +65,7 @@ impl Names<'_> {
 
     /// The name of a rule or an import.
     fn is_named(&self, module: &Module, name: &str) -> bool {
-        imports(module).contains_key(name) || self.is_rule(module, name)
+        self.scope(module).imports.contains_key(name) || self.is_rule(module, name)
     }
 
     /// Variables in heads that nothing binds: OPA calls them unsafe; regorus finds them when it evaluates.
@@ -181,7 +181,7 @@ impl Polarity {
 struct Calls<'s, 'a> {
     names: &'s Names<'a>,
     module: &'a Module,
-    imports: BTreeMap<String, Path>,
+    scope: &'s Scope,
     /// Index of the expression that is a statement of its own.
     condition: Option<u32>,
     error: Option<LoadError>,
@@ -193,8 +193,9 @@ impl Calls<'_, '_> {
             return Err(LoadError::span(fcn.span(), "a call needs a plain name"));
         };
         let name = path.join(".");
-        let resolved = Names::resolve(self.module, &path);
-        let named = path.first().is_some_and(|first| first == "data" || self.imports.contains_key(first));
+        let resolved = self.scope.resolve(&path);
+        let named =
+            path.first().is_some_and(|first| first == "data" || self.scope.imports.contains_key(first));
         let target = (named || self.names.rules.contains_key(&resolved)).then_some(resolved);
         let expected = match target {
             Some(target) => {
@@ -269,7 +270,7 @@ impl Calls<'_, '_> {
     fn half(&self, expr: &Ref<Expr>) -> Result<(), LoadError> {
         let (Expr::RefDot { .. } | Expr::RefBrack { .. }) = expr.as_ref() else { return Ok(()) };
         let Some((path, _)) = ast::path(expr) else { return Ok(()) };
-        match self.names.sees_half(&Names::resolve(self.module, &path)) {
+        match self.names.sees_half(&self.scope.resolve(&path)) {
             true => Err(LoadError::span(
                 ast::root(expr).span(),
                 format!("`{}`, which rules with fixed and with variable keys fill", ast::dotted(&path)),

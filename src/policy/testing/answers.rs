@@ -22,7 +22,66 @@ pub type Evaluated = Result<Option<serde_json::Value>, String>;
 #[derive(Debug)]
 pub struct Answer {
     pub rule: String,
-    pub values: Vec<Evaluated>,
+    pub values: Vec<Asked>,
+}
+
+/// A value, undefined, or why there is none.
+pub type Asked = Result<Option<Known>, String>;
+
+/// A value of which it is known what is a set: JSON has only lists.
+#[derive(Clone, Debug)]
+pub struct Known(Value);
+
+impl Known {
+    /// Sets as lists.
+    ///
+    /// # Errors
+    /// A number that JSON does not have.
+    pub fn json(&self) -> Result<serde_json::Value, String> {
+        let json = self.0.to_json_str().map_err(|e| format!("{e}"))?;
+        serde_json::from_str(&json).map_err(|e| e.to_string())
+    }
+
+    /// The same value as JSON that OPA wrote: a set is the same in any order, a list is not; `1` is `1.0`.
+    #[must_use]
+    pub fn is(&self, json: &serde_json::Value) -> bool {
+        alike(&self.0, json)
+    }
+}
+
+fn alike(here: &Value, there: &serde_json::Value) -> bool {
+    use serde_json::Value as Json;
+    match (here, there) {
+        (Value::Set(items), Json::Array(others)) => {
+            let mut others: Vec<&Json> = others.iter().collect();
+            items.len() == others.len()
+                && items.iter().all(|item| {
+                    let found = others.iter().position(|other| alike(item, other));
+                    found.map(|at| others.swap_remove(at)).is_some()
+                })
+        }
+        (Value::Array(items), Json::Array(others)) => {
+            items.len() == others.len() && items.iter().zip(others).all(|(a, b)| alike(a, b))
+        }
+        (Value::Object(fields), Json::Object(others)) => {
+            let named = |key: &Value| match key {
+                Value::String(name) => Some(name.to_string()),
+                other => serde_json::to_string(other).ok(),
+            };
+            fields.len() == others.len()
+                && fields.iter().all(|(key, value)| {
+                    named(key).and_then(|name| others.get(&name)).is_some_and(|other| alike(value, other))
+                })
+        }
+        (Value::Number(a), Json::Number(b)) => {
+            let a = serde_json::to_value(a).unwrap_or_default();
+            a == *there || (a.as_f64().is_some() && a.as_f64() == b.as_f64())
+        }
+        (Value::String(a), Json::String(b)) => a.as_ref() == b,
+        (Value::Bool(a), Json::Bool(b)) => a == b,
+        (Value::Null, Json::Null) => true,
+        _ => false,
+    }
 }
 
 /// Evaluates rules (`data.a.b`) of some files under each input. `None` is undefined.
@@ -36,7 +95,9 @@ pub fn evaluate(
 ) -> Result<Vec<Vec<Evaluated>>, LoadError> {
     on_big_stack(|| {
         let checked = Checked::new(files)?;
-        answers(&checked, &Names::new(&checked.modules), inputs, rules)
+        let json = |known: Asked| known?.map(|known| known.json()).transpose();
+        let rows = answers(&checked, &Names::new(&checked.modules), inputs, rules)?;
+        Ok(rows.into_iter().map(|row| row.into_iter().map(json).collect()).collect())
     })
     .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
 }
@@ -73,7 +134,7 @@ fn answers(
     names: &Names<'_>,
     inputs: &[serde_json::Value],
     rules: &[String],
-) -> Result<Vec<Vec<Evaluated>>, LoadError> {
+) -> Result<Vec<Vec<Asked>>, LoadError> {
     let template = Template::new(checked, &[], names)?;
     let one = |document: &serde_json::Value| {
         let Ok(input) = Value::from_json_str(&document.to_string()) else {
@@ -86,12 +147,39 @@ fn answers(
     Ok(inputs.iter().map(one).collect())
 }
 
-fn evaluated(evaluator: &mut Evaluator<'_>, rule: &str) -> Evaluated {
+fn evaluated(evaluator: &mut Evaluator<'_>, rule: &str) -> Asked {
     match evaluator.ask(rule.strip_prefix("data.").unwrap_or(rule))? {
         Value::Undefined => Ok(None),
-        value => {
-            let json = value.to_json_str().map_err(|e| format!("{e}"))?;
-            serde_json::from_str(&json).map(Some).map_err(|e| e.to_string())
+        value => Ok(Some(Known(value))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_sets_are_the_same_in_any_order() {
+        let object = |items: Value| {
+            let mut object = Value::new_object();
+            object.as_object_mut().unwrap().insert("inner".into(), items);
+            Known(object)
+        };
+        let items = || [Value::from(1u64), Value::from("a"), Value::from(2u64)];
+        let (set, list) = (
+            object(items().into_iter().collect::<std::collections::BTreeSet<_>>().into()),
+            object(items().to_vec().into()),
+        );
+        for (json, is_set, is_list) in [
+            (json!({"inner": [1, "a", 2]}), true, true),
+            (json!({"inner": [1.0, "a", 2]}), true, true),
+            (json!({"inner": ["a", 2, 1]}), true, false),
+            (json!({"inner": ["a", 2, 2]}), false, false),
+            (json!({"inner": ["a", 2]}), false, false),
+            (json!({"outer": [1, "a", 2]}), false, false),
+        ] {
+            assert_eq!((set.is(&json), list.is(&json)), (is_set, is_list), "{json}");
         }
     }
 }

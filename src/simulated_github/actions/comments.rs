@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::simulated_github::{payload::seconds, state::World};
+use crate::simulated_github::{
+    payload::{label_json, seconds},
+    state::World,
+};
 
 use super::{Act, Did};
 
@@ -16,11 +19,17 @@ impl World {
         let (who, repo, id) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
         let pull = self.pull_of(repo, number)?;
         let user = self.user_json(Some(who));
+        let labels: Vec<_> = pull.labels.iter().map(|l| label_json(l)).collect();
         let payload = json!({
             "action": "created",
             "issue": {
+                "id": pull.id,
                 "number": number,
                 "title": pull.title,
+                "body": pull.body,
+                "labels": labels,
+                "created_at": seconds(pull.created_at),
+                "updated_at": seconds(pull.updated_at),
                 "state": if pull.open { "open" } else { "closed" },
                 "user": self.user_json(pull.author),
                 "pull_request": {"url": format!("https://api.github.com/repositories/{repo}/pulls/{number}")},

@@ -71,12 +71,17 @@ impl World {
             (None, _) => "added",
             _ => "edited",
         };
-        let from = before.map_or(Value::Null, |c| json!(c.role.name()));
-        let payload = json!({
-            "action": action,
-            "member": self.user_json(Some(login)),
-            "changes": {"permission": {"from": from, "to": role.map(Role::name)}},
-        });
+        let mut payload = json!({"action": action, "member": self.user_json(Some(login))});
+        match (before, role) {
+            (_, None) => {}
+            (None, Some(role)) => {
+                let changes = json!({"permission": {"to": role.flat()}, "role_name": {"to": role.name()}});
+                payload["changes"] = changes;
+            }
+            (Some(before), Some(role)) => {
+                payload["changes"] = json!({"permission": {"from": before.role.name(), "to": role.name()}});
+            }
+        }
         Ok(Did { what: (), hooks: self.hook(repo, Some(who), "member", payload) })
     }
 
@@ -102,9 +107,14 @@ impl World {
     }
 
     fn team_json(&self, id: u64) -> Value {
-        self.teams.get(&id).map_or(Value::Null, |t| {
-            json!({"id": t.id, "slug": t.slug, "name": t.slug, "privacy": "closed", "permission": "pull",
-                   "parent": t.parent.map(|p| self.team_json(p))})
-        })
+        let short = |id: u64| {
+            self.teams.get(&id).map(|t| {
+                json!({"id": t.id, "node_id": format!("T_{}", t.id), "slug": t.slug, "name": t.slug,
+                       "description": null, "privacy": "closed", "permission": "pull", "type": "organization"})
+            })
+        };
+        let Some(mut team) = short(id) else { return Value::Null };
+        team["parent"] = self.teams.get(&id).and_then(|t| short(t.parent?)).unwrap_or_default();
+        team
     }
 }

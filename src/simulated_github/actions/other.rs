@@ -30,16 +30,12 @@ impl World {
         if self.commit_in(repo, sha).is_none() {
             return impossible(format!("there is no commit {sha}"));
         }
-        let refs = &self.repo(repo)?.refs;
-        let branch = refs.iter().find(|(_, s)| *s == sha).and_then(|(n, _)| n.strip_prefix("refs/heads/"));
-        let run = json!({
-            "id": id, "name": "build", "path": ".github/workflows/build.yml", "workflow_id": 7, "run_number": 1,
-            "run_attempt": 1, "event": "push", "status": action, "conclusion": conclusion, "head_sha": sha,
-            "head_branch": branch, "created_at": now, "updated_at": now, "pull_requests": [],
-            "actor": self.user_json(Some(who)), "head_commit": self.push_commit(sha),
+        let mut run = self.run_json(self.repo(repo)?, id, sha, action, conclusion);
+        run["actor"] = self.user_json(Some(who));
+        let workflow = json!({
+            "id": 7, "name": "build", "path": ".github/workflows/build.yml", "state": "active", "created_at": now,
+            "updated_at": now,
         });
-        let workflow =
-            json!({"id": 7, "name": "build", "path": ".github/workflows/build.yml", "state": "active"});
         let body = json!({"action": action, "workflow_run": run, "workflow": workflow});
         Ok(Did { what: id, hooks: self.hook(repo, Some(who), "workflow_run", body) })
     }
@@ -86,7 +82,7 @@ impl World {
         let (who, id, run) = (self.who(who)?, self.repo_id(repo)?, self.next_id());
         let deployment = self.next_id();
         self.waiting_runs.insert(run, id);
-        self.deploying_runs.insert(run, id);
+        self.deploying_runs.insert(run, (id, sha.to_owned()));
         let body = json!({
             "action": "requested",
             "environment": environment,
@@ -94,7 +90,7 @@ impl World {
             "deployment_callback_url": format!("{api}/repos/{repo}/actions/runs/{run}/deployment_protection_rule"),
             "deployment": {
                 "id": deployment, "sha": sha, "ref": name, "task": "deploy", "environment": environment,
-                "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
+                "payload": {}, "creator": self.user_json(Some(who)), "created_at": now, "updated_at": now,
             },
             "pull_requests": [],
         });
@@ -141,6 +137,7 @@ impl World {
         let action = if conclusion.is_some() { "completed" } else { "created" };
         let body = json!({"action": action, "check_run": self.check_run_json(&run)});
         let bot = self.account(&format!("{slug}[bot]")).map(|a| a.id);
+        let bot = Some(bot.unwrap_or_else(|| self.add_bot(slug)));
         Ok(Did { what: id, hooks: self.hook(repo, bot, "check_run", body) })
     }
 
@@ -157,7 +154,18 @@ impl World {
         let (sha, context, state) = (sha.to_owned(), context.to_owned(), state.to_owned());
         let status = Status { id, repository, sha, context, state, creator, at };
         let mut body = self.status_json(&status);
-        body["sha"] = json!(status.sha);
+        if let Some(body) = body.as_object_mut() {
+            // Who set it is the `sender`.
+            body.remove("creator");
+        }
+        let here = |(_, tip): &(&String, &String)| **tip == status.sha;
+        let branches = self.repo(repository)?.refs.iter().filter(here).filter_map(|(name, _)| {
+            let name = name.strip_prefix("refs/heads/")?;
+            Some(json!({"name": name, "commit": {"sha": status.sha}, "protected": false}))
+        });
+        let branches: Vec<Value> = branches.collect();
+        let more = json!({"sha": status.sha, "name": repo, "branches": branches, "commit": self.commit_json(&status.sha)});
+        payload::merge(&mut body, more);
         self.statuses.push(status);
         Ok(Did { what: id, hooks: self.hook(repository, Some(creator), "status", body) })
     }
@@ -188,6 +196,11 @@ impl World {
             alert["resolution"] = json!(resolution);
         }
         let action = if resolution.is_some() { "resolved" } else { "created" };
+        let mut alert = alert.clone();
+        if let Some(alert) = alert.as_object_mut() {
+            // The event says what became of it, and never the secret.
+            alert.retain(|field, _| field != "state" && field != "secret");
+        }
         let body = json!({"action": action, "alert": alert});
         Ok(Did { what: number, hooks: self.hook(id, Some(who), "secret_scanning_alert", body) })
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::simulated_github::{
     deliver::Webhook,
     git::{Commit, Tree},
+    payload::label_json,
     state::{Happening, Head, Merged, Pull, What, World},
 };
 
@@ -334,7 +335,7 @@ impl World {
             "pull_request": self.pull_json(repo, pull),
         });
         if action == "labeled" {
-            payload["label"] = pull.labels.last().map_or(Value::Null, |l| json!({"name": l}));
+            payload["label"] = pull.labels.last().map_or(Value::Null, |l| label_json(l));
         }
         super::super::payload::merge(&mut payload, more);
         Ok(self.hook(repo, who, "pull_request", payload))

@@ -83,7 +83,7 @@ impl World {
             "head_ref": head_ref,
             "base_sha": base,
             "base_ref": format!("refs/heads/{base_ref}"),
-            "head_commit": self.push_commit(head),
+            "head_commit": self.simple_commit(head),
         })
     }
 }

@@ -103,7 +103,7 @@ impl World {
                 "submitted_at": super::super::payload::seconds(r.submitted_at),
                 "author_association": "MEMBER",
             },
-            "pull_request": self.pull_json(repo, pull),
+            "pull_request": self.reviewed_json(repo, pull),
         });
         Ok(self.hook(repo, Some(who), "pull_request_review", payload))
     }

@@ -184,7 +184,6 @@ impl World {
             rules: BTreeMap::new(),
             rulesets: BTreeMap::new(),
             secret_alerts: Some(Vec::new()),
-            protection: BTreeMap::new(),
             protection_shown: BTreeMap::new(),
             rule_suites: Vec::new(),
             records_hidden: false,

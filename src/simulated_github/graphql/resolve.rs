@@ -138,7 +138,7 @@ impl<'w> Context<'w> {
             Node::File(f) => file(f, field),
             Node::Label(name) => leaf(*name),
             Node::Happening(r, p, h) => self.happening(r, p, h, field),
-            Node::Ref(r, name) => self.git_ref(r, name, field, args),
+            Node::Ref(r, name) => self.git_ref(r, name, field),
             Node::Queue(r, branch) => queue(r, branch, args),
             Node::QueueEntry(r, i, e) => self.queue_entry(r, *i, e, field),
             Node::Collaborator(a, role) => match field {
@@ -290,22 +290,14 @@ impl<'w> Context<'w> {
         Out::node(there.then_some(Node::Codeowners(r)))
     }
 
-    fn git_ref(&self, r: &'w Repository, full: &str, field: &str, args: &Arguments) -> Out<'w> {
+    fn git_ref(&self, r: &'w Repository, full: &str, field: &str) -> Out<'w> {
         let short = full.trim_start_matches("refs/heads/").trim_start_matches("refs/tags/");
         match field {
             "name" => leaf(short),
             "prefix" => leaf(full.strip_suffix(short).unwrap_or_default()),
-            "target" => {
+            _ => {
                 let commit = r.refs.get(full).and_then(|sha| self.world.commits.get(sha));
                 Out::node(commit.map(|c| Node::Commit(r, c)))
-            }
-            "branchProtectionRule" => Out::node(
-                r.protection.get(short).map(|v| Node::Json("BranchProtectionRule".to_owned(), v.clone())),
-            ),
-            _ => {
-                let rules = r.rules.get(short).into_iter().flatten();
-                let all = rules.map(|v| Node::Json("RepositoryRule".to_owned(), rule(v))).collect();
-                Page::cut("RepositoryRuleConnection", all, args)
             }
         }
     }
@@ -626,44 +618,6 @@ fn page_info<'w>(p: &Page<'w>, field: &str) -> Out<'w> {
         "startCursor" => leaf(p.cursor(p.start)),
         _ => leaf(p.cursor(p.end().saturating_sub(1))),
     }
-}
-
-/// A rule as REST writes it, in GraphQL's names.
-fn rule(v: &Value) -> Value {
-    let kind = v.get("type").and_then(Value::as_str).unwrap_or_default();
-    let mut parameters = camel(v.get("parameters").unwrap_or(&Value::Null));
-    let union = match kind {
-        "pull_request" => Some("PullRequestParameters"),
-        "required_status_checks" => Some("RequiredStatusChecksParameters"),
-        _ => None,
-    };
-    match (union, parameters.as_object_mut()) {
-        (Some(name), Some(p)) => {
-            p.insert("__typename".to_owned(), name.into());
-        }
-        _ => parameters = Value::Null,
-    }
-    let ruleset = json!({"databaseId": v.get("ruleset_id"), "name": "ruleset", "enforcement": "ACTIVE"});
-    json!({"type": kind.to_uppercase(), "repositoryRuleset": ruleset, "parameters": parameters})
-}
-
-/// `snake_case` keys to `camelCase`.
-fn camel(v: &Value) -> Value {
-    match v {
-        Value::Object(o) => Value::Object(o.iter().map(|(k, v)| (camel_key(k), camel(v))).collect()),
-        Value::Array(l) => l.iter().map(camel).collect(),
-        other => other.clone(),
-    }
-}
-
-fn camel_key(k: &str) -> String {
-    let mut words = k.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |out, w| {
-        let mut chars = w.chars();
-        let head = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
-        out + &head.chain(chars).collect::<String>()
-    })
 }
 
 fn from_json<'w>(v: &Value, expected: &str) -> Out<'w> {

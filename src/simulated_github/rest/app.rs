@@ -107,6 +107,8 @@ fn installation_json(world: &World, i: &Installation) -> Value {
         "repository_selection": if i.repositories.is_some() { "selected" } else { "all" },
         "permissions": world.app.permissions,
         "events": world.app.events,
+        "created_at": seconds(world.now),
+        "updated_at": seconds(world.now),
         "suspended_at": null,
     })
 }

@@ -119,13 +119,13 @@ pub(super) fn review_deployment(world: &mut World, repo: u64, run: &str, call: &
 /// <https://docs.github.com/en/rest/actions/workflow-runs#get-a-workflow-run>
 pub(super) fn run(world: &World, repo: u64, run: &str) -> Reply {
     let run: Option<u64> = run.parse().ok();
-    let Some(run) = run.filter(|run| world.deploying_runs.get(run) == Some(&repo)) else {
-        return Reply::not_found();
-    };
+    let asked = run.and_then(|run| Some((run, world.deploying_runs.get(&run)?)));
+    let asked = asked.filter(|(_, (of, _))| *of == repo).zip(world.repositories.get(&repo));
+    let Some(((run, (_, sha)), repository)) = asked else { return Reply::not_found() };
     let waits = world.waiting_runs.contains_key(&run);
     let conclusion = (!waits).then_some("success");
     let status = if waits { "waiting" } else { "completed" };
-    Reply::json(200, &json!({"id": run, "status": status, "conclusion": conclusion}))
+    Reply::json(200, &world.run_json(repository, run, sha, status, conclusion))
 }
 
 pub(super) fn show(world: &World, repo: u64, id: &str) -> Reply {

@@ -29,7 +29,7 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
             Some(p) => {
                 // REST lists 250 at most, oldest first.
                 let shas = world.pull_commits(p).into_iter().take(250);
-                let all = shas.filter_map(|sha| commit_json(world, &sha)).collect();
+                let all = shas.filter_map(|sha| world.commit_json(&sha)).collect();
                 let (items, link) = page(shared, call, all);
                 with_link(Reply::json(200, &Value::Array(items)), link)
             }
@@ -55,7 +55,7 @@ pub(super) fn read(shared: &Shared, world: &World, repo: u64, call: &Call, rest:
             }
             None => Reply::message(404, "Secret scanning is disabled on this repository."),
         },
-        ["branches", branch @ ..] => branch_json(r, &branch.join("/")),
+        ["branches", branch @ ..] => branch_json(world, r, &branch.join("/")),
         ["collaborators", login, "permission"] => people::permission(world, r.id, login),
         ["compare", range @ ..] => compare(shared, world, r, &range.join("/"), call),
         ["git", "matching-refs", prefix @ ..] => matching_refs(r, &prefix.join("/")),
@@ -128,28 +128,13 @@ fn commits(shared: &Shared, world: &World, r: &Repository, call: &Call) -> Reply
     if world.commit_in(r.id, tip).is_none() {
         return Reply::not_found();
     }
-    let all = world.between("", tip).iter().rev().filter_map(|sha| commit_json(world, sha)).collect();
+    let all = world.between("", tip).iter().rev().filter_map(|sha| world.commit_json(sha)).collect();
     let (items, link) = page(shared, call, all);
     with_link(Reply::json(200, &Value::Array(items)), link)
 }
 
-fn commit_json(world: &World, sha: &str) -> Option<Value> {
-    let c = world.commits.get(sha)?;
-    let parents: Vec<Value> = c.parents.iter().map(|p| json!({"sha": p})).collect();
-    let who = |i: &crate::simulated_github::git::Identity| json!({"name": i.name, "email": i.email, "date": seconds(c.at)});
-    let account = |email: &str| world.user_json(world.account_of_email(email).map(|a| a.id));
-    Some(json!({
-        "sha": sha,
-        "node_id": format!("C_{sha}"),
-        "commit": {"message": c.message, "author": who(&c.author), "committer": who(&c.committer)},
-        "author": account(&c.author.email),
-        "committer": account(&c.committer.email),
-        "parents": parents,
-    }))
-}
-
 /// `branches/{branch}`, as everyone who may read sees it.
-fn branch_json(r: &Repository, name: &str) -> Reply {
+fn branch_json(world: &World, r: &Repository, name: &str) -> Reply {
     let Some(sha) = r.refs.get(&format!("refs/heads/{name}")) else {
         return Reply::message(404, "Branch not found");
     };
@@ -162,7 +147,7 @@ fn branch_json(r: &Repository, name: &str) -> Reply {
     let protection = shown.unwrap_or(off);
     Reply::json(
         200,
-        &json!({"name": name, "commit": {"sha": sha}, "protected": protected, "protection": protection}),
+        &json!({"name": name, "commit": world.commit_json(sha), "protected": protected, "protection": protection}),
     )
 }
 
@@ -191,11 +176,7 @@ fn compare(shared: &Shared, world: &World, r: &Repository, range: &str, call: &C
         (false, true) => "ahead",
         (false, false) => "diverged",
     };
-    let commit = |sha: &String| {
-        let parents =
-            world.commits.get(sha).map(|c| c.parents.iter().map(|p| json!({"sha": p})).collect::<Vec<_>>());
-        json!({"sha": sha, "parents": parents})
-    };
+    let commit = |sha: &String| world.commit_json(sha).unwrap_or_default();
     let files: Vec<Value> =
         world.changes(&base, &head).iter().take(COMPARE_FILE_LIMIT).map(file_json).collect();
     let merge_base = world.merge_base(&base, &head);

@@ -39,7 +39,8 @@ fn membership(world: &World, org: u64, slug: &str, login: &str) -> Reply {
     } else {
         return Reply::not_found();
     };
-    Reply::json(200, &json!({"state": state, "role": "member", "url": ""}))
+    let url = format!("https://api.github.test/teams/{}/memberships/{login}", team.id);
+    Reply::json(200, &json!({"state": state, "role": "member", "url": url}))
 }
 
 /// With its own media type the repository and the rights; without it 204 and nothing.
@@ -72,5 +73,7 @@ pub(super) fn permission(world: &World, repo: u64, login: &str) -> Reply {
     let public = (!repo.private).then_some("read");
     let flat = role.map(Role::flat).or(public).unwrap_or("none");
     let name = if role.is_some() { world.role_name(who.id, repo) } else { flat.to_owned() };
-    Reply::json(200, &json!({"permission": flat, "role_name": name, "user": world.user_json(Some(who.id))}))
+    let mut user = world.user_json(Some(who.id));
+    user["role_name"] = json!(name);
+    Reply::json(200, &json!({"permission": flat, "role_name": name, "user": user}))
 }
