@@ -316,7 +316,7 @@ async fn whoever_agrees_agrees_to_what_may_be_asked_for_now() {
     agreed_to(&s, own, "whoever asked has pushed to it").await;
     agreed_to(&s, moved, "another base than when this was asked for").await;
     s.act(|w| w.set_role("alice", REPO, "dora", Some(Role::Write))).await;
-    agreed_to(&s, pr, "@dora, who asked, may not any more").await;
+    agreed_to(&s, pr, "who asked, may not any more").await;
     s.act(|w| w.set_role("alice", REPO, "dora", Some(Role::Admin))).await;
     // The policies have changed since.
     s.service.kill9().await;
