@@ -11,6 +11,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+mod branches;
 mod holds;
 mod secret;
 mod settings;
@@ -440,10 +441,9 @@ impl Reader<'_> {
             Some(Raw::List(branches)) => branches.clone(),
             _ => vec![],
         };
-        let bad = |b: &String| b.is_empty() || b.starts_with("refs/") || b.contains(char::is_whitespace);
-        if branches.iter().any(bad) {
-            let why = "holds something that is no pattern of branches (without `refs/heads/`)";
-            return Err(self.settings.wrong("reconcile", "branches", why));
+        if let Some((pattern, why)) = branches.iter().find_map(|b| Some((b, branches::problem(b)?))) {
+            let why = format!("holds `{pattern}`, which {why}");
+            return Err(self.settings.wrong("reconcile", "branches", &why));
         }
         Ok(Reconcile { minutes, branches })
     }

@@ -278,3 +278,61 @@ async fn what_waits_for_the_limits_holds_up_no_other_repository() {
     assert!(before < WAITING * 3 / 4, "{before} of {WAITING} were judged before {REPO} was");
     s.service.kill9().await;
 }
+
+/// Nothing can be read, so all shows as in progress; and for the most of it there is no room this minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_does_not_wait_for_the_limits() {
+    let mut s = Scene::set().await;
+    add_repositories(&s, 1);
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    s.service.start_with_failpoints("budget::writes=return(4/450)").await.unwrap();
+    s.gh.fault(Route::GraphqlWith("PrFacts".to_owned()), usize::MAX, Fault::Status(503));
+    let flood = Flood { repositories: 1, pulls: 6, minute: Duration::ZERO };
+    let (_, hooks) = s.gh.with(|w| happen(w, &flood));
+    for hook in hooks.iter().filter(|h| h.payload["action"] == json!("opened")) {
+        assert_eq!(s.deliver(hook).await.status, 202, "{}", s.service.log());
+    }
+    // Half of the minute, and no more of what may as well not be shown.
+    until("some are in progress", &s, async || s.gh.check_run_writes() == 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(s.gh.check_run_writes(), 2);
+    assert!(s.service.stop().await.success());
+    assert!(!s.service.log().contains("are still being judged or reported"), "{}", s.service.log());
+    s.service.verify().await;
+}
+
+/// A success waits for its turn until its facts are old, and gathering them anew takes longer than they stay
+/// new: with another turn it would be old again, and so for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_is_gathered_anew_keeps_its_turn() {
+    // Long: longer than facts stay new in earnest.
+    let gathering = if long() { Duration::from_secs(33) } else { Duration::from_secs(4) };
+    let mut s = Scene::set().await;
+    add_repositories(&s, 1);
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    let armed = "budget::minute=return(5000);budget::writes=return(1/450);publish::fresh=return(2000);github::timeout=return(60000)";
+    s.service.start_with_failpoints(armed).await.unwrap();
+    let flood = Flood { repositories: 1, pulls: 14, minute: Duration::ZERO };
+    let (pulls, hooks) = s.gh.with(|w| happen(w, &flood));
+    // Those that are red for good: each takes a turn, and is never gathered anew.
+    let red = |h: &&Webhook| pulls.iter().any(|p| !p.approved && h.payload["number"] == json!(p.number));
+    for hook in hooks.iter().filter(|h| h.payload["action"] == json!("opened")).filter(red) {
+        assert_eq!(s.deliver(hook).await.status, 202, "{}", s.service.log());
+    }
+    until("the first write of another repository", &s, async || s.gh.check_run_writes() > 0).await;
+    // Reviewed before it is delivered: its only verdict before the turn lets it pass.
+    let (number, mut hooks) = s.gh.with(|w| {
+        let opened = common::scene::push_and_open(w, "topic", "A door").unwrap();
+        (opened.what, opened.hooks)
+    });
+    hooks.extend(s.gh.with(|w| w.approve("bob", REPO, number).unwrap().hooks));
+    let opened = hooks.iter().find(|h| h.event == "pull_request").unwrap();
+    assert_eq!(s.deliver(opened).await.status, 202);
+    until("judged", &s, async || s.view().decision(&opened.guid).is_some()).await;
+    let of_it = format!("\"repo\":\"{}\"", REPO.split_once('/').unwrap().1);
+    s.gh.fault(Route::GraphqlWith(of_it), usize::MAX, Fault::Delay(gathering));
+    until("shown", &s, async || s.check(number).0 == "success").await;
+    let causes = s.view().entries.into_iter().filter(|e| e.data["cause"] == json!("stale")).count();
+    assert!((1..=2).contains(&causes), "gathered anew {causes} times:\n{}", s.service.log());
+    s.service.kill9().await;
+}

@@ -630,7 +630,31 @@ async fn old_paths_and_their_owners() {
     s.asked();
     s.complete(&[("codeowners", "")]).await;
     let asked = s.asked();
-    assert_eq!(asked.iter().filter(|a| a.starts_with("GET")).count(), 1, "{asked:?}");
+    // And whether they are of the head that was read.
+    assert_eq!(asked.iter().filter(|a| a.starts_with("GET")).count(), 2, "{asked:?}");
+}
+
+/// Another head has a file of the same name, renamed from elsewhere: whoever owns the old path would not be asked.
+#[tokio::test]
+async fn old_paths_of_another_head_are_missing() {
+    let s = setup_with(Options::default(), |w| {
+        let files = commit("alice", "base").write("safe/a", "text").write("other/a", "text");
+        w.push("alice", REPO, "main", &[files]).unwrap();
+    })
+    .await;
+    let base = s.with(|w| w.branch(s.at.repository.id, "main").unwrap().to_owned());
+    let moved = |from: &str| commit("alice", "move").rename(from, "open/a");
+    let of_safe = moved("safe/a");
+    s.with(|w| w.force_push("alice", REPO, "topic", &base, &[of_safe]).unwrap());
+    let of_other = moved("other/a");
+    let meanwhile = Meanwhile::new(move |w: &mut World| {
+        w.force_push("alice", REPO, "topic", &base, &[of_other]).unwrap();
+    });
+    s.sim.fault(Route::Rest("GET", "/files"), 1, Fault::Meanwhile(meanwhile));
+    let completed = s.complete(&[("old_paths", "")]).await;
+    let missing = &completed.facts.facts.missing;
+    assert!(missing.iter().any(|m| m.fact == "old_paths" && m.reason.contains("moved")), "{missing:?}");
+    assert!(change(&completed).files.iter().all(|f| f.previous_filename.is_none()));
 }
 
 #[tokio::test]

@@ -379,6 +379,27 @@ fn what_is_guarded_is_not_called_silent() {
     assert_eq!(said(format!("{meta}package controls.a\n\n{reads}")), Vec::<String>::new());
 }
 
+#[test]
+fn a_package_in_several_files_has_metadata_once() {
+    let said = |second: &str| {
+        let dir = folder(&files(&[
+            (
+                "policies/controls/a/one.rego",
+                "package controls.a\n\ndeny_a contains \"x\" if input.about == \"push\"\n",
+            ),
+            (
+                "policies/controls/a/two.rego",
+                &format!("{second}package controls.a\n\nwarn contains \"w\" if input.about == \"push\"\n"),
+            ),
+        ]));
+        let found = check::check(&[dir.path().join("policies")]).unwrap();
+        found.iter().map(|f| (f.rule, f.path.ends_with("one.rego"))).collect::<Vec<_>>()
+    };
+    assert_eq!(said(""), [("metadata", true)]);
+    assert_eq!(said(META), []);
+    assert_eq!(said(&META.replace("[pull_request]", "[files]")), [("unused-fact", false)]);
+}
+
 /// What code scanning and other readers of SARIF 2.1.0 need, by the text of the standard.
 #[test]
 fn sarif_is_as_the_standard_has_it() {

@@ -2,7 +2,7 @@
 //!
 //! A list of tables has no variables in the environment.
 
-use toml::de::DeValue;
+use toml::{Spanned, de::DeValue};
 
 use super::ConfigError;
 
@@ -25,11 +25,19 @@ pub struct Hold {
 /// # Errors
 /// Something in it is not as it must be. A hold that is not understood holds nothing, so this is
 /// never passed over.
-pub(super) fn read(value: &DeValue<'_>, place: &str) -> Result<Vec<Hold>, ConfigError> {
-    let wrong = |what: &str| ConfigError::Wrong(format!("{place}: {what}; for example\n{EXAMPLE}"));
-    let list = value.as_array().ok_or_else(|| wrong("holds are written as [[ledger.hold]]"))?;
+pub(super) fn read(
+    value: &Spanned<DeValue<'_>>,
+    place: impl Fn(usize) -> String,
+) -> Result<Vec<Hold>, ConfigError> {
+    let wrong =
+        |at: usize, what: &str| ConfigError::Wrong(format!("{}: {what}; for example\n{EXAMPLE}", place(at)));
+    let list = value.get_ref().as_array();
+    let list = list.ok_or_else(|| wrong(value.span().start, "holds are written as [[ledger.hold]]"))?;
     list.iter()
-        .map(|item| one(item.get_ref()).map_err(|what| wrong(&format!("[[ledger.hold]] {what}"))))
+        .map(|item| {
+            let named = |what| wrong(item.span().start, &format!("[[ledger.hold]] {what}"));
+            one(item.get_ref()).map_err(named)
+        })
         .collect()
 }
 

@@ -252,11 +252,11 @@ impl Settings {
             let at = lines.place(entry.span().start);
             let nested = format!("{name}.{}", entry.get_ref());
             if nested == holds::SECTION {
-                self.holds = holds::read(value.get_ref(), &at)?;
+                self.holds = holds::read(value, |at| lines.place(at))?;
                 continue;
             }
             if nested == witnesses::SECTION {
-                self.witnesses = witnesses::read(value.get_ref(), &at)?;
+                self.witnesses = witnesses::read(value, |at| lines.place(at))?;
                 continue;
             }
             if let DeValue::Table(table) = value.get_ref()

@@ -126,6 +126,25 @@ fn witnesses_and_their_quorum() {
         let e = load(&format!("{MINIMAL}\n{wrong}"), &[]).unwrap_err().to_string();
         assert!(e.contains(said), "{e}");
     }
+    // Of several the one that is wrong is named.
+    let second = format!("{MINIMAL}\n{more}[[ledger.witness]]\nvkey = \"e\"\n");
+    let line = second.lines().count() - 1;
+    let e = load(&second, &[]).unwrap_err().to_string();
+    assert!(e.contains(&format!(":{line}: [[ledger.witness]] needs a url")), "{line}: {e}");
+}
+
+#[test]
+fn a_pattern_that_could_never_match_is_refused_with_its_place() {
+    let text = format!("{MINIMAL}\n[reconcile]\nbranches = [\"release/*\", \"release/[12]\"]\n");
+    let line = text.lines().count();
+    let e = load(&text, &[]).unwrap_err().to_string();
+    assert!(
+        e.contains(&format!(":{line}: ")) && e.contains("holds `release/[12]`, which has `?` or `[…]`"),
+        "{e}"
+    );
+    assert!(e.contains("for example"), "{e}");
+    let good = load(&format!("{MINIMAL}\n[reconcile]\nbranches = [\"release/*\"]\n"), &[]).unwrap();
+    assert_eq!(good.reconcile.branches, ["release/*"]);
 }
 
 #[test]

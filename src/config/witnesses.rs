@@ -2,7 +2,7 @@
 //!
 //! What keys and quorums mean is the ledger's to say; here they are texts.
 
-use toml::de::DeValue;
+use toml::{Spanned, de::DeValue};
 
 use super::ConfigError;
 
@@ -22,11 +22,20 @@ const EXAMPLE: &str =
 
 /// # Errors
 /// Something in it is not as it must be.
-pub(super) fn read(value: &DeValue<'_>, place: &str) -> Result<Vec<Witness>, ConfigError> {
-    let wrong = |what: &str| ConfigError::Wrong(format!("{place}: {what}; for example\n{EXAMPLE}"));
-    let list = value.as_array().ok_or_else(|| wrong("witnesses are written as [[ledger.witness]]"))?;
+pub(super) fn read(
+    value: &Spanned<DeValue<'_>>,
+    place: impl Fn(usize) -> String,
+) -> Result<Vec<Witness>, ConfigError> {
+    let wrong =
+        |at: usize, what: &str| ConfigError::Wrong(format!("{}: {what}; for example\n{EXAMPLE}", place(at)));
+    let list = value.get_ref().as_array();
+    let list =
+        list.ok_or_else(|| wrong(value.span().start, "witnesses are written as [[ledger.witness]]"))?;
     list.iter()
-        .map(|item| one(item.get_ref()).map_err(|what| wrong(&format!("[[ledger.witness]] {what}"))))
+        .map(|item| {
+            let named = |what| wrong(item.span().start, &format!("[[ledger.witness]] {what}"));
+            one(item.get_ref()).map_err(named)
+        })
         .collect()
 }
 

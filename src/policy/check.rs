@@ -223,8 +223,9 @@ fn about_module(checked: &Checked, module: &Ref<Module>) -> Vec<Finding> {
     match metadata::read(path, text) {
         // Said by `controls`.
         Err(_) => {}
-        // One file of a package says it for all.
-        Ok(None) if others(checked, module).any(has_metadata) => {}
+        // One file of a package says it for all; where none does, the first is told.
+        Ok(None)
+            if others(checked, module).any(|m| has_metadata(m) || m.package.span.source.file() < path) => {}
         Ok(None) => out.push(Finding::of(
             "metadata",
             Level::Warning,

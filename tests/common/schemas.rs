@@ -101,8 +101,8 @@ pub fn declared() -> BTreeSet<String> {
     found
 }
 
-/// The names by which our source may read a field: those of fields of structs, and words between quotes. More than are
-/// read, so what GitHub always sends under one of them is not left out by the simulated GitHub.
+/// The names by which our source may read a field: those of fields of structs that are deserialised, and words between
+/// quotes. More than are read, so what GitHub always sends under one of them is not left out by the simulated GitHub.
 pub fn read_names(of: &[&str]) -> BTreeSet<String> {
     let plain = |w: &&str| {
         !w.is_empty() && w.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -117,13 +117,19 @@ pub fn read_names(of: &[&str]) -> BTreeSet<String> {
             found.extend(words.filter(plain).map(str::to_owned));
             continue;
         }
+        let mut deserialised = false;
         for line in code.lines().filter(|l| !l.trim_start().starts_with("//")) {
+            if line.contains("#[derive(") {
+                deserialised = line.contains("Deserialize");
+            } else if line.starts_with('}') {
+                deserialised = false;
+            }
             // Pointers are quoted names too.
             let quoted = line.split('"').skip(1).step_by(2).flat_map(|q| q.split('/'));
             found.extend(quoted.filter(plain).map(str::to_owned));
             let field = line.trim_start().split_once(": ").map_or("", |(f, _)| f);
             let field = field.rsplit(' ').next().unwrap_or_default();
-            found.extend(Some(field).filter(plain).map(str::to_owned));
+            found.extend(Some(field).filter(|_| deserialised).filter(plain).map(str::to_owned));
         }
     }
     found.retain(|name| !NOT_READ.contains(&name.as_str()));

@@ -135,6 +135,18 @@ impl Github {
                 return Ok(());
             }
         };
+        // The list names no commit. One of another head may have the same names, renamed from elsewhere.
+        let listed_of = match self.head_now(at, number).await {
+            Ok(head) => head,
+            Err(trouble) => {
+                holes.add("old_paths", None, final_reason(trouble)?);
+                return Ok(());
+            }
+        };
+        if change.pull_request.head.sha.as_ref() != Some(&listed_of) {
+            holes.add("old_paths", None, "the pull request moved while its files were listed");
+            return Ok(());
+        }
         // Another set of files: the pull request moved since the query.
         let same = old.len() == change.files.len()
             && change.files.iter().all(|f| {
@@ -152,6 +164,23 @@ impl Github {
             file.previous_filename = from.filter(|_| file.status == "renamed");
         }
         Ok(())
+    }
+
+    /// The head of a pull request as REST says it.
+    ///
+    /// <https://docs.github.com/en/rest/pulls/pulls#get-a-pull-request>
+    async fn head_now(&self, at: &RepoAt, number: u64) -> Result<Sha, Trouble> {
+        #[derive(Deserialize)]
+        struct Pull {
+            head: Head,
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            sha: Sha,
+        }
+        let path = at.path(&format!("/pulls/{number}"));
+        let pull: Pull = self.get(at.installation, &path).await?.expect(&[200])?.json()?;
+        Ok(pull.head.sha)
     }
 
     async fn old_paths(
