@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 
 use crate::{
     config::Judging,
-    event::{self, About, Cause, Delivery, Event, Handling, Judge as On},
+    event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Source},
     github::{Github, Trouble, Turn},
     ledger::{
         AppendError, Ledger,
@@ -54,6 +54,7 @@ pub mod preview;
 mod publish;
 mod pulls;
 mod pushers;
+mod pushes;
 pub mod reconcile;
 mod start;
 mod tampering;
@@ -138,6 +139,8 @@ struct Inner {
     alerts: Mutex<alerts::Held>,
     /// The first entry of this process: what is older was made by another.
     started_at_seq: AtomicU64,
+    /// Where people, teams or rules changed lately: the newest event that told of it.
+    settling: Mutex<HashMap<again::Place, u64>>,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
     waivers: Mutex<waivers::Waivers>,
@@ -343,9 +346,12 @@ impl Gate {
         let draft =
             drafts::verdict(Ref::Seq(item.seq), looked.subject.clone(), &verdict, facts, target.clone());
         let landing = looked.landing.take().or_else(|| {
-            let event = event.filter(|_| self.is_watched_push(item))?;
+            // What landed is told of once, when it did.
+            let event = event.filter(|e| e.source != Source::Gatelog && self.is_watched_push(item))?;
             Some(self.no_merge_verdict(event, &verdict.reason))
         });
+        // A look of our own that is behind again was late enough.
+        looked.behind &= event.is_some_and(|e| e.source != Source::Gatelog);
         let heals_at = self.heals_at(&looked, &verdict);
         let draft = match heals_at {
             Some(at) => drafts::valid_until(draft, at),
@@ -408,6 +414,13 @@ impl Gate {
             self.enqueue_group(at, *cause, *receipt);
         }
         self.judged(item, older, &looked, seq, &verdict, target);
+        if let Some(event) = item.event.clone().filter(|_| handling.drop_caches) {
+            self.look_when_settled(item.seq, event);
+        }
+        self.look_when_it_ends(item, &looked, seq, &verdict, heals_at);
+        if asks_for_a_look(item) {
+            self.look_at_pushes_on(&looked.subject, item.seq).await;
+        }
         // After the bookkeeping, which goes by the verdict's own `valid_until`.
         if let (Some(until), Some(at)) = (heals_at, event.and_then(drafts::address)) {
             self.schedule_at(at, until);
@@ -434,6 +447,7 @@ impl Gate {
         );
         self.0.metrics.decided(verdict);
         if let Some(event) = item.event.as_deref() {
+            lock(&self.0.groups).judged(event, item.seq);
             if let Some(pull) = pull_key(event) {
                 let mut unjudged = lock(&self.0.unjudged);
                 if let Some(waiting) = unjudged.get_mut(&pull) {
@@ -459,6 +473,9 @@ impl Gate {
                     pulls.open(repository, number, head, looked.base_ref.clone());
                     pulls.seen(repository, number, looked.updated_at);
                     pulls.decide(repository, number, verdict.decision, seq);
+                    if let (Some(updated_at), Some(base_ref)) = (looked.updated_at, looked.base_ref.clone()) {
+                        pulls.judge(repository, number, pulls::Judged { verdict: seq, updated_at, base_ref });
+                    }
                 } else if !later {
                     pulls.close(repository, number);
                 }
@@ -512,7 +529,8 @@ impl Gate {
     fn enqueue(&self, item: Item) {
         if let Some(event) = item.event.as_deref() {
             // GitHub signs the body only: one sent again tells nothing new, and nothing true of now.
-            if !item.replayed {
+            let of_old = event.source == Source::Gatelog && matches!(event.about, About::Ref(_));
+            if !item.replayed && !of_old {
                 let before = self.head_of(event);
                 lock(&self.0.pulls).learn(event, Time::now());
                 lock(&self.0.groups).learn(event, Time::now());
@@ -525,6 +543,7 @@ impl Gate {
             if let Some(pull) = pull_key(event) {
                 lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
             }
+            lock(&self.0.groups).waits(event, item.seq);
             if event::handling(event).drop_caches {
                 self.0.github.drop_people_cache();
             }

@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::scene::{REPO, Scene};
 use gatelog::{
     ledger::entry::{Kind, ReportResult},
-    simulated_github::{Role, commit},
+    simulated_github::{Fault, Role, Route, commit},
 };
 use serde_json::json;
 
@@ -176,4 +178,105 @@ async fn a_fact_that_a_control_reads_is_looked_at_when_it_changes() {
     s.settle().await;
     assert_eq!(s.check(pr).0, "failure", "{}", s.service.log());
     assert_eq!(causes(&s), ["fact", "fact"]);
+}
+
+async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(90);
+    while !f() {
+        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// The title is in every answer that is late: nothing but the time of the change tells that it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_before_the_change_that_an_event_tells_of_is_not_judged() {
+    let mut s = Scene::set().await;
+    s.use_parameters(&format!("\"{REPO}\": {{title_convention: {{enabled: true}}}}\n"));
+    s.service.start().await;
+    let pr = s.pull("topic", "fix: a door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    s.gh.lag(2);
+    s.act(|w| w.edit_title("alice", REPO, pr, "A door")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "read again: {:?}", s.check(pr));
+    s.act(|w| w.edit_title("alice", REPO, pr, "fix: a door")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    // Longer behind than it is read again.
+    s.gh.lag(usize::MAX);
+    s.act(|w| w.edit_title("alice", REPO, pr, "A door")).await;
+    until("it waits for GitHub", &s, || s.check(pr).0 == "in_progress").await;
+    s.gh.catch_up();
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{:?}", s.check(pr));
+    s.service.verify().await;
+}
+
+/// Nothing in an answer tells that somebody's right to write is that of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_write_is_looked_at_again_when_it_has_settled() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(1500)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    s.gh.lag(usize::MAX);
+    let did = s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    let first = |s: &Scene| {
+        let (view, guid) = (s.view(), &did.hooks[0].guid);
+        let own = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "membership");
+        let own: Vec<u64> = own.map(|e| e.seq).collect();
+        view.decision(guid).is_some() && own.len() == 1 && view.verdict_of(own[0]).is_some()
+    };
+    until("the first look", &s, || first(&s)).await;
+    s.gh.catch_up();
+    until("the second look", &s, || s.check(pr).0 == "failure").await;
+    s.settle().await;
+    assert_eq!(causes(&s), ["membership", "membership"]);
+    s.service.verify().await;
+}
+
+/// A group waits in the queue for the check alone: no event would come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_that_waited_for_an_acknowledgement_is_shown_when_it_comes() {
+    let (mut s, pr) = green().await;
+    let app = s.gh.app_id();
+    let forged = json!({"action": "completed", "check_run": {
+        "id": 99, "name": "gatelog", "head_sha": s.head(pr), "status": "completed", "conclusion": "success",
+        "external_id": format!("1:3:{}", "0".repeat(64)), "app": {"id": app}}});
+    s.act(|w| w.any_event("mallory", REPO, "check_run", forged)).await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    let on_group = |s: &Scene| s.run_on(&group, "gatelog").and_then(|r| r.conclusion);
+    assert_eq!(on_group(&s), None, "withheld");
+    let said = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert!(said.status.success(), "{said:?}");
+    until("the group is shown", &s, || on_group(&s).as_deref() == Some("success")).await;
+    s.settle().await;
+    s.assert_runs_are_sound();
+    s.service.stop().await;
+}
+
+/// A push happens once: no other event would bring its check to an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
+    let (mut s, pr) = green().await;
+    let path = ["repository", "c0"].map(str::to_owned).to_vec();
+    let partial = Fault::GraphqlPartial { path, kind: "INTERNAL", message: "Something went wrong" };
+    s.gh.fault(Route::GraphqlWith("Push".to_owned()), usize::MAX, partial);
+    let landed = s.act(|w| w.merge("bob", REPO, pr, gatelog::simulated_github::Method::Squash)).await.what;
+    s.settle().await;
+    let on_push = |s: &Scene| s.run_on(&landed, "gatelog/push").expect("a control judges the push");
+    assert_eq!(on_push(&s).conclusion.as_deref(), Some("failure"), "{:?}", on_push(&s).title);
+    s.gh.heal();
+    let run = on_push(&s).id;
+    s.act(|w| w.rerequest("carol", run)).await;
+    s.settle().await;
+    assert_eq!(on_push(&s).conclusion.as_deref(), Some("success"), "{:?}", on_push(&s).title);
+    s.service.stop().await;
+    s.service.verify().await;
 }

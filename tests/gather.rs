@@ -28,6 +28,7 @@ static FLOOR: Floor = Floor {
     reviews: vec![],
     commits: None,
     at: None,
+    patient: false,
     old_base: None,
 };
 

@@ -276,3 +276,31 @@ async fn completeness_counts_what_github_says_against_what_there_is() {
     s.service.stop().await;
     s.service.verify().await;
 }
+
+/// The verdict on what landed is durable, its check cannot be written, and the process that judged dies.
+#[tokio::test]
+async fn a_push_that_was_not_shown_in_time_is_shown_later_and_until_then_not_complete() {
+    let mut s = bound().await;
+    sweep(&s).await;
+    let number = green(&s, "a").await;
+    s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::Status(502));
+    let landed = s.act(|w| w.merge("bob", REPO, number, Method::Squash)).await.what;
+    until("judged", &s, || s.view().unfinished().0.is_empty() && landings(&s.view()).len() == 1).await;
+    sweep(&s).await;
+    let begun = s.view().entries[0].time.to_string();
+    let (code, answer, table) = audit(&s, &["completeness", "--since", &begun]).await;
+    assert_eq!(code, 4, "{table}");
+    assert!(answer["unexplained"].to_string().contains("is not shown"), "{answer}");
+    s.service.kill9().await;
+    s.gh.heal();
+    s.service.start().await;
+    let shown = || s.run_on(&landed, "gatelog/push").and_then(|r| r.conclusion);
+    until("shown", &s, || shown().as_deref() == Some("success")).await;
+    s.settle().await;
+    sweep(&s).await;
+    let (code, _, table) = audit(&s, &["completeness", "--since", &begun]).await;
+    assert_eq!(code, 0, "{table}");
+    s.assert_runs_are_sound();
+    s.service.stop().await;
+    s.service.verify().await;
+}

@@ -335,3 +335,77 @@ async fn sweeps_are_made_at_start_and_a_new_process_knows_what_the_old_one_saw()
     assert!(view.of_kind(&Kind::Verdict).all(|v| v.data["decision"] != json!(Decision::Allow)));
     s.service.stop().await;
 }
+
+/// A pull request that bob approved and that is green, and his review.
+async fn green(s: &Scene) -> (u64, u64) {
+    let number = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, number)).await.what;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{}", s.service.log());
+    (number, review)
+}
+
+/// gatelog's own events of a cause.
+fn looks(s: &Scene, cause: &str) -> usize {
+    s.view().of_kind(&Kind::Event).filter(|e| e.data["cause"] == json!(cause)).count()
+}
+
+#[tokio::test]
+async fn a_dismissal_that_no_delivery_told_of_turns_the_check_and_is_looked_at_once() {
+    let mut s = Scene::started().await;
+    let (number, review) = green(&s).await;
+    assert_eq!(sweep(&s).await["judged_again"], json!(0), "what was judged is as it was");
+    s.gh.with(|w| w.dismiss("carol", REPO, number, review)).unwrap();
+    assert_eq!(sweep(&s).await["judged_again"], json!(1), "{}", s.service.log());
+    s.settle().await;
+    assert_eq!(s.check(number).0, "failure", "{:?}", s.check(number));
+    assert_eq!(sweep(&s).await["judged_again"], json!(0), "once is enough");
+    // A new process reads in the ledger what the old one judged.
+    s.service.stop().await;
+    s.service.start().await;
+    assert_eq!(sweep(&s).await["judged_again"], json!(0));
+    s.settle().await;
+    assert_eq!((looks(&s, "start"), looks(&s, "sweep")), (0, 1));
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn a_new_base_while_nobody_listened_is_judged_at_start() {
+    let mut s = Scene::started().await;
+    s.act(|w| w.push("bob", REPO, "release", &[commit("bob", "a release").write("r", "r").signed()])).await;
+    let (number, _) = green(&s).await;
+    s.service.stop().await;
+    s.gh.with(|w| w.retarget("alice", REPO, number, "release")).unwrap();
+    s.service.start().await;
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while s.check(number).0 != "failure" {
+        assert!(std::time::Instant::now() < until, "{:?}\n{}", s.check(number), s.service.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    s.settle().await;
+    s.service.stop().await;
+    s.service.start().await;
+    sweep(&s).await;
+    s.settle().await;
+    assert_eq!((looks(&s, "start"), looks(&s, "sweep")), (1, 0));
+    s.service.stop().await;
+}
+
+#[tokio::test]
+async fn a_check_that_github_refused_is_shown_by_the_next_sweep() {
+    let mut s = Scene::started().await;
+    s.gh.fault(Route::CreateCheckRun, usize::MAX, Fault::Status(404));
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "none", "withheld: {}", s.service.log());
+    s.gh.heal();
+    assert_eq!(sweep(&s).await["judged_again"], json!(0), "it is judged, and was not shown");
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while s.check(number).0 != "failure" {
+        assert!(std::time::Instant::now() < until, "{:?}\n{}", s.check(number), s.service.log());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    s.assert_runs_are_sound();
+    s.service.stop().await;
+}

@@ -33,7 +33,7 @@ pub enum Judge {
 }
 
 /// Which open pull requests are looked at again because of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FanOut {
     None,
     /// Those with this head (a re-run of our check was asked for).
@@ -73,6 +73,9 @@ pub fn handling(event: &Event) -> Handling {
         ("pull_request_review", _, A::PullRequest(_))
                                                  => (Judge::PullRequest, FanOut::None,         KEEP),
 
+        // A push that could not be decided is judged again with what GitHub said of it then: nothing moves now.
+        ("push" | "create" | "delete", _, A::Ref(_)) if event.source == Source::Gatelog
+                                                 => (Judge::Ref,         FanOut::None,         KEEP),
         // Branches and tags. Code owners are read from the base branch.
         ("push", _, A::Ref(r)) if r.touches_codeowners
                                                  => (Judge::Ref,         FanOut::Base,         KEEP),

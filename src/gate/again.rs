@@ -8,8 +8,8 @@ use super::{
     lock, look,
 };
 use crate::{
-    event::{self, About, Cause, CheckRef, Event, FanOut, Handling, Sha},
-    ledger::entry::{Draft, Receipt, Ref},
+    event::{self, About, Cause, CheckRef, Event, FanOut, Handling, Sha, SubjectKind},
+    ledger::entry::{Draft, Kind, Receipt, Ref},
     time::Time,
     verdict::{Decision, Verdict},
 };
@@ -17,6 +17,16 @@ use crate::{
 /// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
 /// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
 pub(super) const LOOKS_PER_SECOND: u32 = 5;
+
+/// An answer from before what an event told is read again after this.
+const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// After people, teams or rules changed, GitHub's answers may be those of before for so long: nothing in them
+/// tells. They are cached no longer either.
+const SETTLING: Duration = Duration::from_secs(61);
+
+/// What settles: whose looks, in a repository or in all of an installation.
+pub(super) type Place = (FanOut, Option<u64>, Option<u64>);
 
 /// An `error` for want of facts is judged again by itself after this, then after twice that …
 const FIRST_HEALING: Duration = Duration::from_secs(30);
@@ -171,8 +181,10 @@ impl Gate {
         Ok(seqs)
     }
 
-    /// Another look at every open pull request, throttled.
+    /// Another look at every merge group and every open pull request, throttled.
     pub(super) async fn look_again_at_all(&self, cause: Cause) {
+        // First: their queue waits for them.
+        self.look_again_at_groups(cause).await;
         let head = self.0.ledger.head().size;
         let repositories = lock(&self.0.pulls).repositories();
         for known in repositories {
@@ -183,6 +195,43 @@ impl Gate {
                 tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
             }
         }
+    }
+
+    /// Looks a second time at what an event about people, teams or rules touched, when GitHub must show what
+    /// it told: a right to write that was taken away would keep its approval green. The newest event of a
+    /// place stands for those before it.
+    pub(super) fn look_when_settled(&self, seq: u64, event: Arc<Event>) {
+        let fan_out = event::handling(&event).fan_out;
+        let repository = event.repository.as_ref().filter(|_| fan_out != FanOut::Organization).map(|r| r.id);
+        let place: Place = (fan_out, repository, event.installation);
+        if fan_out == FanOut::None {
+            return;
+        }
+        let newest = lock(&self.0.settling).get(&place).copied();
+        if newest.is_some_and(|n| n > seq) {
+            return;
+        }
+        lock(&self.0.settling).insert(place, seq);
+        let gate = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(settling()).await;
+            {
+                let mut settling = lock(&gate.0.settling);
+                if settling.get(&place) != Some(&seq) {
+                    return;
+                }
+                settling.remove(&place);
+            }
+            for (at, cause) in gate.fan_out(&event, event::handling(&event)) {
+                if *gate.0.stopping.borrow() {
+                    return;
+                }
+                let key = format!("settled:{seq}:{}:{}", at.repository.id, at.number);
+                // A store that takes nothing now: the next event looks, or somebody who asks.
+                let _ = gate.look_again(&at, cause, vec![Ref::Seq(seq)], key).await;
+                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+            }
+        });
     }
 
     /// Looks again at an open pull request when its verdict is no longer valid.
@@ -231,23 +280,39 @@ impl Gate {
         self.0.ledger.of_pull(repository, number).into_iter().rev().find(decides)
     }
 
-    /// When an `error` for want of facts is judged again by itself: a partial answer of GitHub heals, and
+    /// When what may not be so any more is judged again by itself: an answer that was behind, soon. And an
+    /// `error` for want of facts: a partial answer of GitHub heals, and
     /// nobody would send an event for it. Half a minute at first, an hour at most.
     pub(super) fn heals_at(&self, looked: &look::Looked, verdict: &Verdict) -> Option<Time> {
-        let lacking = looked.incomplete && !looked.without_github && looked.open == Some(true);
+        if looked.behind {
+            let soon = Time::now().plus(CATCH_UP);
+            return Some(verdict.valid_until.map_or(soon, |until| until.min(soon)));
+        }
+        let subject = &looked.subject;
+        let stands = matches!(subject.kind, SubjectKind::MergeGroup | SubjectKind::Ref);
+        let lacking = looked.incomplete && !looked.without_github && (looked.open == Some(true) || stands);
         if verdict.decision != Decision::Error || verdict.valid_until.is_some() || !lacking {
             return None;
         }
-        let before = self.errors_in_a_row(looked.subject.repository?, looked.subject.id?);
+        let before = self.errors_in_a_row(subject)?;
         let wait = FIRST_HEALING * 2u32.pow(before.min(7));
         Some(Time::now().plus(wait.min(LONGEST_HEALING)))
     }
 
-    fn errors_in_a_row(&self, repository: u64, number: u64) -> u32 {
+    fn errors_in_a_row(&self, subject: &event::Subject) -> Option<u32> {
         let mut count = 0;
-        for seq in self.0.ledger.of_pull(repository, number).into_iter().rev() {
+        let pull = subject.kind == SubjectKind::PullRequest;
+        let seqs = match pull {
+            true => self.0.ledger.of_pull(subject.repository?, subject.id?),
+            false => self.0.ledger.with_head(subject.head.as_ref()?),
+        };
+        for seq in seqs.into_iter().rev() {
             let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            if !self.decides_pull_request(&stored) {
+            let same = match pull {
+                true => self.decides_pull_request(&stored),
+                false => stored.entry.kind == Kind::Verdict && stored.entry.subject.kind == subject.kind,
+            };
+            if !same {
                 continue;
             }
             match stored.entry.data["decision"].as_str() {
@@ -256,8 +321,16 @@ impl Gate {
                 _ => break,
             }
         }
-        count
+        Some(count)
     }
+}
+
+/// Tests settle sooner.
+pub(super) fn settling() -> Duration {
+    fail::fail_point!("gate::settling", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(SETTLING, Duration::from_millis));
+    SETTLING
 }
 
 #[cfg(test)]

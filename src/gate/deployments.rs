@@ -122,7 +122,7 @@ impl Gate {
                 None if !self.is_newly_judged(seq, &verdict) => {
                     // Nothing is appended before GitHub answers, so an outage adds no entries.
                     self.0.github.can_read(at).await?;
-                    return self.look_at_deployment_again(event, seq, Cause::Stale).await;
+                    return self.look_at_event_again(event, seq, Cause::Stale, "deployment").await;
                 }
                 None => (Review::Approved, String::new()),
             },
@@ -297,7 +297,7 @@ impl Gate {
     async fn look_or_end(&self, target: &Target, at: &RepoAt, event: u64, seq: u64) -> Result<(), Trouble> {
         let broken = |why: String| Trouble::new(TroubleKind::Unexpected, why);
         if !self.is_over(at, &self.asked(at, event).map_err(broken)?).await? {
-            return self.look_at_deployment_again(event, seq, Cause::Expired).await;
+            return self.look_at_event_again(event, seq, Cause::Expired, "deployment").await;
         }
         let stored = self.stored(seq)?.ok_or_else(|| broken("the verdict is not in the ledger".into()))?;
         let (result, conclusion) = self.over(target, at, seq);
@@ -312,8 +312,14 @@ impl Gate {
         }
     }
 
-    /// An own event with the payload of the first: judged and answered anew.
-    async fn look_at_deployment_again(&self, event: u64, verdict: u64, cause: Cause) -> Result<(), Trouble> {
+    /// An own event with the payload of the first: judged and answered anew, once for `what`.
+    pub(super) async fn look_at_event_again(
+        &self,
+        event: u64,
+        verdict: u64,
+        cause: Cause,
+        what: &str,
+    ) -> Result<(), Trouble> {
         let broken = |why: String| Trouble::new(TroubleKind::Unexpected, why);
         let stored = self.stored(event)?.ok_or_else(|| broken("the event is not in the ledger".into()))?;
         let was: EventData =
@@ -328,7 +334,7 @@ impl Gate {
         let draft = Draft {
             kind: Kind::Event,
             subject: stored.entry.subject,
-            key: Key::Plain(format!("again:{verdict}:deployment")),
+            key: Key::Plain(format!("again:{verdict}:{what}")),
             refs: vec![Ref::Seq(verdict)],
             bodies: vec![("payload".into(), Body { bytes: body.to_vec().into(), media: content.media() })],
             data: serde_json::json!(data),

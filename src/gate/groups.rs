@@ -4,13 +4,16 @@
 //! GitHub judges a group once and merges it when all checks have passed, which may be an hour later. What
 //! a green group rests on, an approval say, may be gone by then.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use serde_json::json;
 
 use super::{Gate, Item, Later, drafts, lock};
 use crate::{
-    event::{About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
+    event::{self, About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
     ledger::entry::{Draft, EventData, Key, Kind, Receipt, Ref},
     time::Time,
     verdict::Decision,
@@ -21,13 +24,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Groups that wait now.
 #[derive(Default)]
-pub(super) struct Groups(HashMap<(u64, Sha), Waiting>);
+pub(super) struct Groups {
+    waiting: HashMap<(u64, Sha), Waiting>,
+    /// Events of a group that have no verdict yet: while there are any, no green goes out.
+    unjudged: HashMap<(u64, Sha), BTreeSet<u64>>,
+}
 
 struct Waiting {
     address: GroupAddress,
     since: Time,
     /// The newest decision, and the pull requests it was about; `None`: not judged by this process.
     judged: Option<(Decision, Vec<u64>)>,
+    /// When that decision ends to be valid.
+    ends: Option<Time>,
 }
 
 /// A merge group that gatelog can be asked to look at again.
@@ -47,22 +56,62 @@ impl Groups {
     pub fn learn(&mut self, event: &Event, now: Time) {
         let Some(address) = GroupAddress::of(event) else { return };
         let key = (address.repository.id, address.head.clone());
-        self.0.retain(|_, waiting| now.since(waiting.since) < LONGEST_WAIT);
+        self.waiting.retain(|_, waiting| now.since(waiting.since) < LONGEST_WAIT);
         if event.action.as_deref() == Some("destroyed") {
-            self.0.remove(&key);
+            self.waiting.remove(&key);
         } else if event.source != Source::Gatelog {
-            self.0.insert(key, Waiting { address, since: now, judged: None });
+            self.waiting.insert(key, Waiting { address, since: now, judged: None, ends: None });
         }
     }
 
     fn decide(&mut self, repository: u64, head: &Sha, decision: Decision, pulls: Vec<u64>) {
-        if let Some(waiting) = self.0.get_mut(&(repository, head.clone())) {
+        if let Some(waiting) = self.waiting.get_mut(&(repository, head.clone())) {
             waiting.judged = Some((decision, pulls));
         }
     }
 
     pub fn on_head(&self, repository: u64, head: &Sha) -> Option<GroupAddress> {
-        Some(self.0.get(&(repository, head.clone()))?.address.clone())
+        Some(self.waiting.get(&(repository, head.clone()))?.address.clone())
+    }
+
+    /// An event has no verdict yet.
+    pub fn waits(&mut self, event: &Event, seq: u64) {
+        if let Some(key) = key(event) {
+            self.unjudged.entry(key).or_default().insert(seq);
+        }
+    }
+
+    /// Its verdict is durable.
+    pub fn judged(&mut self, event: &Event, seq: u64) {
+        let Some(key) = key(event) else { return };
+        if let Some(waiting) = self.unjudged.get_mut(&key) {
+            waiting.remove(&seq);
+            if waiting.is_empty() {
+                self.unjudged.remove(&key);
+            }
+        }
+    }
+
+    pub fn is_unjudged(&self, repository: u64, head: &Sha) -> bool {
+        self.unjudged.contains_key(&(repository, head.clone()))
+    }
+
+    /// Groups that wait now, by head.
+    pub fn all(&self) -> Vec<(u64, Sha)> {
+        let mut all: Vec<_> = self.waiting.keys().cloned().collect();
+        all.sort();
+        all
+    }
+
+    /// Notes when the newest decision on a group ends to be valid.
+    pub fn end(&mut self, repository: u64, head: &Sha, ends: Option<Time>) {
+        if let Some(waiting) = self.waiting.get_mut(&(repository, head.clone())) {
+            waiting.ends = ends;
+        }
+    }
+
+    pub fn ends(&self, repository: u64, head: &Sha) -> Option<Time> {
+        self.waiting.get(&(repository, head.clone()))?.ends
     }
 
     /// Groups whose decision can turn because of this one on a pull request.
@@ -75,9 +124,21 @@ impl Groups {
                     .as_ref()
                     .is_none_or(|(d, pulls)| pulls.contains(&number) && allowed(*d) != allowed(decision))
         };
-        let mut found: Vec<_> = self.0.values().filter(may_turn).map(|w| w.address.clone()).collect();
+        let mut found: Vec<_> = self.waiting.values().filter(may_turn).map(|w| w.address.clone()).collect();
         found.sort_by(|a, b| a.head.cmp(&b.head));
         found
+    }
+}
+
+/// The group that an event decides about.
+fn key(event: &Event) -> Option<(u64, Sha)> {
+    match (&event.repository, &event.about) {
+        (Some(repository), About::MergeGroup { head, .. })
+            if event::handling(event).judge == event::Judge::MergeGroup =>
+        {
+            Some((repository.id, head.clone()))
+        }
+        _ => None,
     }
 }
 
@@ -222,6 +283,31 @@ impl Gate {
             replayed: false,
             unreadable: false,
         });
+    }
+
+    /// Looks again at a merge group when its verdict is no longer valid, if it waits still.
+    pub(super) fn look_at_group_at(&self, repository: u64, head: Sha, until: Time) {
+        lock(&self.0.groups).end(repository, &head, Some(until));
+        let gate = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(until.since(Time::now())).await;
+            if lock(&gate.0.groups).ends(repository, &head) == Some(until) && !*gate.0.stopping.borrow() {
+                let key = format!("expired:{until}:{repository}:group:{head}");
+                // A store that takes nothing now: the next start looks.
+                let _ = gate.look_again_at_group(repository, &head, Cause::Expired, vec![], key).await;
+            }
+        });
+    }
+
+    /// Another look at every merge group that waits: nobody would send an event for one.
+    pub(super) async fn look_again_at_groups(&self, cause: Cause) {
+        let size = self.0.ledger.head().size;
+        let all = lock(&self.0.groups).all();
+        for (repository, head) in all {
+            let key = format!("all:{size}:{repository}:group:{head}");
+            let _ = self.look_again_at_group(repository, &head, cause, vec![], key).await;
+            tokio::time::sleep(Duration::from_secs(1) / super::again::LOOKS_PER_SECOND).await;
+        }
     }
 
     /// Asks for another look at the merge group on this head, if it waits still.

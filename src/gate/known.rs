@@ -2,7 +2,10 @@
 //!
 //! Looked up here and handed on as plain data, so that facts stay data and judging stays pure.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -17,6 +20,10 @@ use crate::{
     ledger::entry::{EventData, Flag, Kind},
     time::Time,
 };
+
+/// So long an answer from before what an event told is waited for. GitHub's replicas are seldom a second
+/// behind; one that is behind for ever must not hold up everything.
+const BEHIND: Duration = Duration::from_secs(30);
 
 /// The most pushes that are followed, those next to the head first. A pull request may have 250 commits.
 const MOST_PUSHES: usize = 600;
@@ -79,7 +86,8 @@ impl Gate {
             base_ref: pull.base_ref.clone().filter(|_| !late),
             reviews,
             commits: pull.commits,
-            at: if late { stated_at } else { pull.updated_at.or(stated_at) },
+            at: if late { stated_at } else { pull.updated_at.max(stated_at) },
+            patient: Time::now().since(item.received_at) < BEHIND,
             old_base: pull.old_base.clone().filter(|_| !late),
         }
     }

@@ -29,6 +29,8 @@ pub(super) struct Looked {
     pub base_ref: Option<String>,
     /// When the pull request had last changed, by GitHub's answer.
     pub updated_at: Option<Time>,
+    /// That answer is from before what an event told.
+    pub behind: bool,
     /// Other pull requests on this head, as far as GitHub shows them.
     pub shared_head: Vec<u64>,
     /// The pull requests of a merge group.
@@ -65,10 +67,12 @@ impl Gate {
         };
         let about = self.about(item, handling);
         let at = repo_at(event);
-        let mut facts = bare(event);
+        let (mut facts, mut behind) = (bare(event), false);
         if let Some(at) = &at {
             match about {
-                SubjectKind::PullRequest => self.look_at_pull(item, older, at, event, &mut facts).await?,
+                SubjectKind::PullRequest => {
+                    behind = self.look_at_pull(item, older, at, event, &mut facts).await?;
+                }
                 SubjectKind::MergeGroup => self.look_at_group(at, event, &mut facts).await?,
                 _ => {}
             }
@@ -91,7 +95,7 @@ impl Gate {
             let watched = about == SubjectKind::Ref && self.is_watched_push(item);
             let (done, landing) = self.complete(at, early, &payload, facts, bundle, watched).await?;
             facts = done;
-            if watched {
+            if watched && event.source != Source::Gatelog {
                 merged = self.merge_verdict(at, &facts, landing.as_ref()).await?;
             }
         }
@@ -114,6 +118,7 @@ impl Gate {
             // One that GitHub does not show any more is as open as it was: what stood green must turn.
             open: facts.change.as_ref().map(|c| c.pull_request.state == "open").or(known_open),
             updated_at: facts.change.as_ref().map(|c| c.pull_request.updated_at),
+            behind,
             shared_head: facts.change.as_ref().map(|c| c.shared_head.clone()).unwrap_or_default(),
             carries: entries.map(|c| c.pull_request.number).collect(),
             base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
@@ -128,6 +133,7 @@ impl Gate {
         })
     }
 
+    /// Whether GitHub's answer is from before what an event told.
     pub(super) async fn look_at_pull(
         &self,
         item: &Item,
@@ -135,8 +141,8 @@ impl Gate {
         at: &RepoAt,
         event: &Event,
         facts: &mut Facts,
-    ) -> Result<(), Trouble> {
-        let About::PullRequest(pull) = &event.about else { return Ok(()) };
+    ) -> Result<bool, Trouble> {
+        let About::PullRequest(pull) = &event.about else { return Ok(false) };
         let floor = self.floor(at, pull, item, older);
         match gather::pull(&self.0.github, at, pull.number, &floor).await {
             Ok(pulled) => {
@@ -146,11 +152,12 @@ impl Gate {
                 });
                 facts.change = Some(pulled.change);
                 facts.facts.missing.extend(pulled.missing);
+                return Ok(pulled.behind);
             }
             Err(t) if t.kind == TroubleKind::Gone => missing(facts, SubjectKind::PullRequest, &t.reason),
             Err(t) => return Err(t),
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn look_at_group(&self, at: &RepoAt, event: &Event, facts: &mut Facts) -> Result<(), Trouble> {
@@ -277,6 +284,7 @@ impl Gate {
             open,
             base_ref: None,
             updated_at: None,
+            behind: false,
             shared_head: vec![],
             carries: vec![],
             pusher_unknown: false,

@@ -77,8 +77,8 @@ struct Turning {
 }
 
 /// A verdict as the ledger holds it.
-struct Recorded {
-    seq: u64,
+pub(super) struct Recorded {
+    pub(super) seq: u64,
     leaf: crate::ledger::entry::Hash,
     number: Option<u64>,
     decision: Decision,
@@ -409,11 +409,8 @@ impl Gate {
             if self.any_unjudged(target) {
                 return Ok(Step::Nothing);
             }
-            // A push happened once: what GitHub shows of it needs no new look.
-            let done = |v: &Recorded| {
-                v.subject.kind == SubjectKind::Ref && shown.is_some_and(|s| s.covers.contains(&v.seq))
-            };
-            let old = |v: &&Recorded| !self.is_fresh(v.seq) && !done(v);
+            // A push happened once, and nothing is merged because of its check: it is shown however late.
+            let old = |v: &&Recorded| v.subject.kind != SubjectKind::Ref && !self.is_fresh(v.seq);
             let stale: Vec<_> = newest.iter().filter(old).map(|v| v.seq).collect();
             if !stale.is_empty() {
                 return Ok(Step::Again(newest.into_iter().filter(|v| stale.contains(&v.seq)).collect()));
@@ -525,6 +522,10 @@ impl Gate {
                 let (id, key) = (at.repository.id, format!("again:{seq}"));
                 let look = self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await;
                 looks.extend(look.unwrap_or_default());
+            }
+            if let (SubjectKind::Ref, Some(event)) = (stored.entry.subject.kind, stored.entry.refs.first()) {
+                // If it cannot be taken now, whoever asks for a re-run has it judged.
+                let _ = self.look_at_event_again(*event, *seq, cause, "push").await;
             }
             let Some(number) = stored.entry.subject.id else { continue };
             let address = drafts::PullAddress {

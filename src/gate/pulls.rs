@@ -45,6 +45,16 @@ struct Open {
     read: Option<BTreeSet<String>>,
     /// The newest decision on it, and the entry of its verdict.
     decided: Option<(Decision, u64)>,
+    /// What a verdict was made of.
+    judged: Option<Judged>,
+}
+
+/// A verdict, and what it was made of: anything newer has not been judged.
+#[derive(Clone, Debug)]
+pub(super) struct Judged {
+    pub verdict: u64,
+    pub updated_at: Time,
+    pub base_ref: String,
 }
 
 /// How to reach a repository.
@@ -170,6 +180,18 @@ impl Pulls {
 
     pub fn decided(&self, repository: u64, number: u64) -> Option<(Decision, u64)> {
         self.open.get(&(repository, number))?.decided
+    }
+
+    pub fn judge(&mut self, repository: u64, number: u64, judged: Judged) {
+        if let Some(open) = self.open.get_mut(&(repository, number)) {
+            open.judged = Some(judged);
+        }
+    }
+
+    /// What this verdict was made of, if it is the one last noted.
+    pub fn judged(&self, repository: u64, number: u64, verdict: u64) -> Option<Judged> {
+        let judged = self.open.get(&(repository, number))?.judged.clone();
+        judged.filter(|j| j.verdict == verdict)
     }
 
     pub fn learn_repository(&mut self, event: &Event) {

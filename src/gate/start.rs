@@ -15,12 +15,12 @@ use tokio::{
 
 use super::{
     Gate, Inner, Item, Settings,
-    again::LOOKS_PER_SECOND,
+    again::{self, LOOKS_PER_SECOND},
     alerts, attempts, commands, drafts,
     drafts::PullAddress,
     lock, own_app, publish,
-    pulls::{Known, Pulls},
-    reconcile, waivers,
+    pulls::{Judged, Known, Pulls},
+    pushes, reconcile, waivers,
 };
 use crate::{
     config::Judging,
@@ -80,6 +80,8 @@ struct Told {
     /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
     groups: HashMap<(u64, event::Sha), u64>,
     unposted: alerts::Unposted,
+    /// Pushes that are to be judged again.
+    pushes: pushes::Told,
     waivers: waivers::Waivers,
     /// What installations did that GitHub still counts, and when; oldest first.
     did: Vec<(u64, Before, Time)>,
@@ -142,6 +144,7 @@ impl Gate {
             alarm: Mutex::new(told.alarm.alarm()),
             alerts: Mutex::default(),
             started_at_seq: AtomicU64::new(service),
+            settling: Mutex::default(),
             timers: Mutex::default(),
             waivers: Mutex::new(told.waivers),
             tampered: Mutex::default(),
@@ -158,12 +161,19 @@ impl Gate {
         gate.take_up_unjudged();
         gate.take_up_unreported();
         gate.schedule_all();
+        gate.settle_again();
+        for push in told.pushes.all() {
+            gate.look_at_push_at(push);
+        }
         gate.post_again(told.unposted);
         gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
         tokio::spawn(async move {
+            if cause == Cause::Bundle {
+                looking.look_again_at_groups(cause).await;
+            }
             looking.look_at_open_pulls(cause, service).await;
             if let Some(every) = looking.0.settings.sweep_every {
                 looking.sweep_for_ever(every).await;
@@ -249,7 +259,21 @@ impl Gate {
             if let Some(event) = self.recorded_event(*seq) {
                 lock(&self.0.groups).learn(&event, stored.entry.time);
             }
+            if let (Some(repository), Some(head)) =
+                (stored.entry.subject.repository, stored.entry.subject.head)
+                && let Some(until) = self.group_valid_until(&head)
+            {
+                self.look_at_group_at(repository, head, until);
+            }
         }
+    }
+
+    fn group_valid_until(&self, head: &event::Sha) -> Option<Time> {
+        let newest = self.0.ledger.with_head(head).into_iter().rev().find_map(|seq| {
+            let entry = self.0.ledger.entry(seq).ok()??.entry;
+            (entry.kind == Kind::Verdict && entry.subject.kind == SubjectKind::MergeGroup).then_some(entry)
+        })?;
+        serde_json::from_value::<VerdictData>(newest.data).ok()?.valid_until
     }
 
     fn take_up_unjudged(&self) {
@@ -294,7 +318,8 @@ impl Gate {
     }
 
     /// Asks GitHub for the open pull requests of every repository we know, and looks again at those
-    /// whose head has no verdict, or only an `error`.
+    /// whose head has no verdict, or only an `error`, and at those that changed since they were judged: what
+    /// told of that may be lost.
     async fn look_at_open_pulls(&self, cause: Cause, service: u64) {
         let repositories = lock(&self.0.pulls).repositories();
         for known in repositories {
@@ -306,15 +331,13 @@ impl Gate {
                     self.closed_all_but(&at, &pulls.iter().map(|p| p.number).collect::<Vec<_>>());
                     for pull in pulls {
                         let id = at.repository.id;
-                        lock(&self.0.pulls).open(
-                            id,
-                            pull.number,
-                            Some(pull.head.clone()),
-                            Some(pull.base_ref),
-                        );
-                        if cause == Cause::Bundle || !self.has_answer(id, pull.number, &pull.head) {
-                            let address = address(&known, pull.number);
-                            let key = format!("start:{service}:{id}:{}", pull.number);
+                        let (number, changed) = (pull.number, pull.updated_at);
+                        let answered = self.has_answer(id, &pull);
+                        lock(&self.0.pulls).open(id, number, Some(pull.head), Some(pull.base_ref));
+                        if cause == Cause::Bundle || !answered {
+                            lock(&self.0.pulls).seen(id, number, Some(changed));
+                            let address = address(&known, number);
+                            let key = format!("start:{service}:{id}:{number}");
                             let _ = self.look_again(&address, cause, vec![Ref::Seq(service)], key).await;
                             tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
                         }
@@ -354,8 +377,10 @@ impl Gate {
         }
     }
 
-    /// Whether this head has a verdict that stands, or an event that will bring one.
-    pub(super) fn has_answer(&self, repository: u64, number: u64, head: &event::Sha) -> bool {
+    /// Whether what GitHub lists has a verdict that stands, or an event that will bring one. A verdict made
+    /// before something changed does not stand: the event that told of it never came.
+    pub(super) fn has_answer(&self, repository: u64, pull: &gather::OpenPull) -> bool {
+        let (number, head) = (pull.number, &pull.head);
         if lock(&self.0.unjudged).contains_key(&(repository, number)) {
             return true;
         }
@@ -370,10 +395,48 @@ impl Gate {
             match data.decision {
                 Decision::Superseded => {}
                 Decision::Error => return false,
-                _ => return true,
+                _ => return self.is_as_judged(repository, pull, seq),
             }
         }
         false
+    }
+
+    /// Whether the verdict was made of what GitHub lists now, or of something newer. What was judged is
+    /// compared, and not what events told, because the one that matters may be lost. Where the facts were
+    /// erased it is not known.
+    fn is_as_judged(&self, repository: u64, pull: &gather::OpenPull, verdict: u64) -> bool {
+        let noted = lock(&self.0.pulls).judged(repository, pull.number, verdict);
+        let Some(judged) = noted.or_else(|| self.judged_of(verdict)) else { return false };
+        let stands = judged.updated_at > pull.updated_at
+            || (judged.updated_at == pull.updated_at && judged.base_ref == pull.base_ref);
+        lock(&self.0.pulls).judge(repository, pull.number, judged);
+        stands
+    }
+
+    /// What a verdict was made of, from its facts.
+    fn judged_of(&self, verdict: u64) -> Option<Judged> {
+        let facts = self.0.ledger.body(verdict, "facts").ok()??;
+        let facts: serde_json::Value = serde_json::from_slice(&facts).ok()?;
+        let pull = &facts["pull_request"];
+        let updated_at = pull["updated_at"].as_str()?.parse().ok()?;
+        Some(Judged { verdict, updated_at, base_ref: pull["base"]["ref"].as_str()?.to_owned() })
+    }
+
+    /// The second looks that the process before did not come to.
+    fn settle_again(&self) {
+        let head = self.0.started_at_seq();
+        let entry = |seq: u64| self.0.ledger.entry(seq).ok().flatten();
+        let Some(last) = head.checked_sub(1).and_then(entry) else { return };
+        let lately = (0..head).rev().map_while(entry);
+        let lately = lately.take_while(|s| last.entry.time.since(s.entry.time) < again::settling());
+        for stored in lately.filter(|s| s.entry.kind == Kind::Event) {
+            let seq = stored.entry.seq;
+            if let Some(event) = self.recorded_event(seq).filter(|e| event::handling(e).drop_caches)
+                && self.0.ledger.verdict_of(seq).is_some()
+            {
+                self.look_when_settled(seq, Arc::new(event));
+            }
+        }
     }
 
     fn schedule_all(&self) {
@@ -435,6 +498,7 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     for seq in 0..ledger.head().size {
         let Some(stored) = ledger.entry(seq)? else { continue };
         told.unposted.note(&stored.entry, now);
+        told.pushes.note(&stored);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy(&stored),
@@ -512,7 +576,7 @@ impl Told {
 impl Told {
     fn group(&mut self, stored: &Stored, group: (u64, event::Sha)) {
         let data = serde_json::from_value::<EventData>(stored.entry.data.clone());
-        let action = data.ok().filter(|d| d.source == Source::Github).and_then(|d| d.action);
+        let action = data.ok().filter(|d| d.source != Source::Gatelog).and_then(|d| d.action);
         match action.as_deref() {
             Some("checks_requested") => _ = self.groups.insert(group, stored.entry.seq),
             Some("destroyed") => _ = self.groups.remove(&group),

@@ -107,6 +107,8 @@ struct Events {
     judged: usize,
     reported: usize,
     nothing_to_report: usize,
+    /// Neither reported nor replaced.
+    not_shown: usize,
 }
 
 #[derive(Default)]
@@ -239,8 +241,13 @@ impl Answer {
                             return;
                         }
                         // A verdict that a newer one of its pull request replaced is covered by no report.
-                        self.events.reported += usize::from(ledger.covered.contains(&verdict.seq));
-                        return;
+                        let reported = ledger.covered.contains(&verdict.seq);
+                        self.events.reported += usize::from(reported);
+                        if reported || ledger.is_replaced(verdict.seq) {
+                            return;
+                        }
+                        self.events.not_shown += 1;
+                        "its verdict is not shown, and no newer one is"
                     }
                 }
             }
@@ -303,7 +310,7 @@ impl Answer {
 
     fn table(&self) -> String {
         let (e, l) = (&self.events, &self.landed);
-        let replaced = e.judged - e.reported - e.nothing_to_report;
+        let replaced = e.judged - e.reported - e.nothing_to_report - e.not_shown;
         let mut out = format!("from {} until {}, {} sweeps\n\n", self.since, self.until, self.sweeps);
         out += &format!(
             "events   GitHub sent {}, recorded {} ({} read from its API), judged {}\n",

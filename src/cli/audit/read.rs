@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::{Failure, log},
-    event::RepoName,
-    ledger::entry::{Entry, Kind, ReportData, VerdictData},
+    event::{self, RepoName, Sha, SubjectKind},
+    ledger::entry::{Entry, EventData, Kind, ReportData, VerdictData},
     time::Time,
+    verdict::Decision,
 };
 
 #[derive(Default)]
@@ -27,6 +28,12 @@ pub(super) struct Ledger {
     pub verdicts: BTreeMap<u64, Judged>,
     /// Verdicts that a report covers.
     pub covered: BTreeSet<u64>,
+    /// Events that decide about a pull request.
+    decides: BTreeSet<u64>,
+    /// Verdicts that are to be shown, and what each is on.
+    subjects: BTreeMap<u64, Subject>,
+    /// The newest verdict on something that a report covers, or of which nothing is to be shown.
+    settled: BTreeMap<Subject, u64>,
     pub sweeps: Vec<Sweep>,
     /// When no gatelog ran: from the last entry before, to the start.
     pub down: Vec<(Time, Time, &'static str)>,
@@ -34,6 +41,18 @@ pub(super) struct Ledger {
     pub names: BTreeMap<u64, String>,
     /// Name in lower case → repositories that a sweep knew by it: also those of which nothing is heard.
     called: BTreeMap<String, BTreeSet<u64>>,
+}
+
+/// What a verdict is on: kind, repository, number or id, and for what has none the commit.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Subject(&'static str, Option<u64>, Option<u64>, Option<Sha>);
+
+impl Subject {
+    fn of(entry: &Entry) -> Self {
+        let subject = &entry.subject;
+        let head = subject.head.clone().filter(|_| subject.kind != SubjectKind::PullRequest);
+        Self(subject.kind.as_str(), subject.repository, subject.id, head)
+    }
 }
 
 pub(super) struct Judged {
@@ -107,7 +126,12 @@ impl Ledger {
                 Kind::Verdict => ledger.verdict(entry),
                 Kind::Report => {
                     let data = serde_json::from_value::<ReportData>(entry.data.clone());
-                    ledger.covered.extend(data.into_iter().flat_map(|d| d.covers));
+                    for seq in data.into_iter().flat_map(|d| d.covers) {
+                        ledger.covered.insert(seq);
+                        if let Some(subject) = ledger.subjects.get(&seq).cloned() {
+                            ledger.settle(subject, seq);
+                        }
+                    }
                 }
                 Kind::Reconcile => ledger.sweep(entry, item.json("sweep")?),
                 Kind::Service => ledger.service(entry),
@@ -119,7 +143,23 @@ impl Ledger {
         Ok(ledger)
     }
 
+    fn settle(&mut self, subject: Subject, verdict: u64) {
+        let newest = self.settled.entry(subject).or_default();
+        *newest = verdict.max(*newest);
+    }
+
+    /// Whether a newer verdict on the same was shown, or needed not to be.
+    pub(super) fn is_replaced(&self, verdict: u64) -> bool {
+        let settled = self.subjects.get(&verdict).and_then(|s| self.settled.get(s));
+        settled.is_some_and(|newest| *newest > verdict)
+    }
+
     fn event(&mut self, entry: &Entry) {
+        if let Ok(data) = serde_json::from_value::<EventData>(entry.data.clone())
+            && event::decides_pull_request(&data.name, data.source)
+        {
+            self.decides.insert(entry.seq);
+        }
         let by_get = entry.key.strip_prefix("delivery-by-get:");
         let Some(guid) = by_get.or_else(|| entry.key.strip_prefix("delivery:")) else { return };
         if by_get.is_some() {
@@ -131,6 +171,13 @@ impl Ledger {
     fn verdict(&mut self, entry: &Entry) {
         let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { return };
         let Some(event) = entry.refs.first() else { return };
+        let subject = Subject::of(entry);
+        if data.target.is_some() {
+            self.subjects.insert(entry.seq, subject);
+        } else if data.decision != Decision::Superseded && self.decides.contains(event) {
+            // Closed: nothing is to be shown of it any more.
+            self.settle(subject, entry.seq);
+        }
         let landing = data.landing.map(|l| l.exceptions);
         let judged = Judged { seq: entry.seq, shown: data.target.is_some(), landing };
         self.verdicts.entry(*event).or_insert(judged);

@@ -19,7 +19,7 @@ use crate::{
 
 impl Gate {
     /// The newest verdict of each open pull request (or of the push, or merge group) on a target.
-    pub(super) fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
+    pub(in crate::gate) fn newest_verdicts(&self, target: &Target) -> Result<Vec<Recorded>, Trouble> {
         let mut newest: HashMap<(Option<u64>, Option<String>), Recorded> = HashMap::new();
         for seq in self.0.ledger.with_head(&target.sha) {
             let Some(stored) = self.stored(seq)? else { continue };
@@ -60,12 +60,16 @@ impl Gate {
         pulls.head(target.repository, number).is_none_or(|head: Sha| head == target.sha)
     }
 
-    /// Whether an open pull request that this target speaks for has an event that is not judged yet.
+    /// Whether an open pull request that this target speaks for, or its merge group, has an event that is not
+    /// judged yet.
     ///
     /// A push speaks for itself: no verdict on a pull request would bring its target up again.
     pub(super) fn any_unjudged(&self, target: &Target) -> bool {
         if target.check != self.0.settings.check_name {
             return false;
+        }
+        if lock(&self.0.groups).is_unjudged(target.repository, &target.sha) {
+            return true;
         }
         let on_head = lock(&self.0.pulls).on_head(target.repository, &target.sha);
         let unjudged = lock(&self.0.unjudged);
@@ -89,7 +93,7 @@ impl Gate {
         !reported && self.0.ledger.with_head(&target.sha).first().is_some_and(|seq| *seq < start)
     }
 
-    pub(super) fn shown(&self, target: &Target) -> Option<ReportData> {
+    pub(in crate::gate) fn shown(&self, target: &Target) -> Option<ReportData> {
         let seq = self.0.ledger.report_of(target)?;
         let stored = self.stored(seq).ok()??;
         let data = serde_json::from_value::<ReportData>(stored.entry.data).ok()?;

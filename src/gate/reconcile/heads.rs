@@ -1,4 +1,4 @@
-//! Open heads without our completed run are judged.
+//! Open heads without our completed run, and pull requests that changed since they were judged, are judged.
 
 use serde_json::json;
 
@@ -29,10 +29,12 @@ impl Gate {
         found.counts.open += open.len();
         for pull in open {
             lock(&self.0.pulls).open(id, pull.number, Some(pull.head.clone()), Some(pull.base_ref.clone()));
-            if self.has_answer(id, pull.number, &pull.head) {
+            if self.has_answer(id, &pull) {
                 self.show_again(at, &pull);
                 continue;
             }
+            // What the list shows, the look must not fall behind of.
+            lock(&self.0.pulls).seen(id, pull.number, Some(pull.updated_at));
             let address = PullAddress {
                 installation: known.installation,
                 organization: known.organization,
@@ -51,11 +53,13 @@ impl Gate {
         Ok(())
     }
 
-    /// A head that has its verdict and nothing that says it was shown: the publisher looks.
+    /// A head that has its verdict, which may not be what is shown: the publisher looks. What was withheld
+    /// because GitHub refused it is tried again.
     fn show_again(&self, at: &RepoAt, pull: &gather::OpenPull) {
         let check = self.0.settings.check_name.clone();
         let target = Target { repository: at.repository.id, sha: pull.head.clone(), check };
-        if self.0.settings.publish && self.0.ledger.report_of(&target).is_none() {
+        let shown = self.shown(&target);
+        if self.0.settings.publish && shown.is_none_or(|s| s.conclusion.is_none() || s.covers.is_empty()) {
             self.touch(target, at.clone(), |_| {});
         }
     }

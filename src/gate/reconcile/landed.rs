@@ -116,7 +116,9 @@ impl Gate {
             let push = stored.entry.kind == Kind::Event
                 && subject.kind == SubjectKind::Ref
                 && subject.repository == Some(repository)
-                && stored.entry.data["name"] == json!("push");
+                && stored.entry.data["name"] == json!("push")
+                // Another look at one says what it was, and has no merge verdict.
+                && stored.entry.data["source"] != json!("gatelog");
             let same = push && self.payload_of(seq).ok()?["ref"].as_str() == Some(full_ref);
             same.then(|| (seq, subject.base.clone()))
         })

@@ -14,6 +14,7 @@ use crate::{
     event::Sha,
     facts::{MergeGroup, Missing},
     github::{Github, RepoAt, Trouble, TroubleKind, graphql::Answer},
+    time::Time,
 };
 
 const QUERY: &str = include_str!("../merge_group.graphql");
@@ -227,6 +228,8 @@ pub struct OpenPull {
     pub head_ref: String,
     #[serde(rename = "isDraft")]
     pub draft: bool,
+    /// When anything of it last changed; whether what we write moves it too is GitHub's affair.
+    pub updated_at: Time,
 }
 
 /// Head and base of every open pull request of the repository.

@@ -49,8 +49,10 @@ pub struct Floor {
     /// Number of commits the payload claims: sizes the query, proves nothing.
     pub commits: Option<u64>,
     /// When the pull request last changed before this was stated. An answer that is newer is not behind
-    /// in its head and base, whatever they are: deliveries may come late.
+    /// in its head and base, whatever they are: deliveries may come late. One that is older is behind.
     pub at: Option<Time>,
+    /// Whether an answer from before `at` is refused: it is waited for. Else it is taken, and marked.
+    pub patient: bool,
     /// The base was just changed away from this one: the timeline must show it, because approvals from
     /// before it are stale.
     pub old_base: Option<String>,
@@ -63,13 +65,15 @@ pub struct Pulled {
     /// `pull_request`, `commits`, `reviews` or `files`, each at most once. What is named here is
     /// empty or not to be trusted in `change`.
     pub missing: Vec<Missing>,
+    /// The answer is from before what an event told, and was taken all the same.
+    pub behind: bool,
 }
 
 /// Reads the pull request: identity, reviews, commits, files, with `commits_since` filled in.
 ///
 /// # Errors
-/// `Unavailable` also if it keeps moving, or if the API stays behind `floor` (its base, a review, or
-/// an older head) after three re-reads. `Gone` if GitHub does not show it, after the
+/// `Unavailable` also if it keeps moving, or if the API stays behind `floor` (its base, a review, an
+/// older head, or where it is patient the time of its change) after three re-reads. `Gone` if GitHub does not show it, after the
 /// re-reads where an event has stated its head: it may just have been opened. A head that is neither the floor's nor
 /// older is newer, and accepted after the re-reads.
 pub async fn pull(github: &Github, at: &RepoAt, number: u64, floor: &Floor) -> Result<Pulled, Trouble> {
@@ -86,6 +90,11 @@ pub async fn pull(github: &Github, at: &RepoAt, number: u64, floor: &Floor) -> R
     let pulled = told?;
     match floor.lag(&pulled) {
         None | Some(Lag::OtherHead) => Ok(pulled),
+        Some(Lag::Before(_)) if !floor.patient => Ok(Pulled { behind: true, ..pulled }),
+        Some(Lag::Before(at)) => {
+            let reason = format!("pull request #{number}: GitHub's API does not show its change of {at} yet");
+            Err(Trouble::new(TroubleKind::Unavailable, reason))
+        }
         Some(Lag::Behind(what)) => {
             let reason = format!("pull request #{number}: GitHub's API does not show {what} yet");
             Err(Trouble::new(TroubleKind::Unavailable, reason))
@@ -96,6 +105,8 @@ pub async fn pull(github: &Github, at: &RepoAt, number: u64, floor: &Floor) -> R
 #[derive(Debug, PartialEq, Eq)]
 enum Lag {
     Behind(String),
+    /// It had not changed yet when the answer was made: whatever of it the event is about is missing.
+    Before(Time),
     /// Neither the floor's head nor one known to be older.
     OtherHead,
 }
@@ -103,6 +114,9 @@ enum Lag {
 impl Floor {
     fn lag(&self, pulled: &Pulled) -> Option<Lag> {
         self.behind(pulled).map(Lag::Behind).or_else(|| {
+            if let Some(at) = self.at.filter(|at| pulled.change.pull_request.updated_at < *at) {
+                return Some(Lag::Before(at));
+            }
             if self.is_past(pulled) {
                 return None;
             }
@@ -273,7 +287,7 @@ impl Reading {
             checks: None,
             workflows: None,
         };
-        Pulled { change, missing: gone }
+        Pulled { change, missing: gone, behind: false }
     }
 }
 

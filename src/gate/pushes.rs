@@ -1,0 +1,122 @@
+//! Pushes that could not be decided: judged again, because no other event would bring their check to an end.
+//!
+//! A push happened once, and what was decided of it stays decided. Only `pending`, which ends, and `error`
+//! for want of facts are looked at again by themselves, and whatever somebody asks to be judged again. The
+//! event of the look has the payload of the first.
+
+use std::time::Duration;
+
+use super::{Gate, Item, backoff, jitter, look::Looked};
+use crate::{
+    event::{Cause, Subject, SubjectKind},
+    ledger::entry::{Kind, VerdictData},
+    time::Time,
+    verdict::{Decision, Target, Verdict},
+};
+
+/// A push whose look cannot be recorded is given up after this; the next start looks.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// A verdict on a push that does not stand: it, its event, and until when it is valid.
+#[derive(Clone, Copy)]
+pub(super) struct Undecided {
+    pub verdict: u64,
+    pub event: u64,
+    pub until: Time,
+}
+
+impl Gate {
+    /// Looks again at a push or a merge group when the verdict on it ends. Pull requests have timers of their
+    /// own.
+    pub(super) fn look_when_it_ends(
+        &self,
+        item: &Item,
+        looked: &Looked,
+        verdict: u64,
+        judged: &Verdict,
+        heals_at: Option<Time>,
+    ) {
+        let until = heals_at.or(judged.valid_until);
+        let (subject, group) = (&looked.subject, looked.subject.kind == SubjectKind::MergeGroup);
+        if let (true, Some(repository), Some(head)) = (group, subject.repository, &subject.head) {
+            match until {
+                Some(until) => self.look_at_group_at(repository, head.clone(), until),
+                None => super::lock(&self.0.groups).end(repository, head, None),
+            }
+        }
+        if let (SubjectKind::Ref, Some(until)) = (subject.kind, until.filter(|_| is_open(judged.decision))) {
+            self.look_at_push_at(Undecided { verdict, event: item.seq, until });
+        }
+    }
+
+    pub(super) fn look_at_push_at(&self, push: Undecided) {
+        let gate = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(push.until.since(Time::now())).await;
+            let begun = Time::now();
+            while !*gate.0.stopping.borrow() {
+                let look = gate.look_at_event_again(push.event, push.verdict, Cause::Expired, "push").await;
+                let waited = Time::now().since(begun);
+                match look {
+                    Ok(()) => return,
+                    Err(trouble) if trouble.passes() && waited < PATIENCE => {
+                        let pause = trouble.retry_after.unwrap_or_else(|| backoff(waited));
+                        tokio::time::sleep(pause + jitter(pause)).await;
+                    }
+                    Err(trouble) => {
+                        return tracing::error!("a push is not judged again: {}", trouble.reason);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Somebody asks for the checks on a commit: what was pushed there is judged again, once for each time.
+    pub(super) async fn look_at_pushes_on(&self, asked: &Subject, by: u64) {
+        let (Some(repository), Some(sha)) = (asked.repository, asked.head.clone()) else { return };
+        let check = format!("{}/push", self.0.settings.check_name);
+        let Ok(newest) = self.newest_verdicts(&Target { repository, sha, check }) else { return };
+        for pushed in newest {
+            let Ok(Some(stored)) = self.stored(pushed.seq) else { continue };
+            let Some(event) = stored.entry.refs.first() else { continue };
+            let what = format!("push:{by}");
+            if let Err(trouble) =
+                self.look_at_event_again(*event, pushed.seq, Cause::Rerequested, &what).await
+            {
+                tracing::error!("a push is not judged again: {}", trouble.reason);
+            }
+        }
+    }
+}
+
+/// What is told at start of pushes that were not decided.
+#[derive(Default)]
+pub(super) struct Told(std::collections::HashMap<u64, Undecided>);
+
+impl Told {
+    pub fn note(&mut self, stored: &crate::ledger::Stored) {
+        let entry = &stored.entry;
+        let Some(refers_to) = entry.refs.first() else { return };
+        if entry.subject.kind != SubjectKind::Ref {
+            return;
+        }
+        if entry.kind == Kind::Event {
+            // The look that followed.
+            self.0.remove(refers_to);
+        } else if entry.kind == Kind::Verdict
+            && let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone())
+            && let Some(until) = data.valid_until.filter(|_| is_open(data.decision))
+        {
+            self.0.insert(entry.seq, Undecided { verdict: entry.seq, event: *refers_to, until });
+        }
+    }
+
+    pub fn all(self) -> impl Iterator<Item = Undecided> {
+        self.0.into_values()
+    }
+}
+
+/// Whether something is still to be decided.
+fn is_open(decision: Decision) -> bool {
+    matches!(decision, Decision::Pending | Decision::Error)
+}
