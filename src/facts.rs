@@ -454,6 +454,10 @@ pub struct Landed {
     pub pull_requests: Vec<LandedPull>,
     /// Why it is taken for a direct push or a bypass.
     pub reason: Option<String>,
+    /// It is nothing but the merge of pull requests that were allowed: what is excused on all of them is excused
+    /// here. Absent: it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waivers_hold: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -59,6 +59,7 @@ pub mod reconcile;
 mod start;
 mod tampering;
 mod tidy;
+mod waived;
 pub mod waivers;
 
 pub use start::{Running, load};

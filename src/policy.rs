@@ -47,6 +47,7 @@ pub mod why;
 pub use bundle::Bundle;
 pub use engine::{ENGINE, TIME_LIMIT};
 pub use error::{LoadError, Place};
+pub use glob::quote_meta;
 pub use input::{EventHeader, Input, InputError};
 pub use judge::Need;
 pub use metadata::{ControlMeta, Mode};

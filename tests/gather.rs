@@ -1095,6 +1095,7 @@ async fn landed_by(s: &Setup, act: impl FnOnce(&mut World) -> Vec<Webhook>) -> (
         head: before.pull_request.head.sha.clone().unwrap(),
         base_ref: "main".to_owned(),
         allowed: true,
+        until: None,
         verdict: 40,
         at: before.pull_request.updated_at,
         commits: before.commits.iter().map(|c| (c.sha.clone(), c.parents.len())).collect(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use common::scene::{REPO, Scene, push_and_open};
 use gatelog::{
     ledger::entry::{Kind, WaiverData, WaiverStep},
-    simulated_github::{Role, commit},
+    simulated_github::{Method, Role, commit},
     time::Time,
 };
 
@@ -48,6 +48,14 @@ fn page(s: &Scene, pr: u64) -> String {
 /// A day on which an exception made now still holds, and its end.
 fn day(days: u64) -> String {
     Time::now().plus(Duration::from_secs(days * 24 * 3600)).to_string()[..10].to_owned()
+}
+
+/// `main` goes on, and somebody presses "Update branch".
+async fn update(s: &Scene, who: &str, pr: u64) {
+    let other = commit("carol", "meanwhile").write(&format!("{who}.md"), "m").signed();
+    s.act(|w| w.push("carol", REPO, "main", &[other])).await;
+    s.act(|w| w.update_branch(who, REPO, pr)).await;
+    s.settle().await;
 }
 
 /// `gatelog …` beside the service: its exit code and what it said.
@@ -146,8 +154,14 @@ async fn who_may_not_is_refused_with_the_reason_or_not_heard() {
     let hers = commit("dora", "mine").write("mine.txt", "m").signed();
     s.act(|w| w.push("dora", REPO, "topic", &[hers])).await;
     say(&s, "dora", pr, &waive).await;
-    assert!(page(&s, pr).contains("whoever pushed last makes no exception"), "{}", page(&s, pr));
+    assert!(page(&s, pr).contains("whoever pushed a commit of it makes no exception"), "{}", page(&s, pr));
     assert_eq!(s.check(pr).0, "failure");
+    // Somebody else presses "Update branch": her commit is in it still.
+    update(&s, "bob", pr).await;
+    say(&s, "dora", pr, &waive.replace("because x", "because y")).await;
+    assert_eq!(s.check(pr).0, "failure", "{}", page(&s, pr));
+    let refused = page(&s, pr).matches("whoever pushed a commit of it makes no exception").count();
+    assert_eq!(refused, 1, "at the new head: {}", page(&s, pr));
     // The head moves between the comment and its delivery: what was looked at is not what would be waived.
     let late = s.gh.with(|w| w.say("dora", REPO, other, &waive)).unwrap();
     let more = commit("alice", "sly").write("sly.txt", "s").signed();
@@ -207,6 +221,104 @@ async fn four_eyes_are_two_people_at_one_head() {
     assert!(page(&s, pr).contains("another head than when this was asked for"), "{}", page(&s, pr));
 }
 
+/// A pull request of alice into `sandbox`.
+async fn into_sandbox(s: &Scene, branch: &str) -> u64 {
+    let pr = s.act(|w| {
+        let change = commit("alice", branch).write(&format!("{branch}.txt"), branch).signed();
+        let pushed = w.push("alice", REPO, branch, &[change])?;
+        let mut opened = w.open_pull("alice", REPO, branch, "sandbox", branch)?;
+        opened.hooks.splice(..0, pushed.hooks);
+        Ok(opened)
+    });
+    pr.await.what
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_is_for_the_branch_it_was_made_for() {
+    let s = started(RULES).await;
+    s.act(|w| w.push("alice", REPO, "sandbox", &[commit("alice", "play").write("s.md", "s").signed()])).await;
+    let (pr, other) = (into_sandbox(&s, "topic").await, into_sandbox(&s, "other").await);
+    s.settle().await;
+    let waive = format!("/gatelog waive CHG-02 until {} because it is only the sandbox", day(2));
+    say(&s, "dora", pr, &waive).await;
+    assert_eq!(steps(&s).last().unwrap().1, WaiverStep::Granted, "{}", page(&s, pr));
+    s.act(|w| w.retarget("alice", REPO, pr, "main")).await;
+    // The base is changed between the comment and its delivery.
+    let late = s.gh.with(|w| w.say("dora", REPO, other, &waive)).unwrap();
+    s.act(|w| w.retarget("alice", REPO, other, "main")).await;
+    s.settle().await;
+    s.deliver(&late.hooks[0]).await;
+    s.settle().await;
+    assert_eq!(
+        (s.check(pr).0.as_str(), s.check(other).0.as_str()),
+        ("failure", "failure"),
+        "{}\n{}",
+        page(&s, pr),
+        page(&s, other)
+    );
+    assert!(
+        page(&s, other).contains("the base was changed after the comment was written"),
+        "{}",
+        page(&s, other)
+    );
+    say(&s, "dora", pr, &waive).await;
+    assert_eq!(s.check(pr).0, "success", "{}", page(&s, pr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_that_goes_on_after_a_push_does_not_cover_what_its_own_people_push() {
+    let s = started(&RULES.replace("max_days: 14", "max_days: 14, keeps_on_push: true")).await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let waive = format!("/gatelog waive CHG-02 until {} because away", day(2));
+    say(&s, "dora", pr, &waive).await;
+    let more = commit("alice", "more").write("more.txt", "more").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[more])).await;
+    update(&s, "dora", pr).await;
+    assert_eq!(s.check(pr).0, "success", "{}", page(&s, pr));
+    let hers = commit("dora", "mine").write("mine.txt", "m").signed();
+    s.act(|w| w.push("dora", REPO, "topic", &[hers])).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{}", page(&s, pr));
+    say(&s, "frank", pr, &waive).await;
+    assert_eq!(s.check(pr).0, "success", "frank pushed nothing: {}", page(&s, pr));
+    // A deploy key: it may have been anybody's.
+    let somebody = commit("alice", "key").write("key.txt", "k").signed();
+    s.act(|w| w.push_with_key("alice", "ci", REPO, "topic", &[somebody])).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{}", page(&s, pr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_agrees_agrees_to_what_may_be_asked_for_now() {
+    let rules = RULES.replace("max_days: 14", "max_days: 14, approvals: 2, keeps_on_push: true");
+    let s = started(&rules).await;
+    s.act(|w| w.push("alice", REPO, "sandbox", &[commit("alice", "play").write("s.md", "s").signed()])).await;
+    let (pr, own, moved) =
+        (s.pull("topic", "A door").await, s.pull("own", "A wall").await, into_sandbox(&s, "moved").await);
+    s.settle().await;
+    for pr in [pr, own, moved] {
+        s.act(|w| w.say("dora", REPO, pr, &format!("/gatelog waive CHG-02 until {} because away", day(2))))
+            .await;
+    }
+    s.settle().await;
+    assert!(steps(&s).iter().all(|(_, step)| *step == WaiverStep::Requested), "{:?}", steps(&s));
+    let agreed_to = async |s: &Scene, pr: u64, says: &str| {
+        say(s, "frank", pr, "/gatelog approve").await;
+        assert_eq!(s.check(pr).0, "failure", "{}", page(s, pr));
+        assert!(page(s, pr).contains(says), "{says} is not in\n{}", page(s, pr));
+    };
+    // Whoever asked has pushed since, the base is another one, or whoever asked may no more.
+    let hers = commit("dora", "mine").write("mine.txt", "m").signed();
+    s.act(|w| w.push("dora", REPO, "own", &[hers])).await;
+    s.act(|w| w.retarget("alice", REPO, moved, "main")).await;
+    s.settle().await;
+    agreed_to(&s, own, "whoever asked has pushed to it").await;
+    agreed_to(&s, moved, "another base than when this was asked for").await;
+    s.act(|w| w.set_role("alice", REPO, "dora", Some(Role::Write))).await;
+    agreed_to(&s, pr, "who asked, may not any more").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_glass_alarms_and_is_to_be_reviewed_by_somebody_else() {
     let s = started(&RULES.replace("review_within_hours: 72", "review_within_hours: 0")).await;
@@ -239,6 +351,40 @@ async fn a_broken_glass_alarms_and_is_to_be_reviewed_by_somebody_else() {
     assert_eq!(steps(&s).last().unwrap().1, WaiverStep::Reviewed);
     let (_, exceptions) = listed().await;
     assert!(exceptions.contains("reviewed") && !exceptions.contains("overdue"), "{exceptions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_excused_on_the_pull_request_is_excused_where_it_landed() {
+    let rules = RULES.replace("max_days: 14", "max_days: 14, keeps_on_push: true");
+    let s = started(&rules.replace("[CHG-02]", "[CHG-02, CHG-05]")).await;
+    let unsigned = async |branch: &str| {
+        let pr = s.act(|w| {
+            let hot = commit("alice", branch).write(&format!("{branch}.txt"), "h");
+            let pushed = w.push("alice", REPO, branch, &[hot])?;
+            let mut opened = w.open_pull("alice", REPO, branch, "main", branch)?;
+            opened.hooks.splice(..0, pushed.hooks);
+            Ok(opened)
+        });
+        pr.await.what
+    };
+    let (hot, kept) = (unsigned("hot").await, unsigned("kept").await);
+    s.settle().await;
+    say(&s, "erin", hot, "/gatelog break-glass because the shop is down").await;
+    say(&s, "dora", kept, &format!("/gatelog waive CHG-02,CHG-05 until {} because import", day(2))).await;
+    for pr in [hot, kept] {
+        assert_eq!(s.check(pr).0, "success", "{}", page(&s, pr));
+        let sha = s.act(|w| w.merge("erin", REPO, pr, Method::Merge)).await.what;
+        s.settle().await;
+        let run = s.run_on(&sha, "gatelog/push").unwrap();
+        let said = format!("{:?}\n{:?}\n{}", run.title, run.summary, s.service.log());
+        assert_eq!(run.conclusion.as_deref(), Some("success"), "{said}");
+        assert!(run.title.unwrap().contains("waived"), "{said}");
+    }
+    // The same pushed by hand is excused by nothing.
+    let by_hand = commit("alice", "by hand").write("hand.txt", "h");
+    let sha = s.act(|w| w.push("alice", REPO, "main", &[by_hand])).await.what;
+    s.settle().await;
+    assert_eq!(s.run_on(&sha, "gatelog/push").unwrap().conclusion.as_deref(), Some("failure"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,7 @@ pub struct MergedPull {
     pub base_ref: String,
     pub merge_commit: Option<Sha>,
     pub merged_by: Option<Account>,
+    pub merged_at: Option<Time>,
     /// The newest change of the base.
     pub retargeted_at: Option<Time>,
     /// Whether `head` can be reached from `after`; `None`: not known.
@@ -61,6 +62,8 @@ pub struct JudgedPull {
     /// The base branch it was judged for.
     pub base_ref: String,
     pub allowed: bool,
+    /// When the verdict ended; `None`: it stands until something happens.
+    pub until: Option<Time>,
     /// Entry of the verdict.
     pub verdict: u64,
     /// When its facts were frozen.
@@ -76,6 +79,8 @@ pub struct JudgedGroup {
     pub base: Option<Sha>,
     pub base_ref: String,
     pub allowed: bool,
+    /// As [`JudgedPull::until`].
+    pub until: Option<Time>,
     pub verdict: u64,
     /// Number and head of the pull requests it carries.
     pub pulls: Vec<(u64, Sha)>,
@@ -88,7 +93,7 @@ pub fn prove(push: &Push, landing: &Landing, judged: &Judged) -> Landed {
         Ok(ends) => ends,
         Err(why) => return direct(why),
     };
-    if let Some(landed) = by_groups(push, before, after, judged) {
+    if let Some(landed) = by_groups(push, before, after, landing, judged) {
         return landed;
     }
     let merged: Vec<&MergedPull> = landing
@@ -115,7 +120,12 @@ pub fn is_merge(kind: &str) -> bool {
 }
 
 fn direct(why: impl Into<String>) -> Landed {
-    Landed { kind: "direct".to_owned(), pull_requests: Vec::new(), reason: Some(why.into()) }
+    Landed {
+        kind: "direct".to_owned(),
+        pull_requests: Vec::new(),
+        reason: Some(why.into()),
+        waivers_hold: false,
+    }
 }
 
 /// Only a branch that went on from one commit to another can be a merge. `Err`: why it is none.
@@ -133,7 +143,10 @@ pub fn moved(push: &Push) -> Result<(&Sha, &Sha), &'static str> {
 }
 
 /// A merge queue: groups stand one on the other, and their last head becomes the branch.
-fn by_groups(push: &Push, before: &Sha, after: &Sha, judged: &Judged) -> Option<Landed> {
+fn by_groups(push: &Push, before: &Sha, after: &Sha, landing: &Landing, judged: &Judged) -> Option<Landed> {
+    // What lands with one push lands at one time.
+    let merged = landing.merged.iter().filter(|p| p.merge_commit.as_ref() == Some(after));
+    let merged_at = merged.filter_map(|p| p.merged_at).max();
     let here = judged.groups.iter().filter(|g| g.base_ref == push.ref_name);
     let groups: HashMap<&Sha, &JudgedGroup> = here.map(|g| (&g.head, g)).collect();
     let mut at = after;
@@ -145,6 +158,10 @@ fn by_groups(push: &Push, before: &Sha, after: &Sha, judged: &Judged) -> Option<
             .extend(group.pulls.iter().map(|(n, head)| ((*n, head.clone()), (group.allowed, group.verdict))));
         if !group.allowed {
             let reason = format!("the merge group at {} was not allowed", group.head.short());
+            return Some(landed("bypass", pulls, Some(reason)));
+        }
+        if let Some(ended) = ended(group.until, merged_at) {
+            let reason = format!("the verdict on the merge group at {} {ended}", group.head.short());
             return Some(landed("bypass", pulls, Some(reason)));
         }
         at = group.base.as_ref()?;
@@ -160,7 +177,13 @@ type Pulls = BTreeMap<(u64, Sha), (bool, u64)>;
 fn landed(kind: &str, pulls: Pulls, reason: Option<String>) -> Landed {
     let pull =
         |((number, head), (allowed, verdict))| LandedPull { number, head, allowed, verdict: Some(verdict) };
-    Landed { kind: kind.to_owned(), pull_requests: pulls.into_iter().map(pull).collect(), reason }
+    let waivers_hold = reason.is_none() && !pulls.is_empty();
+    Landed {
+        kind: kind.to_owned(),
+        pull_requests: pulls.into_iter().map(pull).collect(),
+        reason,
+        waivers_hold,
+    }
 }
 
 fn by_pulls(before: &Sha, after: &Sha, merged: &[&MergedPull], landing: &Landing, judged: &Judged) -> Landed {
@@ -178,17 +201,21 @@ fn by_pulls(before: &Sha, after: &Sha, merged: &[&MergedPull], landing: &Landing
         .collect();
     // Pull requests with the same head are merged together: none of them may be one not allowed.
     if let Some(Err((_, why))) = verdicts.iter().find(|v| v.is_err()) {
-        return Landed { kind: "bypass".to_owned(), pull_requests, reason: Some(why.clone()) };
+        let (kind, reason) = ("bypass".to_owned(), Some(why.clone()));
+        return Landed { kind, pull_requests, reason, waivers_hold: false };
     }
     let mut why = String::new();
     for (pull, verdict) in merged.iter().zip(&verdicts) {
         let Ok(verdict) = verdict else { continue };
         match form(before, after, pull, verdict, landing) {
-            Ok(kind) => return Landed { kind: kind.to_owned(), pull_requests, reason: None },
+            Ok(kind) => {
+                let kind = kind.to_owned();
+                return Landed { kind, pull_requests, reason: None, waivers_hold: true };
+            }
             Err(reason) => why = reason,
         }
     }
-    Landed { kind: "direct".to_owned(), pull_requests, reason: Some(why) }
+    Landed { kind: "direct".to_owned(), pull_requests, reason: Some(why), waivers_hold: false }
 }
 
 /// The verdict that allowed this head for this base, not older than its last change of base.
@@ -208,7 +235,20 @@ fn allowed<'a>(pull: &MergedPull, judged: &'a Judged) -> Result<&'a JudgedPull, 
     if pull.retargeted_at.is_some_and(|at| verdict.at < at) {
         return no(format!("#{} was judged before its base was changed", pull.number));
     }
+    if let Some(ended) = ended(verdict.until, pull.merged_at) {
+        return no(format!("the verdict on #{} {ended}", pull.number));
+    }
     Ok(verdict)
+}
+
+/// Why a verdict that ends stood no more at the merge: what nobody looked at again after its end was not allowed.
+fn ended(until: Option<Time>, merged_at: Option<Time>) -> Option<String> {
+    let until = until?;
+    match merged_at {
+        Some(at) if at < until => None,
+        Some(at) => Some(format!("ended at {}, and it was merged at {}", until.minute(), at.minute())),
+        None => Some(format!("ended at {}, and GitHub does not say when it was merged", until.minute())),
+    }
 }
 
 /// How GitHub merged it, if it was GitHub and nothing else came along.
@@ -298,295 +338,4 @@ fn rebase(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::graph::tests::sha;
-
-    const BEFORE: usize = 100;
-
-    /// What makes a case differ.
-    type Change<T> = fn(&mut T);
-
-    fn push(before: usize, after: usize) -> Push {
-        Push {
-            full_ref: "refs/heads/main".to_owned(),
-            ref_kind: RefKind::Branch,
-            ref_name: "main".to_owned(),
-            before: Some(sha(before)),
-            after: Some(sha(after)),
-            created: false,
-            deleted: false,
-            forced: false,
-            pusher_kind: "user".to_owned(),
-            pusher: None,
-            commits: None,
-            on_default_branch: None,
-            landed: None,
-        }
-    }
-
-    fn landed_commit(n: usize, parents: &[usize], made_by_github: bool) -> LandedCommit {
-        LandedCommit { sha: sha(n), parents: parents.iter().map(|&p| sha(p)).collect(), made_by_github }
-    }
-
-    fn at(seconds: i64) -> Time {
-        Time::from_unix_micros(seconds * 1_000_000).unwrap()
-    }
-
-    /// Pull request 7: commits 1, 2 on the base, head 2, judged at 50 and allowed by entry 40.
-    fn judged_pull() -> JudgedPull {
-        JudgedPull {
-            number: 7,
-            head: sha(2),
-            base_ref: "main".to_owned(),
-            allowed: true,
-            verdict: 40,
-            at: at(50),
-            commits: vec![(sha(1), 1), (sha(2), 1)],
-        }
-    }
-
-    fn merged(merge_commit: usize, head_reachable: bool) -> MergedPull {
-        MergedPull {
-            number: 7,
-            head: sha(2),
-            base_ref: "main".to_owned(),
-            merge_commit: Some(sha(merge_commit)),
-            merged_by: None,
-            retargeted_at: None,
-            head_reachable: Some(head_reachable),
-        }
-    }
-
-    fn judged() -> Judged {
-        Judged { pulls: vec![judged_pull()], groups: vec![] }
-    }
-
-    fn a_merge() -> Landing {
-        Landing {
-            commits: vec![
-                landed_commit(1, &[99], false),
-                landed_commit(2, &[1], false),
-                landed_commit(9, &[BEFORE, 2], true),
-            ],
-            merged: vec![merged(9, true)],
-            activity: None,
-        }
-    }
-
-    fn a_squash() -> Landing {
-        Landing {
-            commits: vec![landed_commit(9, &[BEFORE], true)],
-            merged: vec![merged(9, false)],
-            activity: None,
-        }
-    }
-
-    fn a_rebase() -> Landing {
-        Landing {
-            commits: vec![landed_commit(8, &[BEFORE], true), landed_commit(9, &[8], true)],
-            merged: vec![merged(9, false)],
-            activity: None,
-        }
-    }
-
-    fn kind(landing: &Landing, judged: &Judged) -> String {
-        prove(&push(BEFORE, 9), landing, judged).kind
-    }
-
-    #[test]
-    fn the_three_forms() {
-        assert_eq!(kind(&a_merge(), &judged()), "merge");
-        assert_eq!(kind(&a_squash(), &judged()), "squash");
-        assert_eq!(kind(&a_rebase(), &judged()), "rebase");
-        let landed = prove(&push(BEFORE, 9), &a_merge(), &judged());
-        assert_eq!(landed.pull_requests.len(), 1);
-        assert_eq!((landed.pull_requests[0].allowed, landed.pull_requests[0].verdict), (true, Some(40)));
-    }
-
-    #[test]
-    fn github_merging_what_was_not_allowed_is_a_bypass() {
-        let cases: &[(&str, Change<Judged>)] = &[
-            ("denied", |j| j.pulls[0].allowed = false),
-            ("never judged", |j| j.pulls.clear()),
-            ("another head", |j| j.pulls[0].head = sha(1)),
-            ("another pull request", |j| j.pulls[0].number = 8),
-            ("another base", |j| j.pulls[0].base_ref = "dev".to_owned()),
-            ("denied later", |j| j.pulls.push(JudgedPull { verdict: 41, allowed: false, ..judged_pull() })),
-        ];
-        for landing in [a_merge(), a_squash(), a_rebase()] {
-            for (what, change) in cases {
-                let mut judged = judged();
-                change(&mut judged);
-                assert_eq!(kind(&landing, &judged), "bypass", "{what}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_verdict_from_before_the_retarget_does_not_count() {
-        for mut landing in [a_merge(), a_squash(), a_rebase()] {
-            landing.merged[0].retargeted_at = Some(at(50));
-            assert_ne!(kind(&landing, &judged()), "bypass", "the verdict saw it");
-            landing.merged[0].retargeted_at = Some(at(51));
-            assert_eq!(kind(&landing, &judged()), "bypass");
-        }
-    }
-
-    #[test]
-    fn nothing_merged_is_direct() {
-        let mut other_commit = a_squash();
-        other_commit.merged[0].merge_commit = Some(sha(5));
-        let mut other_branch = a_squash();
-        other_branch.merged[0].base_ref = "dev".to_owned();
-        let mut nothing = a_squash();
-        nothing.merged.clear();
-        for landing in [other_commit, other_branch, nothing] {
-            assert_eq!(kind(&landing, &judged()), "direct");
-        }
-    }
-
-    #[test]
-    fn merges_that_are_not_githubs() {
-        let cases: &[(&str, Change<Landing>)] = &[
-            ("made by hand", |l| l.commits[2].made_by_github = false),
-            ("parents swapped", |l| l.commits[2].parents.reverse()),
-            ("of an older branch", |l| l.commits[2].parents[0] = sha(98)),
-            ("of another head", |l| l.commits[2].parents[1] = sha(1)),
-            ("an octopus", |l| l.commits[2].parents.push(sha(3))),
-            ("something came along", |l| l.commits.push(landed_commit(5, &[2], false))),
-            ("the commit itself is not listed", |l| l.commits.truncate(2)),
-            ("the activity says push", |l| l.activity = Some("push".to_owned())),
-        ];
-        for (what, change) in cases {
-            let mut landing = a_merge();
-            change(&mut landing);
-            assert_eq!(kind(&landing, &judged()), "direct", "{what}");
-        }
-    }
-
-    #[test]
-    fn where_github_does_not_sign_its_activity_decides() {
-        let mut landing = a_merge();
-        landing.commits[2].made_by_github = false;
-        for activity in ["pr_merge", "merge_queue_merge"] {
-            landing.activity = Some(activity.to_owned());
-            assert_eq!(kind(&landing, &judged()), "merge");
-        }
-    }
-
-    #[test]
-    fn a_stacked_pull_request_lands_with_fewer_commits() {
-        let mut landing = a_merge();
-        landing.commits.remove(0);
-        assert_eq!(kind(&landing, &judged()), "merge");
-    }
-
-    #[test]
-    fn squashes_and_rebases_that_are_none() {
-        let cases: &[(&str, Landing, Change<Landing>)] = &[
-            ("the head is in the branch", a_squash(), |l| l.merged[0].head_reachable = Some(true)),
-            ("nobody knows whether it is", a_squash(), |l| l.merged[0].head_reachable = None),
-            ("not on the branch", a_squash(), |l| l.commits[0].parents = vec![sha(98)]),
-            ("no parent", a_squash(), |l| l.commits[0].parents.clear()),
-            ("the activity says push", a_squash(), |l| l.activity = Some("push".to_owned())),
-            ("longer than what was judged", a_rebase(), |l| {
-                l.commits = vec![
-                    landed_commit(7, &[BEFORE], true),
-                    landed_commit(8, &[7], true),
-                    landed_commit(9, &[8], true),
-                ];
-            }),
-            ("not on the branch", a_rebase(), |l| l.commits[0].parents = vec![sha(98)]),
-            ("a merge in the line", a_rebase(), |l| l.commits[0].parents.push(sha(98))),
-            ("one beside the line", a_rebase(), |l| l.commits.push(landed_commit(5, &[BEFORE], true))),
-            ("a circle", a_rebase(), |l| l.commits[0].parents = vec![sha(9)]),
-            ("the head is in the branch", a_rebase(), |l| l.merged[0].head_reachable = Some(true)),
-        ];
-        for (what, landing, change) in cases {
-            let mut landing = landing.clone();
-            change(&mut landing);
-            assert_eq!(kind(&landing, &judged()), "direct", "{what}");
-        }
-    }
-
-    #[test]
-    fn merges_of_the_pull_request_do_not_count_for_a_rebase() {
-        let mut judged = judged();
-        judged.pulls[0].commits = vec![(sha(1), 1), (sha(2), 2)];
-        assert_eq!(kind(&a_rebase(), &judged), "direct");
-    }
-
-    #[test]
-    fn what_is_no_move_of_a_branch_is_direct() {
-        let cases: &[fn(&mut Push)] = &[
-            |p| p.forced = true,
-            |p| (p.created, p.before) = (true, None),
-            |p| (p.deleted, p.after) = (true, None),
-            |p| p.ref_kind = RefKind::Tag,
-            |p| p.before = None,
-        ];
-        for change in cases {
-            let mut push = push(BEFORE, 9);
-            change(&mut push);
-            assert_eq!(prove(&push, &a_squash(), &judged()).kind, "direct");
-        }
-    }
-
-    #[test]
-    fn pull_requests_with_one_head_must_all_be_allowed() {
-        let mut landing = a_merge();
-        landing.merged.push(MergedPull { number: 8, ..merged(9, true) });
-        assert_eq!(kind(&landing, &judged()), "bypass");
-        let mut both = judged();
-        both.pulls.push(JudgedPull { number: 8, ..judged_pull() });
-        assert_eq!(kind(&landing, &both), "merge");
-        assert_eq!(prove(&push(BEFORE, 9), &landing, &both).pull_requests.len(), 2);
-    }
-
-    fn group(head: usize, base: usize, pull: u64) -> JudgedGroup {
-        JudgedGroup {
-            head: sha(head),
-            base: Some(sha(base)),
-            base_ref: "main".to_owned(),
-            allowed: true,
-            verdict: pull * 10,
-            pulls: vec![(pull, sha(usize::try_from(pull).unwrap()))],
-        }
-    }
-
-    #[test]
-    fn a_chain_of_merge_groups() {
-        let judged = Judged { pulls: vec![], groups: vec![group(8, BEFORE, 3), group(9, 8, 4)] };
-        let landed = prove(&push(BEFORE, 9), &Landing::default(), &judged);
-        assert_eq!(landed.kind, "merge_group");
-        let numbers: Vec<u64> = landed.pull_requests.iter().map(|p| p.number).collect();
-        assert_eq!(numbers, [3, 4]);
-        // Only the second landed: the first was there before.
-        assert_eq!(prove(&push(8, 9), &Landing::default(), &judged).pull_requests.len(), 1);
-    }
-
-    #[test]
-    fn a_group_that_was_not_allowed_is_a_bypass_whatever_its_pull_request_was() {
-        let mut judged = judged();
-        judged.groups = vec![JudgedGroup { allowed: false, ..group(9, BEFORE, 7) }];
-        assert_eq!(kind(&a_squash(), &judged), "bypass");
-        let chain = vec![JudgedGroup { allowed: false, ..group(8, BEFORE, 3) }, group(9, 8, 4)];
-        assert_eq!(kind(&Landing::default(), &Judged { pulls: vec![], groups: chain }), "bypass");
-    }
-
-    #[test]
-    fn chains_that_do_not_reach_the_branch() {
-        let mut elsewhere = group(9, BEFORE, 4);
-        elsewhere.base_ref = "dev".to_owned();
-        let cases = [
-            vec![group(9, 55, 4)],
-            vec![group(9, 8, 4), group(8, 9, 3)],
-            vec![JudgedGroup { base: None, ..group(9, BEFORE, 4) }],
-            vec![elsewhere],
-        ];
-        for groups in cases {
-            assert_eq!(kind(&Landing::default(), &Judged { pulls: vec![], groups }), "direct");
-        }
-    }
-}
+mod tests;

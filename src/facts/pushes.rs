@@ -1,6 +1,6 @@
 //! Who pushed the head: the pushes to its branch, followed back from the head.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Commit, PushedBy, graph::Graph};
 use crate::event::{Account, Sha};
@@ -45,6 +45,21 @@ pub struct Chain {
     pub pushes: Vec<PushedBy>,
     /// They go back to where the branch was made. `false`: earlier ones may be known elsewhere.
     pub whole: bool,
+}
+
+/// Ids of everyone who pushed a commit of a change, clean updates from the base left out. `None`: of one of them
+/// nobody knows who pushed it.
+#[must_use]
+pub fn pushers(commits: &[Commit], pushes: &[PushedBy]) -> Option<BTreeSet<u64>> {
+    let mut unknown: HashSet<&Sha> = commits.iter().filter(|c| !c.update_merge).map(|c| &c.sha).collect();
+    let work = unknown.clone();
+    let mut people = BTreeSet::new();
+    for push in pushes.iter().filter(|p| p.commits.iter().any(|sha| work.contains(sha))) {
+        people.insert(push.user.as_ref()?.id);
+        unknown.retain(|sha| !push.commits.contains(sha));
+    }
+    // Nothing at all is nothing that is known.
+    (unknown.is_empty() && !pushes.is_empty()).then_some(people)
 }
 
 struct Edge<'a> {
@@ -223,6 +238,29 @@ mod tests {
         assert!(told_of.whole);
         let gap = super::chain(&sha(3), &line(), &ledger[1..], &[]);
         assert_eq!((gap.pushes.len(), gap.whole), (1, false), "who pushed 1 first is not known");
+    }
+
+    #[test]
+    fn whoever_pushed_work_is_a_pusher_and_who_updated_from_the_base_is_none() {
+        let update = Commit { update_merge: true, ..commit(3, &[2, 200]) };
+        let commits = [commit(1, &[100]), commit(2, &[1]), update];
+        let all = [push(100, 1, 10), push(1, 2, 11), push(2, 3, 12)];
+        let of = |ledger: &[KnownPush]| pushers(&commits, &chain(&sha(3), &commits, ledger, &[]));
+        assert_eq!(of(&all), Some(BTreeSet::from([10, 11])));
+        assert_eq!(of(&all[1..]), None, "who pushed 1 is not known");
+        let mut by_key = all.clone();
+        by_key[1].user = None;
+        assert_eq!(of(&by_key), None, "a deploy key");
+        by_key[1].user = Some(who(11));
+        by_key[2].user = None;
+        assert_eq!(
+            of(&by_key),
+            Some(BTreeSet::from([10, 11])),
+            "an update of somebody unknown is none the less"
+        );
+        assert_eq!(pushers(&commits, &[]), None);
+        let some = [chain(&sha(3), &commits, &all, &[]).remove(1)];
+        assert_eq!(pushers(&commits, &some), None, "a commit that no push is known to have brought");
     }
 
     #[test]

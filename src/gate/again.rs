@@ -32,6 +32,26 @@ pub(super) type Place = (FanOut, Option<u64>, Option<u64>);
 const FIRST_HEALING: Duration = Duration::from_secs(30);
 const LONGEST_HEALING: Duration = Duration::from_secs(3600);
 
+/// While it waits for an end, the wall clock is looked at this often.
+const LONGEST_NAP: Duration = Duration::from_secs(60);
+
+/// Waits until the wall clock says so, also where it is set back or forward meanwhile.
+async fn passed(until: Time, now: impl Fn() -> Time) {
+    loop {
+        let left = until.since(now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_NAP)).await;
+    }
+}
+
+/// One look for each end of each verdict: a later verdict may end at the same time, and is looked at too.
+fn once_ended(until: Time, (repository, number): (u64, u64), verdict: Option<u64>) -> String {
+    let verdict = verdict.map_or("none".to_owned(), |seq| seq.to_string());
+    format!("expired:{until}:{verdict}:{repository}:{number}")
+}
+
 impl Gate {
     /// Every pull request to look at again because of this event and those it stands for, once.
     pub(super) fn fan_outs(&self, item: &Item, older: &[Item]) -> Vec<(PullAddress, Cause)> {
@@ -232,20 +252,32 @@ impl Gate {
         let key = (at.repository.id, at.number);
         lock(&self.0.timers).insert(key, until);
         let gate = self.clone();
+        let counts = move |gate: &Self| {
+            let own = lock(&gate.0.timers).get(&key) == Some(&until);
+            let open = lock(&gate.0.pulls).is_open(key.0, key.1);
+            own && open && !*gate.0.stopping.borrow()
+        };
         tokio::spawn(async move {
-            tokio::time::sleep(until.since(Time::now())).await;
-            {
-                let mut timers = lock(&gate.0.timers);
-                if timers.get(&key) != Some(&until) {
-                    return;
+            passed(until, Time::now).await;
+            // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
+            while counts(&gate) {
+                let once = once_ended(until, key, gate.decided_last(key.0, key.1));
+                match gate.look_again(&at, Cause::Expired, vec![], once).await {
+                    Ok(_) => break,
+                    Err(later) => tokio::time::sleep(later.after).await,
                 }
+            }
+            let mut timers = lock(&gate.0.timers);
+            if timers.get(&key) == Some(&until) {
                 timers.remove(&key);
             }
-            if !*gate.0.stopping.borrow() && lock(&gate.0.pulls).is_open(key.0, key.1) {
-                let once = format!("expired:{until}:{}:{}", key.0, key.1);
-                let _ = gate.look_again(&at, Cause::Expired, vec![], once).await;
-            }
         });
+    }
+
+    /// The entry of the last verdict on a pull request.
+    fn decided_last(&self, repository: u64, number: u64) -> Option<u64> {
+        let decides = |seq: &u64| matches!(self.0.ledger.entry(*seq), Ok(Some(stored)) if self.decides_pull_request(&stored));
+        self.0.ledger.of_pull(repository, number).into_iter().rev().find(decides)
     }
 
     /// When what may not be so any more is judged again by itself: an answer that was behind, soon. And an
@@ -299,4 +331,28 @@ pub(super) fn settling() -> Duration {
         .and_then(|ms| ms.parse().ok())
         .map_or(SETTLING, Duration::from_millis));
     SETTLING
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_end_is_waited_for_though_the_clock_is_set_back() {
+        let until: Time = "2026-11-24T12:00:00Z".parse().unwrap();
+        let before = |ms| until.before(Duration::from_millis(ms));
+        // Nearly over, set back, a little before, over.
+        let clock = Mutex::new(vec![until, before(1), before(20), before(5)]);
+        passed(until, || clock.lock().unwrap().pop().expect("asked again after the end")).await;
+        assert!(clock.lock().unwrap().is_empty(), "{clock:?}");
+    }
+
+    #[test]
+    fn the_end_of_a_later_verdict_is_another_one() {
+        let until: Time = "2026-11-24T12:00:00Z".parse().unwrap();
+        assert_ne!(once_ended(until, (3, 7), Some(40)), once_ended(until, (3, 7), Some(42)));
+        assert_eq!(once_ended(until, (3, 7), Some(40)), once_ended(until, (3, 7), Some(40)));
+    }
 }

@@ -2,8 +2,8 @@
 //! for, agreed to, ended, reviewed. Every step is an entry, a refusal too.
 //!
 //! Who may do what is read from GitHub at the moment of deciding, past every cache. Nobody makes an exception
-//! for a change of their own: not its author, not who pushed last, not a second time in the role of the
-//! second person.
+//! for a change of their own: not its author, not whoever pushed a commit of it, not a second time in the role
+//! of the second person.
 
 use serde_json::json;
 
@@ -12,26 +12,24 @@ use super::{
     drafts::{self, PullAddress},
     lock,
     look::repo_at,
-    waivers::{Held, Review, Who, Words},
+    waivers::{COMMENT, Held, Review, Who, Words},
 };
 use crate::{
     event::{
         Account, Cause, Event, Sha, Source, Subject, SubjectKind,
         command::{self, Command, Given},
     },
-    facts::{
-        Change,
-        waivers::{EVERY_CONTROL, WaiverKind},
-    },
+    facts::{Change, waivers::WaiverKind},
     github::{
         RepoAt, Trouble, TroubleKind,
         gather::{self, Needs},
     },
     ledger::entry::{Draft, Key, Kind, Ref, WaiverData, WaiverStep},
-    policy::{By, Rules},
+    policy::Rules,
     time::Time,
 };
 
+mod checks;
 mod operator;
 
 pub use operator::{Exception, WaiverError};
@@ -196,27 +194,19 @@ impl Gate {
         let Some(rule) = &rules.waive else {
             return Ok(Err("the policies let nobody waive by comment (`data.waiving.waive`)".to_owned()));
         };
-        if let Err(why) = self.may(asked, &rule.by).await?.and_then(|()| self.is_others_change(asked)) {
+        if let Err(why) = self.may_here(asked, &rule.by).await? {
             return Ok(Err(why));
         }
-        let bundle = self.bundle();
-        if let Some(id) = controls.iter().find(|id| bundle.controls().iter().all(|c| c.id != **id)) {
+        if let Some(id) = self.unknown_control(&controls) {
             return Ok(Err(format!("no control has the id {id}")));
         }
-        let every = rule.controls.iter().any(|c| c == EVERY_CONTROL);
-        if let Some(id) = controls.iter().find(|id| !every && !rule.controls.contains(id)) {
-            return Ok(Err(format!("{id} may not be waived by comment")));
+        let wanted =
+            checks::Wanted { controls: &controls, from: asked.now, until, keeps: rule.keeps_on_push };
+        if let Err(why) = checks::may_be_waived(rule, &wanted) {
+            return Ok(Err(why));
         }
         if let Some(why) = paths.iter().find_map(|p| crate::policy::not_a_glob(p)) {
             return Ok(Err(why));
-        }
-        let latest = asked.now.plus(24 * HOUR * rule.max_days);
-        if until <= asked.now {
-            return Ok(Err("it would have ended before it began".to_owned()));
-        }
-        if until > latest {
-            let days = rule.max_days;
-            return Ok(Err(format!("an exception lasts at most {days} days: until {}", latest.minute())));
         }
         let waits = rule.approvals > 1;
         let what = format!("waive {}", controls.join(","));
@@ -236,9 +226,9 @@ impl Gate {
             until: Some(until),
             head: Some(asked.head.clone()).filter(|_| !rule.keeps_on_push),
             review_due: None,
-            via: "comment".to_owned(),
+            via: COMMENT.to_owned(),
         };
-        Ok(Ok(Step { data, words: Words { paths, ..words(asked, reason, answer) }, alert: None }))
+        Ok(Ok(Step { data, words: Words { paths, ..asked.here(reason, answer) }, alert: None }))
     }
 
     async fn break_glass(
@@ -252,7 +242,7 @@ impl Gate {
                 Err("the policies let nobody break the glass (`data.waiving.break_glass`)".to_owned()),
             );
         };
-        if let Err(why) = self.may(asked, &rule.by).await?.and_then(|()| self.is_others_change(asked)) {
+        if let Err(why) = self.may_here(asked, &rule.by).await? {
             return Ok(Err(why));
         }
         let waits = rule.approvals > 1;
@@ -274,9 +264,9 @@ impl Gate {
             until: Some(until),
             head: Some(asked.head.clone()),
             review_due: Some(due),
-            via: "comment".to_owned(),
+            via: COMMENT.to_owned(),
         };
-        Ok(Ok(Step { data, words: words(asked, reason, answer), alert: Some(alert).filter(|_| !waits) }))
+        Ok(Ok(Step { data, words: asked.here(reason, answer), alert: Some(alert).filter(|_| !waits) }))
     }
 
     async fn approve(
@@ -307,16 +297,18 @@ impl Gate {
             (false, Some(rule), _) => (&rule.by, None, None),
             _ => return Ok(Err("the policies allow it no more".to_owned())),
         };
-        if let Err(why) = self.may(asked, by).await?.and_then(|()| self.is_others_change(asked)) {
+        if let Err(why) = self.may_here(asked, by).await? {
             return Ok(Err(why));
         }
         if held.by.id == Some(asked.given.by.id) {
             return Ok(Err("whoever asked cannot be the second person".to_owned()));
         }
-        if held.waiver.scope.head.as_ref().is_some_and(|head| *head != asked.head) {
-            return Ok(Err(
-                "the pull request has another head than when this was asked for: ask again".to_owned()
-            ));
+        if let Err(why) = self.still_waits(asked, rules, &held).and_then(|()| self.did_not_push(asked, &held))
+        {
+            return Ok(Err(why));
+        }
+        if let Err(why) = self.asker_may(asked, by, &held).await? {
+            return Ok(Err(why));
         }
         let until = hours.map(|h| asked.now.plus(HOUR * h));
         let end = until.unwrap_or(held.waiver.until);
@@ -334,7 +326,7 @@ impl Gate {
             until,
             head: None,
             review_due: review.map(|h| asked.now.plus(HOUR * h)),
-            via: "comment".to_owned(),
+            via: COMMENT.to_owned(),
         };
         Ok(Ok(Step { data, words: words(asked, "agreed".to_owned(), answer), alert }))
     }
@@ -349,7 +341,7 @@ impl Gate {
         }
         let answer = format!("revoke {of}: {} ended", what(&held));
         Ok(Step {
-            data: later_step(WaiverStep::Revoked, of, &held, "comment"),
+            data: later_step(WaiverStep::Revoked, of, &held, COMMENT),
             words: words(asked, reason, answer),
             alert: None,
         })
@@ -372,17 +364,15 @@ impl Gate {
         let Some(rule) = &rules.break_glass else {
             return Ok(Err("the policies say nobody who may (`data.waiving.break_glass`)".to_owned()));
         };
-        if let Err(why) = self.may(asked, &rule.by).await? {
+        if let Err(why) = self.may(asked, &rule.by, &asked.given.by, asked.level).await? {
             return Ok(Err(why));
         }
-        let me = asked.given.by.id;
-        let author = asked.change.pull_request.user.as_ref().is_some_and(|u| u.id == me);
-        if author || held.by.id == Some(me) || held.approved_by == Some(me) {
-            return Ok(Err("it is reviewed by somebody who had no part in it".to_owned()));
+        if let Err(why) = asked.had_no_part(&held) {
+            return Ok(Err(why));
         }
         let answer = format!("reviewed {of}: done");
         Ok(Ok(Step {
-            data: later_step(WaiverStep::Reviewed, of, &held, "comment"),
+            data: later_step(WaiverStep::Reviewed, of, &held, COMMENT),
             words: words(asked, note, answer),
             alert: None,
         }))
@@ -392,69 +382,6 @@ impl Gate {
         let held = lock(&self.0.waivers).get(of).cloned();
         held.filter(|h| h.pull == Some(asked.pull()))
             .ok_or_else(|| format!("entry {of} is no exception on this pull request"))
-    }
-
-    /// Whether the policies let this person, as GitHub says now. `Err`: who may.
-    async fn may(&self, asked: &Asked<'_>, by: &By) -> Result<Result<(), String>, Trouble> {
-        if by.permission.is_some_and(|p| p.reached_by(asked.level)) {
-            return Ok(Ok(()));
-        }
-        for team in &by.teams {
-            match self.0.github.is_member_now(asked.at, team, &asked.given.by).await? {
-                Ok(true) => return Ok(Ok(())),
-                Ok(false) => {}
-                Err(why) => return Ok(Err(format!("it could not be read who is in @{team}: {why}"))),
-            }
-        }
-        Ok(Err(format!("only {} may", by.words())))
-    }
-
-    /// Somebody else's change, at the head that was there when the comment was written.
-    fn is_others_change(&self, asked: &Asked<'_>) -> Result<(), String> {
-        let me = asked.given.by.id;
-        let pull = &asked.change.pull_request;
-        if pull.user.as_ref().is_some_and(|u| u.id == me) {
-            return Err("the author of a pull request makes no exception for it".to_owned());
-        }
-        let last = asked.change.pushes.as_ref().and_then(|p| p.first()).and_then(|p| p.user.as_ref());
-        match last {
-            None => {
-                return Err(
-                    "who pushed last is not known, so nobody is known not to be that person".to_owned()
-                );
-            }
-            Some(user) if user.id == me => {
-                return Err("whoever pushed last makes no exception for it".to_owned());
-            }
-            Some(_) => {}
-        }
-        let (repository, number) = asked.pull();
-        if self.moved_at(repository, number, &asked.head).is_none_or(|moved| moved >= asked.given.at) {
-            return Err(
-                "the head moved after the comment was written: look at it, and write it again".to_owned()
-            );
-        }
-        Ok(())
-    }
-
-    /// When the pull request came to its head, by GitHub's clock where an event told of it.
-    fn moved_at(&self, repository: u64, number: u64, head: &Sha) -> Option<Time> {
-        let (mut now, mut moved) = (None, None);
-        for seq in self.0.ledger.of_pull(repository, number) {
-            let Ok(Some(stored)) = self.0.ledger.entry(seq) else { continue };
-            let Some(sha) = stored.entry.subject.head.clone() else { continue };
-            if !matches!(stored.entry.kind, Kind::Event | Kind::Verdict) || now.as_ref() == Some(&sha) {
-                continue;
-            }
-            moved = Some((seq, stored.entry.time));
-            now = Some(sha);
-        }
-        let (seq, recorded) = moved.filter(|_| now.as_ref() == Some(head))?;
-        let stated = self.recorded_event(seq).and_then(|event| match event.about {
-            crate::event::About::PullRequest(pull) => pull.updated_at,
-            _ => None,
-        });
-        Some(stated.unwrap_or(recorded))
     }
 
     /// Learns a step that was just recorded, as a restart would.
@@ -515,6 +442,16 @@ impl Asked<'_> {
     fn pull(&self) -> (u64, u64) {
         (self.at.repository.id, self.number())
     }
+
+    /// A glob for the branch that it is to go into: an exception holds for no other.
+    fn base(&self) -> String {
+        crate::policy::quote_meta(&self.change.pull_request.base.name)
+    }
+
+    /// The words of an exception for this pull request into its base.
+    fn here(&self, reason: String, answer: String) -> Words {
+        Words { branch: Some(self.base()), ..words(self, reason, answer) }
+    }
 }
 
 pub(super) fn writes(level: &str) -> bool {
@@ -533,7 +470,7 @@ fn refusal(asked: &Asked<'_>, why: &str) -> Step {
         until: None,
         head: None,
         review_due: None,
-        via: "comment".to_owned(),
+        via: COMMENT.to_owned(),
     };
     Step { data, words: words(asked, why.to_owned(), answer), alert: None }
 }

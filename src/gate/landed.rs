@@ -43,10 +43,11 @@ impl Gate {
     /// cannot be read any more, none stands: it may have been the last.
     fn judged_pull(&self, repository: u64, merged: &MergedPull) -> Option<JudgedPull> {
         for seq in self.0.ledger.of_pull(repository, merged.number).into_iter().rev() {
-            let (decision, facts) = match self.verdict_on(seq, SubjectKind::PullRequest, &merged.head) {
+            let (decision, until, facts) = match self.verdict_on(seq, SubjectKind::PullRequest, &merged.head)
+            {
                 Found::Nothing => continue,
                 Found::Unreadable => return None,
-                Found::Verdict(decision, facts) => (decision, facts),
+                Found::Verdict { decision, until, facts } => (decision, until, facts),
             };
             let pull = &facts["pull_request"];
             if pull["state"].as_str() != Some("open") {
@@ -57,6 +58,7 @@ impl Gate {
                 head: merged.head.clone(),
                 base_ref: pull["base"]["ref"].as_str()?.to_owned(),
                 allowed: decision == Decision::Allow,
+                until,
                 verdict: seq,
                 at: facts["time"].as_str()?.parse::<Time>().ok()?,
                 commits: commits(&facts["commits"])?,
@@ -80,10 +82,10 @@ impl Gate {
 
     fn judged_group(&self, repository: u64, head: &Sha) -> Option<JudgedGroup> {
         for seq in self.0.ledger.with_head(head).into_iter().rev() {
-            let (decision, facts) = match self.verdict_on(seq, SubjectKind::MergeGroup, head) {
+            let (decision, until, facts) = match self.verdict_on(seq, SubjectKind::MergeGroup, head) {
                 Found::Nothing => continue,
                 Found::Unreadable => return None,
-                Found::Verdict(decision, facts) => (decision, facts),
+                Found::Verdict { decision, until, facts } => (decision, until, facts),
             };
             if facts["repository"]["id"].as_u64() != Some(repository) {
                 continue;
@@ -94,6 +96,7 @@ impl Gate {
                 base: group["base_sha"].as_str().and_then(|s| s.parse().ok()),
                 base_ref: group["base_ref"].as_str()?.to_owned(),
                 allowed: decision == Decision::Allow,
+                until,
                 verdict: seq,
                 pulls: group["entries"]
                     .as_array()
@@ -124,7 +127,7 @@ impl Gate {
         }
         let facts = self.0.ledger.body(seq, "facts").ok().flatten();
         match facts.and_then(|f| serde_json::from_slice(&f).ok()) {
-            Some(facts) => Found::Verdict(data.decision, facts),
+            Some(facts) => Found::Verdict { decision: data.decision, until: data.valid_until, facts },
             // Bare verdicts have none.
             None if !stored.entry.bodies.contains_key("facts") => Found::Nothing,
             None => Found::Unreadable,
@@ -137,7 +140,11 @@ enum Found {
     Nothing,
     /// It was judged, and on what is erased or cannot be read.
     Unreadable,
-    Verdict(Decision, Value),
+    Verdict {
+        decision: Decision,
+        until: Option<Time>,
+        facts: Value,
+    },
 }
 
 /// Commits with how many parents each has.

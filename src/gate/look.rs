@@ -133,16 +133,6 @@ impl Gate {
         })
     }
 
-    /// The ledger's exceptions, and what was answered to commands at this head.
-    pub(super) fn add_waivers(&self, facts: &mut Facts) {
-        let Some(repository) = facts.repository.as_ref().map(|r| r.id) else { return };
-        let waivers = super::lock(&self.0.waivers);
-        facts.waivers = waivers.of_repository(repository, facts.time);
-        if let Some(pull) = facts.change.as_ref().map(|c| &c.pull_request) {
-            facts.commands = waivers.answers((repository, pull.number), pull.head.sha.as_ref());
-        }
-    }
-
     /// Whether GitHub's answer is from before what an event told.
     pub(super) async fn look_at_pull(
         &self,
@@ -227,7 +217,8 @@ impl Gate {
         payload: &Value,
     ) -> Result<(Facts, Option<Landing>), Trouble> {
         let known = self.known(&facts, payload);
-        let done = gather::complete(&self.0.github, at, facts, needs, &known).await?;
+        let needs = self.needs_of_waivers(&facts, needs);
+        let done = gather::complete(&self.0.github, at, facts, &needs, &known).await?;
         let mut facts = self.with_landed(at.repository.id, done.facts, done.landing.as_ref());
         if let Some(rules) = &mut facts.base_rules {
             let settings = &self.0.settings;

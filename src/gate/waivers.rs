@@ -1,7 +1,7 @@
 //! The exceptions of the ledger: read back from its entries, so that a restart changes nothing.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -14,6 +14,9 @@ use crate::{
     ledger::entry::{Entry, WaiverData, WaiverStep},
     time::Time,
 };
+
+/// [`WaiverData::via`] of those that were asked for on a pull request.
+pub const COMMENT: &str = "comment";
 
 /// Answers that are shown with a pull request.
 const SHOWN: usize = 5;
@@ -52,10 +55,25 @@ pub struct Held {
     pub by: Who,
     /// Waits for a second person.
     pub waits: bool,
-    pub approved_by: Option<u64>,
+    pub approved_by: Option<Who>,
+    /// Asked for on the pull request, not by the operator.
+    pub by_comment: bool,
     pub revoked: bool,
     pub review: Review,
     pub pull: Option<(u64, u64)>,
+}
+
+impl Held {
+    /// Goes on when the pull request gets another head, as long as nobody who made it pushed there.
+    pub fn goes_on(&self) -> bool {
+        self.by_comment && self.waiver.scope.head.is_none()
+    }
+
+    /// Whether one of these people made it.
+    pub fn made_by_one_of(&self, people: &BTreeSet<u64>) -> bool {
+        let makers = [self.by.id, self.approved_by.as_ref().and_then(|w| w.id)];
+        makers.iter().flatten().any(|id| people.contains(id))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +143,9 @@ impl Waivers {
         };
         let waits = data.step == WaiverStep::Requested;
         let review = data.review_due.map_or(Review::NotNeeded, Review::Due);
-        let held = Held { waiver, by: words.by, waits, approved_by: None, revoked: false, review, pull };
+        let by_comment = data.via == COMMENT;
+        let held =
+            Held { waiver, by: words.by, waits, approved_by: None, by_comment, revoked: false, review, pull };
         self.held.insert(entry.seq, held);
     }
 
@@ -133,8 +153,10 @@ impl Waivers {
         let Some(held) = self.held.get_mut(&of) else { return };
         match step {
             WaiverStep::Approved => {
+                // Of an erased one it is not known any more whose it was.
+                let Some(words) = words else { return };
                 held.waits = false;
-                held.approved_by = words.and_then(|w| w.by.id);
+                held.approved_by = Some(words.by);
                 // An emergency's clock begins when it is agreed to.
                 held.waiver.from = data.from.unwrap_or(held.waiver.from);
                 held.waiver.until = data.until.unwrap_or(held.waiver.until);
@@ -161,11 +183,13 @@ impl Waivers {
         self.held.get(&seq)
     }
 
-    /// What holds, or will, for a repository.
-    pub fn of_repository(&self, repository: u64, now: Time) -> Vec<Waiver> {
+    /// What holds, or will, for a repository. One of a comment that names no base (older entries do not) was perhaps
+    /// made for another one: it does not hold.
+    pub fn of_repository(&self, repository: u64, now: Time) -> Vec<&Held> {
         let holds = |h: &&Held| !h.waits && !h.revoked && h.waiver.until > now;
         let here = |h: &&Held| h.waiver.scope.repository_id.is_none_or(|id| id == repository);
-        self.held.values().filter(holds).filter(here).map(|h| h.waiver.clone()).collect()
+        let for_a_base = |h: &&Held| !h.by_comment || h.waiver.scope.branch.is_some();
+        self.held.values().filter(holds).filter(here).filter(for_a_base).collect()
     }
 
     /// Requests on a pull request that wait for a second person and have not ended.

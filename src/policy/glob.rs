@@ -49,14 +49,20 @@ fn delimiter(v: &Value) -> Result<char> {
 
 pub(crate) fn rego_quote_meta(args: &[Value]) -> Result<Value> {
     let [text] = args else { bail!("one argument") };
+    Ok(Value::from(quote_meta(string("glob.quote_meta", text)?)))
+}
+
+/// The pattern that matches this text and no other.
+#[must_use]
+pub fn quote_meta(text: &str) -> String {
     let mut out = String::new();
-    for c in string("glob.quote_meta", text)?.chars() {
+    for c in text.chars() {
         if matches!(c, '*' | '?' | '\\' | '[' | ']' | '{' | '}') {
             out.push('\\');
         }
         out.push(c);
     }
-    Ok(Value::from(out))
+    out
 }
 
 type Cache = HashMap<(String, Vec<char>), Regex>;

@@ -291,7 +291,8 @@ fn covered<'w>(control: &Control, waivers: &[&'w Waiver], places: &[Place<'_>]) 
     (!used.is_empty()).then_some(used)
 }
 
-/// Where a decision is made. That about a merge group is made for each of its pull requests.
+/// Where a decision is made. That about a merge group, and about the merge of pull requests, is made for each of
+/// them.
 struct Place<'d> {
     repository: Option<(u64, &'d str)>,
     branch: Option<&'d str>,
@@ -319,6 +320,18 @@ fn places(document: &Value) -> Vec<Place<'_>> {
         Some("pull_request") => {
             let head = document["pull_request"]["head"]["sha"].as_str();
             vec![Place { repository, branch, pull: of(document).map(|n| (n, head)) }]
+        }
+        // Nothing but what was allowed on pull requests landed: what is excused on each of them is excused here.
+        Some("ref") if document["push"]["landed"]["waivers_hold"] == true => {
+            let pulls = document["push"]["landed"]["pull_requests"].as_array();
+            let landed = pulls.into_iter().flatten();
+            landed
+                .map(|p| Place {
+                    repository,
+                    branch,
+                    pull: p["number"].as_u64().map(|n| (n, p["head"].as_str())),
+                })
+                .collect()
         }
         _ => vec![Place { repository, branch, pull: None }],
     }

@@ -357,7 +357,12 @@ impl Model {
             pusher,
             commits: Some(made.into_iter().collect()),
             on_default_branch: Some(true),
-            landed: Some(Landed { kind: "direct".into(), pull_requests: vec![], reason: None }),
+            landed: Some(Landed {
+                kind: "direct".into(),
+                pull_requests: vec![],
+                reason: None,
+                waivers_hold: false,
+            }),
         };
         // Every branch but `main` is made by the push.
         if name != "main" {
@@ -385,7 +390,7 @@ impl Model {
         let kind = if allowed { method } else { "bypass" }.to_owned();
         let reason = (!allowed).then(|| "was not allowed".to_owned());
         let pull = LandedPull { number: 1, head, allowed, verdict: Some(1) };
-        push.landed = Some(Landed { kind, pull_requests: vec![pull], reason });
+        push.landed = Some(Landed { kind, pull_requests: vec![pull], reason, waivers_hold: false });
     }
 
     fn judge(&mut self, bundle: &Bundle) -> Verdict {

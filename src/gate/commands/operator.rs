@@ -154,11 +154,9 @@ impl Gate {
             return Err(WaiverError::Refused(format!("entry {of} waits for no review")));
         }
         let name = by.trim_start_matches('@');
-        if name.is_empty()
-            || [&held.by.login, &held.waiver.owner]
-                .iter()
-                .any(|n| n.trim_start_matches('@').eq_ignore_ascii_case(name))
-        {
+        let agreed = held.approved_by.as_ref().map(|w| &w.login);
+        let mut names = [&held.by.login, &held.waiver.owner].into_iter().chain(agreed);
+        if name.is_empty() || names.any(|n| n.trim_start_matches('@').eq_ignore_ascii_case(name)) {
             return Err(WaiverError::Refused("it is reviewed by somebody who had no part in it".to_owned()));
         }
         let step = Step {

@@ -71,7 +71,7 @@ impl Gate {
                     whole = false;
                     continue;
                 }
-                Found::Verdict(decision, facts) => (decision, facts),
+                Found::Verdict { decision, facts, .. } => (decision, facts),
             };
             let push = &facts["push"];
             let here = facts["repository"]["id"].as_u64() == Some(repository)

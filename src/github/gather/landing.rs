@@ -17,6 +17,7 @@ use crate::{
         landed::{self, LandedCommit, Landing, MergedPull},
     },
     github::{Github, RepoAt, Trouble, graphql::Answer},
+    time::Time,
 };
 
 const FILE: &str = include_str!("../push.graphql");
@@ -213,6 +214,7 @@ fn commit_of(answer: &Answer, i: usize, sha: &Sha) -> Result<Commit, String> {
 struct MergedNode {
     number: u64,
     merged: bool,
+    merged_at: Option<Time>,
     head_ref_oid: Sha,
     base_ref_name: String,
     merged_by: Option<Who>,
@@ -247,6 +249,7 @@ impl MergedNode {
             base_ref: self.base_ref_name,
             merge_commit: self.merge_commit.map(|c| c.oid),
             merged_by: account(self.merged_by)?,
+            merged_at: self.merged_at,
             retargeted_at: newest.map(RetargetNode::retarget).transpose()?.map(|r| r.at),
             head_reachable: None,
         })

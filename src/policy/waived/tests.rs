@@ -137,6 +137,33 @@ fn it_holds_only_where_its_scope_says() {
 }
 
 #[test]
+fn what_landed_is_excused_as_its_pull_requests_were() {
+    let landed = |hold: Value, numbers: &[u64]| {
+        let pulls: Vec<Value> =
+            numbers.iter().map(|n| json!({"number": n, "head": HEAD, "allowed": true})).collect();
+        input("ref", |d| d["push"] = json!({"landed": {"pull_requests": pulls, "waivers_hold": hold}}))
+    };
+    let data = written(|w| w["pull_request"] = json!(7));
+    assert_eq!(denied(&data, &landed(json!(true), &[7])).0, Outcome::Waived);
+    assert_eq!(denied(&data, &landed(json!(true), &[7, 8])).0, Outcome::Deny);
+    assert_eq!(denied(&data, &landed(json!(true), &[])).0, Outcome::Deny);
+    assert_eq!(denied(&written(|_| ()), &landed(json!(true), &[7, 8])).0, Outcome::Waived);
+    // A bypass, and what was judged when this was not known.
+    for not in [json!(false), Value::Null, json!("true")] {
+        assert_eq!(denied(&data, &landed(not, &[7])).0, Outcome::Deny);
+    }
+    let comment = |head: &str| {
+        let waiver = json!({"entry": 5, "controls": ["CHG-02"], "repository_id": 3, "branch": "main", "pull_request": 7,
+            "head": head, "owner": "dora", "reason": "r", "from": "2026-11-24T11:00:00Z", "until": "2026-11-25T11:00:00Z"});
+        let mut document = landed(json!(true), &[7]).document().clone();
+        document["waivers"] = json!([waiver]);
+        denied(&json!({}), &Input::from_json(document).unwrap()).0
+    };
+    assert_eq!(comment(HEAD), Outcome::Waived);
+    assert_eq!(comment(&HEAD.replace('9', "8")), Outcome::Deny, "another head than what landed");
+}
+
+#[test]
 fn a_group_is_excused_only_if_each_of_its_pull_requests_is() {
     let entry = |n: u64| json!({"pull_request": {"number": n, "head": {"sha": HEAD}}});
     let group = |numbers: &[u64]| {
