@@ -71,8 +71,9 @@ const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
 /// A green is never late: older facts than this are gathered again before a success is sent.
 pub(crate) const FRESH: Duration = Duration::from_secs(30);
 
-/// Nobody waits on "Expected": after this an event without verdict shows as in progress.
-const PROGRESS_AFTER: Duration = Duration::from_millis(500);
+/// Nobody waits on "Expected": 500 ms after its entry an event without verdict shows as in progress. GitHub's
+/// answer takes a part of that.
+const PROGRESS_AFTER: Duration = Duration::from_millis(350);
 
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
@@ -234,6 +235,9 @@ impl Gate {
         if let (Some(found), Some(verdict), false) = (entries.forged, receipts.get(1), first.duplicate) {
             let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert_of_tampering(found, verdict.seq, name);
+        }
+        if let (Some(event), true) = (event.as_deref(), entries.own) {
+            self.look_at_own(event);
         }
         if !first.duplicate && !entries.own {
             self.enqueue(Item {

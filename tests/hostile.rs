@@ -534,6 +534,40 @@ async fn a_red_run_turned_green_by_somebody_else_raises_the_alarm() {
     assert_eq!(out.status.code(), Some(0), "{out:?}");
 }
 
+/// With the App's key, and the external id of a verdict that allowed this commit once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_that_is_over_is_written_over_when_somebody_brings_it_back() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    s.settle().await;
+    let green = s.run_on(&s.head(pr), "gatelog").unwrap();
+    assert_eq!(green.conclusion.as_deref(), Some("success"));
+    s.act(|w| w.dismiss("carol", REPO, pr, review)).await;
+    s.settle().await;
+    let red = s.run_on(&s.head(pr), "gatelog").unwrap();
+    assert_eq!(red.conclusion.as_deref(), Some("failure"));
+    let told = s.gh.with(|w| {
+        let run = w.check_runs.get_mut(&red.id).unwrap();
+        run.conclusion = green.conclusion.clone();
+        run.external_id = green.external_id.clone();
+        let run = json!({"id": red.id, "name": "gatelog", "head_sha": green.head_sha,
+            "external_id": green.external_id, "status": "completed", "conclusion": "success",
+            "app": {"id": green.app}});
+        let payload = json!({"action": "completed", "check_run": run});
+        w.any_event("alice", REPO, "check_run", payload).unwrap().hooks
+    });
+    assert_eq!(s.check(pr).0, "success", "so it stands until we hear of it");
+    s.gh.deliver_all(&told).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while s.check(pr).0 != "failure" {
+        assert!(Instant::now() < until, "{:?}\n{}", s.check(pr), s.service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    s.settle().await;
+    s.service.verify().await;
+}
+
 #[test]
 fn a_folder_of_policies_leads_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();

@@ -141,6 +141,42 @@ async fn each_way_past_the_gate_is_an_exception_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_the_queue_lands_was_allowed_as_a_group() {
+    let s = bound().await;
+    for branch in ["a", "b"] {
+        let number = green(&s, branch).await;
+        s.act(|w| w.enqueue("alice", REPO, number)).await;
+    }
+    s.settle().await;
+    for landed in 1..=2 {
+        s.act(|w| w.merge_queue_lands("alice", REPO, "main")).await;
+        let all = landings(&s.settle().await);
+        let wanted = json!({"kind": "merge_group", "required": "bound", "bypassed": false, "exceptions": []});
+        assert_eq!(all.len(), landed);
+        assert_eq!(all.last().unwrap().1, wanted, "{}", s.service.log());
+    }
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn a_group_that_was_not_allowed_lands_as_an_exception() {
+    let s = bound().await;
+    let number = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, number)).await.what;
+    let group = s.act(|w| w.enqueue("alice", REPO, number)).await.what;
+    s.settle().await;
+    assert_eq!(s.run_on(&group, "gatelog").unwrap().conclusion.as_deref(), Some("success"));
+    s.act(|w| w.dismiss("carol", REPO, number, review)).await;
+    s.settle().await;
+    assert_eq!(s.run_on(&group, "gatelog").unwrap().conclusion.as_deref(), Some("failure"));
+    s.act(|w| w.merge_queue_lands("alice", REPO, "main")).await;
+    let (_, landing) = landings(&s.settle().await).pop().unwrap();
+    let wanted =
+        json!({"kind": "bypass", "required": "bound", "bypassed": false, "exceptions": ["not_allowed"]});
+    assert_eq!(landing, wanted, "{}", s.service.log());
+}
+
+#[tokio::test]
 async fn a_check_that_github_does_not_demand_or_bind_is_an_exception() {
     let mut s = Scene::started().await;
     let number = green(&s, "a").await;

@@ -161,6 +161,10 @@ impl Tour {
             title: "Waiting".into(),
             summary: "Not yet.".into(),
             text: String::new(),
+            annotations: vec![
+                json!({"path": "a.yml", "start_line": 1, "end_line": 1, "annotation_level": "failure",
+                "title": "CHG-07", "message": "not pinned"}),
+            ],
             external_id: "1:2:3".into(),
             known_run: None,
             look_first: true,

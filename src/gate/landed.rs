@@ -120,7 +120,9 @@ impl Gate {
         let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else {
             return Found::Unreadable;
         };
-        if data.decision == Decision::Superseded {
+        // The end of a group is recorded too, and decides nothing about it.
+        let recorded_only = kind == SubjectKind::MergeGroup && data.target.is_none();
+        if data.decision == Decision::Superseded || recorded_only {
             return Found::Nothing;
         }
         let facts = self.0.ledger.body(seq, "facts").ok().flatten();

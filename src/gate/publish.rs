@@ -14,7 +14,7 @@ use std::{
 
 use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
 use crate::{
-    event::{self, Cause, Judge as On, SubjectKind},
+    event::{self, About, Cause, Event, Judge as On, SubjectKind},
     github::{
         RepoAt, Trouble, TroubleKind, Turn,
         check_run::{self, State},
@@ -59,6 +59,8 @@ pub(super) struct Doing {
     dirty: bool,
     /// Write even if nothing changed: a person asked.
     force: bool,
+    /// GitHub may show something else than what was written.
+    look: bool,
     /// An event that has no verdict yet, and why.
     progress: Option<Waiting>,
     /// Verdicts that wait to be shown, of pull requests that GitHub says are closed.
@@ -71,6 +73,7 @@ pub(super) struct Doing {
 #[derive(Clone)]
 struct Turning {
     force: bool,
+    look: bool,
     explain: Option<u32>,
     progress: Option<Waiting>,
     closed: BTreeSet<u64>,
@@ -188,6 +191,30 @@ impl Gate {
         }
     }
 
+    /// GitHub shows a check of ours that passes. Where the ledger does not let it pass, what it says is written
+    /// over it: whoever has the App's key can turn a red run green, with the external id of an older verdict too.
+    pub(super) fn look_at_own(&self, event: &Event) {
+        let (About::Check(check), Some(repository), Some(installation)) =
+            (&event.about, &event.repository, event.installation)
+        else {
+            return;
+        };
+        let passes = matches!(check.conclusion.as_deref(), Some("success" | "neutral" | "skipped"));
+        let (Some(sha), Some(name), true) = (&check.head, &check.name, passes && check.check_run.is_some())
+        else {
+            return;
+        };
+        let target = Target { repository: repository.id, sha: sha.clone(), check: name.clone() };
+        let let_pass = self.newest_verdicts(&target).is_ok_and(|all| {
+            // None: nothing is to be shown there.
+            all.iter().all(|v| v.decision == Decision::Allow)
+        });
+        if !let_pass {
+            let at = RepoAt { installation, repository: repository.clone() };
+            self.touch(target, at, |doing| doing.look = true);
+        }
+    }
+
     /// Works until GitHub shows what it should.
     async fn keep_right(&self, target: Target, at: RepoAt) {
         let begun = Time::now();
@@ -246,13 +273,15 @@ impl Gate {
         doing.dirty = false;
         let (force, closed) = (std::mem::take(&mut doing.force), std::mem::take(&mut doing.closed));
         let (progress, explain) = (doing.progress.take(), doing.explain.take());
-        Some(Turning { force, explain, progress, closed })
+        let look = std::mem::take(&mut doing.look);
+        Some(Turning { force, look, explain, progress, closed })
     }
 
     fn again_later(&self, target: &Target, turn: Turning) {
         if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
             doing.dirty = true;
             doing.force |= turn.force;
+            doing.look |= turn.look;
             doing.closed.extend(turn.closed);
             doing.explain = doing.explain.or(turn.explain);
             if doing.progress.is_none() {
@@ -268,7 +297,7 @@ impl Gate {
         turn: &Turning,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
-        let ambiguous = ambiguous || self.unsure(target);
+        let ambiguous = ambiguous || turn.look || self.unsure(target);
         let mut step = self.next_step(target, at, turn, ambiguous)?;
         let mut to_write = None;
         if let Step::Write(write) = &step {
@@ -308,7 +337,7 @@ impl Gate {
             Some((seq, reason)) => {
                 self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)
             }
-            None => self.verdict_step(target, at, shown.as_ref(), turn.force, ambiguous),
+            None => self.verdict_step(target, at, shown.as_ref(), turn.force || turn.look, ambiguous),
         }
     }
 

@@ -13,8 +13,10 @@ use crate::{
     verdict::{Control, Decision, Finding, FindingKind, Outcome, Verdict},
 };
 
+mod annotations;
 mod page;
 
+use annotations::annotations;
 use page::Page;
 
 /// Characters of a title that GitHub's pages show before cutting it themselves.
@@ -104,6 +106,8 @@ pub struct Rendered {
     pub summary: String,
     /// Markdown, at most 65,535 bytes.
     pub text: String,
+    /// GitHub's `output.annotations`, at most 50: findings that have a file and a line.
+    pub annotations: Vec<serde_json::Value>,
 }
 
 /// The check run of a verdict.
@@ -117,6 +121,7 @@ pub fn render(verdict: &Verdict, context: &Context) -> Rendered {
         title: title(verdict, context, worse),
         summary: summary(verdict, context, worse),
         text: text(verdict, context),
+        annotations: annotations(verdict),
     }
 }
 
@@ -616,6 +621,7 @@ fn notice(state: State, title: &str, body: &str, context: &Context) -> Rendered 
         title: cut_title(&format!("{draft}{title}")),
         summary: page.finish(),
         text: String::new(),
+        annotations: vec![],
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Show {
     pub summary: String,
     /// Markdown; empty: none.
     pub text: String,
+    /// GitHub's `output.annotations`, at most 50. GitHub adds those of an update to those that the run has, so
+    /// they are sent once: with the first conclusion of a run.
+    pub annotations: Vec<Value>,
     /// `<generation>:<seq>:<leaf hash>` of the entry shown.
     pub external_id: String,
     /// The newest run of the target that our ledger knows.
@@ -60,7 +63,7 @@ impl Show {
     /// The body that creates it, as the ledger keeps it.
     #[must_use]
     pub fn request(&self) -> Value {
-        let mut body = content(self);
+        let mut body = content(self, true);
         body["head_sha"] = json!(self.sha);
         if let Some(started) = self.started_at {
             body["started_at"] = json!(seconds(started));
@@ -159,7 +162,7 @@ pub async fn show(github: &Github, at: &RepoAt, show: &Show, turn: Option<Turn>)
         known = newest.map(|run| KnownRun { id: run.id, completed: run.status == "completed" });
     }
     match known.filter(|run| can_become(*run, show.state)) {
-        Some(run) => update_or_create(github, at, show, run.id, turn).await,
+        Some(run) => update_or_create(github, at, show, run, turn).await,
         None => create(github, at, show, turn).await,
     }
 }
@@ -215,24 +218,25 @@ async fn update_or_create(
     github: &Github,
     at: &RepoAt,
     show: &Show,
-    id: u64,
+    run: KnownRun,
     turn: Option<Turn>,
 ) -> Result<Shown, Trouble> {
-    let path = at.path(&format!("/check-runs/{id}"));
+    let path = at.path(&format!("/check-runs/{}", run.id));
+    let body = content(show, !run.completed);
     die_at("report.update.before");
-    let answer = github.write(at.installation, Method::PATCH, &path, &content(show), turn).await;
+    let answer = github.write(at.installation, Method::PATCH, &path, &body, turn).await;
     die_at("report.update.after");
     let answer = answer?;
     // GitHub deletes old runs of a commit with very many; the repository itself is still there.
     if answer.status.as_u16() == 404 {
         return create(github, at, show, None).await;
     }
-    let run: Run = answer.expect(&[200])?.json()?;
+    let now: Run = answer.expect(&[200])?.json()?;
     // It says what it now shows; a write that changed nothing must not pass for a red check.
-    if !run.is_in(show.state) {
+    if !now.is_in(show.state) {
         return create(github, at, show, None).await;
     }
-    Ok(Shown { check_run: id, done: Done::Updated, state: show.state })
+    Ok(Shown { check_run: run.id, done: Done::Updated, state: show.state })
 }
 
 /// Where tests end the process as a power cut would, before and after GitHub was told. Without the
@@ -248,8 +252,8 @@ fn mismatch(run: &Run, state: State) -> Trouble {
     Trouble::new(TroubleKind::Unexpected, reason)
 }
 
-/// What POST and PATCH have in common.
-fn content(show: &Show) -> Value {
+/// What POST and PATCH have in common. `first`: the run has had no conclusion before.
+fn content(show: &Show, first: bool) -> Value {
     let mut body = json!({
         "name": show.name,
         "external_id": show.external_id,
@@ -264,6 +268,9 @@ fn content(show: &Show) -> Value {
     if let Some(conclusion) = show.state.conclusion() {
         // Never `null`: GitHub answers 422 to that.
         body["conclusion"] = json!(conclusion);
+        if first && !show.annotations.is_empty() {
+            body["output"]["annotations"] = json!(show.annotations);
+        }
     }
     if !show.text.is_empty() {
         body["output"]["text"] = json!(show.text);

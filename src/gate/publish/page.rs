@@ -91,6 +91,7 @@ impl Gate {
             title: rendered.title,
             summary: rendered.summary,
             text: rendered.text,
+            annotations: rendered.annotations,
             external_id: self.external_id(stored.entry.seq, stored.leaf),
             known_run: shown.and_then(known),
             look_first,

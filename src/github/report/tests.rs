@@ -57,6 +57,7 @@ fn says(sha: &Sha, state: State, title: &str) -> Show {
         title: title.to_owned(),
         summary: "summary".to_owned(),
         text: "text".to_owned(),
+        annotations: vec![],
         external_id: format!("1:5:{title}"),
         known_run: None,
         look_first: false,
@@ -82,6 +83,27 @@ async fn created_then_updated_on_the_same_run() {
     assert_eq!(s.runs(), [(first.check_run, "success".to_owned(), "c".to_owned())]);
     let sent = s.gh.requests().into_iter().find(|r| r.path.ends_with("/check-runs")).unwrap();
     insta::assert_snapshot!(sent.body.replace(s.sha.as_str(), "SHA"));
+}
+
+#[tokio::test]
+async fn an_annotation_is_sent_once() {
+    let s = scene().await;
+    let with = |state, title: &str| Show {
+        annotations: vec![json!({"path": "a.yml", "start_line": 1, "end_line": 1,
+            "annotation_level": "failure", "message": "no"})],
+        ..says(&s.sha, state, title)
+    };
+    let shown = |id: u64| {
+        let run = s.gh.check_runs_on(s.sha.as_str()).into_iter().find(|r| r.id == id).unwrap();
+        run.annotations.len()
+    };
+    let run = s.show(&with(State::InProgress, "a")).await.unwrap();
+    assert_eq!(shown(run.check_run), 0, "nothing is decided yet");
+    s.show(&Show { known_run: known(run, false), ..with(State::Failure, "b") }).await.unwrap();
+    assert_eq!(shown(run.check_run), 1);
+    s.show(&Show { known_run: known(run, true), ..with(State::Failure, "c") }).await.unwrap();
+    s.show(&Show { look_first: true, ..with(State::Failure, "d") }).await.unwrap();
+    assert_eq!(shown(run.check_run), 1, "an update would add it again");
 }
 
 #[tokio::test]
