@@ -252,24 +252,27 @@ impl Gate {
         let key = (at.repository.id, at.number);
         lock(&self.0.timers).insert(key, until);
         let gate = self.clone();
-        let counts = move |gate: &Self| {
-            let own = lock(&gate.0.timers).get(&key) == Some(&until);
-            let open = lock(&gate.0.pulls).is_open(key.0, key.1);
-            own && open && !*gate.0.stopping.borrow()
-        };
         tokio::spawn(async move {
             passed(until, Time::now).await;
-            // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
-            while counts(&gate) {
-                let once = once_ended(until, key, gate.decided_last(key.0, key.1));
-                match gate.look_again(&at, Cause::Expired, vec![], once).await {
-                    Ok(_) => break,
-                    Err(later) => tokio::time::sleep(later.after).await,
+            loop {
+                // Before the look: its verdict may end at the same time, and waits for that anew.
+                let own = {
+                    let mut timers = lock(&gate.0.timers);
+                    let own = timers.get(&key) == Some(&until);
+                    if own {
+                        timers.remove(&key);
+                    }
+                    own
+                };
+                let open = lock(&gate.0.pulls).is_open(key.0, key.1);
+                if !own || !open || *gate.0.stopping.borrow() {
+                    return;
                 }
-            }
-            let mut timers = lock(&gate.0.timers);
-            if timers.get(&key) == Some(&until) {
-                timers.remove(&key);
+                let once = once_ended(until, key, gate.decided_last(key.0, key.1));
+                let Err(later) = gate.look_again(&at, Cause::Expired, vec![], once).await else { return };
+                // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
+                lock(&gate.0.timers).entry(key).or_insert(until);
+                tokio::time::sleep(later.after).await;
             }
         });
     }
