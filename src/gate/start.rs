@@ -391,11 +391,12 @@ impl Gate {
             if !here || !self.decides_pull_request(&stored) {
                 continue;
             }
+            let at = stored.entry.time;
             let Ok(data) = serde_json::from_value::<VerdictData>(stored.entry.data) else { continue };
             match data.decision {
                 Decision::Superseded => {}
                 Decision::Error => return false,
-                _ => return self.is_as_judged(repository, pull, seq),
+                _ => return self.is_as_judged(repository, pull, seq, at),
             }
         }
         false
@@ -403,10 +404,10 @@ impl Gate {
 
     /// Whether the verdict was made of what GitHub lists now, or of something newer. What was judged is
     /// compared, and not what events told, because the one that matters may be lost. Where the facts were
-    /// erased it is not known.
-    fn is_as_judged(&self, repository: u64, pull: &gather::OpenPull, verdict: u64) -> bool {
+    /// erased, a verdict stands as long as nothing changed after it.
+    fn is_as_judged(&self, repository: u64, pull: &gather::OpenPull, verdict: u64, at: Time) -> bool {
         let noted = lock(&self.0.pulls).judged(repository, pull.number, verdict);
-        let Some(judged) = noted.or_else(|| self.judged_of(verdict)) else { return false };
+        let Some(judged) = noted.or_else(|| self.judged_of(verdict)) else { return pull.updated_at < at };
         let stands = judged.updated_at > pull.updated_at
             || (judged.updated_at == pull.updated_at && judged.base_ref == pull.base_ref);
         lock(&self.0.pulls).judge(repository, pull.number, judged);
