@@ -84,9 +84,17 @@ pub fn has_room(dir: &Path, more: u64) -> bool {
     }
 }
 
-/// Held while the file is open; the kernel frees it when the process dies, however it dies.
+/// Held until it is dropped; the kernel frees it when the process dies, however it dies.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "its life is the lock")] File);
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting has the file open until it
+        // executes its program. That it fails leaves it to closing.
+        let _ = rustix::fs::flock(&self.0, rustix::fs::FlockOperation::Unlock);
+    }
+}
 
 pub enum Locked {
     Ours(Lock),
