@@ -96,7 +96,8 @@ pub struct Github {
     pub check_name: String,
     /// `publish`
     pub publish: Publish,
-    /// `secondary_limits`: GitHub's limits for one minute are obeyed. `false` where an Enterprise Server has none.
+    /// `secondary_limits`: GitHub's limits for a minute and an hour are obeyed. `false` where an Enterprise Server has
+    /// none; there are never more than 90 calls of an installation at once all the same.
     pub secondary_limits: bool,
 }
 

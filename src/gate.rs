@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use crate::{
     config::Judging,
     event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Source},
-    github::{Github, Trouble, Turn},
+    github::{self, Github, Trouble, Turn},
     ledger::{
         AppendError, Ledger,
         entry::{Draft, Flag, Receipt, Ref},
@@ -141,7 +141,7 @@ struct Inner {
     /// The first entry of this process: what is older was made by another.
     started_at_seq: AtomicU64,
     /// Where people, teams or rules changed lately: the newest event that told of it.
-    settling: Mutex<HashMap<again::Place, u64>>,
+    settling: Mutex<HashMap<again::Place, (u64, Arc<Event>)>>,
     /// When the newest verdict of a pull request ends to be valid.
     timers: Mutex<HashMap<(u64, u64), Time>>,
     waivers: Mutex<waivers::Waivers>,
@@ -271,8 +271,8 @@ impl Gate {
             return None;
         }
         let bytes = u32::try_from(size.min(LARGE_AT_ONCE as u64)).unwrap_or(u32::MAX);
-        // Never closed.
-        self.0.large.acquire_many(bytes).await.ok()
+        // Others have its place meanwhile, or events that need no room would wait for one that does. Never closed.
+        github::aside(self.0.large.acquire_many(bytes)).await.ok()
     }
 
     /// Waits until the judgement of an event may begin; it holds the turn. `None`: it asks GitHub for no

@@ -33,6 +33,7 @@ pub mod report;
 pub mod rest;
 mod setup;
 
+pub(crate) use behalf::aside;
 pub use behalf::in_place;
 pub use budget::{BudgetUse, Turn, Window};
 pub use limits::{CallCount, Remaining, Usage};

@@ -26,7 +26,7 @@
 //! | 1 memory | [`ledger`] | entries, the chain, the tree, the sequencer, verification, checkpoints, witnesses, evidence, erasure |
 //! | | [`store`] | where entries and bodies are kept: journal and sled, or memory |
 //! | 2 GitHub | [`github`] | authentication, REST and GraphQL, gathering facts, writing check runs, what the App needs |
-//! | 3 the story | [`gate`] | receive, judge, report; sweeps, merge verdicts, deployments, commands |
+//! | 3 the story | [`gate`] | receive, judge, report; sweeps, merge verdicts, deployments, commands, exceptions, alarms |
 //! | | [`worker`] | order per subject, many subjects at once, retries |
 //! | 4 doors | [`server`] | webhook, health, metrics, admin socket |
 //! | | [`cli`] | the commands |

@@ -240,6 +240,60 @@ async fn who_may_write_is_looked_at_again_when_it_has_settled() {
     s.service.verify().await;
 }
 
+/// The second looks that were recorded, by their keys.
+fn settled(s: &Scene) -> usize {
+    s.view().entries.iter().filter(|e| e.key.starts_with("settled:")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_is_not_put_off_by_what_comes_meanwhile() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(1500)").await.unwrap();
+    s.pull("topic", "A door").await;
+    s.settle().await;
+    let began = std::time::Instant::now();
+    // More often than it takes to settle.
+    for n in 0.. {
+        let role = if n % 2 == 0 { Role::Read } else { Role::Write };
+        s.act(|w| w.set_role("alice", REPO, "carol", Some(role))).await;
+        if settled(&s) > 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{n} events, and no second look");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    s.settle().await;
+    s.service.verify().await;
+}
+
+/// An event may have waited to be judged, and its looks take time: it is old when the process dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_that_was_due_at_the_death_is_taken_after_it() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(600000)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    s.gh.lag(usize::MAX);
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    s.settle().await;
+    s.gh.catch_up();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    s.act(|w| w.any_event("alice", REPO, "star", json!({"action": "created"}))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "what GitHub showed was old");
+    s.service.kill9().await;
+    s.service.start_with_failpoints("gate::settling=return(1000)").await.unwrap();
+    until("the second look", &s, || s.check(pr).0 == "failure").await;
+    s.settle().await;
+    s.service.kill9().await;
+    s.service.start_with_failpoints("gate::settling=return(100)").await.unwrap();
+    s.settle().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(settled(&s), 1, "one is enough");
+    s.service.verify().await;
+}
+
 /// A group waits in the queue for the check alone: no event would come.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_merge_group_that_waited_for_an_acknowledgement_is_shown_when_it_comes() {

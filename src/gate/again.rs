@@ -1,6 +1,6 @@
 //! Looking again: which pull requests, because of what, and when.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use super::{
     Gate, Item, Later,
@@ -36,7 +36,7 @@ const LONGEST_HEALING: Duration = Duration::from_secs(3600);
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
 /// Waits until the wall clock says so, also where it is set back or forward meanwhile.
-async fn passed(until: Time, now: impl Fn() -> Time) {
+pub(super) async fn passed(until: Time, now: impl Fn() -> Time) {
     loop {
         let left = until.since(now());
         if left.is_zero() {
@@ -198,8 +198,8 @@ impl Gate {
     }
 
     /// Looks a second time at what an event about people, teams or rules touched, when GitHub must show what
-    /// it told: a right to write that was taken away would keep its approval green. The newest event of a
-    /// place stands for those before it.
+    /// it told: a right to write that was taken away would keep its approval green. Events that come while a
+    /// place waits share its next look, and no stream of them puts it off.
     pub(super) fn look_when_settled(&self, seq: u64, event: Arc<Event>) {
         let fan_out = event::handling(&event).fan_out;
         let repository = event.repository.as_ref().filter(|_| fan_out != FanOut::Organization).map(|r| r.id);
@@ -207,31 +207,49 @@ impl Gate {
         if fan_out == FanOut::None {
             return;
         }
-        let newest = lock(&self.0.settling).get(&place).copied();
-        if newest.is_some_and(|n| n > seq) {
-            return;
-        }
-        lock(&self.0.settling).insert(place, seq);
-        let gate = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(settling()).await;
-            {
-                let mut settling = lock(&gate.0.settling);
-                if settling.get(&place) != Some(&seq) {
-                    return;
+        let waits = match lock(&self.0.settling).entry(place) {
+            Entry::Occupied(mut newest) => {
+                if newest.get().0 < seq {
+                    newest.insert((seq, event));
                 }
-                settling.remove(&place);
+                true
             }
-            for (at, cause) in gate.fan_out(&event, event::handling(&event)) {
-                if *gate.0.stopping.borrow() {
-                    return;
-                }
+            Entry::Vacant(new) => {
+                new.insert((seq, event));
+                false
+            }
+        };
+        if !waits {
+            let gate = self.clone();
+            tokio::spawn(async move { gate.settle(place, seq).await });
+        }
+    }
+
+    async fn settle(&self, place: Place, mut since: u64) {
+        loop {
+            tokio::time::sleep(settling()).await;
+            let Some((seq, event)) = lock(&self.0.settling).get(&place).cloned() else { return };
+            for (at, cause) in self.fan_out(&event, event::handling(&event)) {
                 let key = format!("settled:{seq}:{}:{}", at.repository.id, at.number);
-                // A store that takes nothing now: the next event looks, or somebody who asks.
-                let _ = gate.look_again(&at, cause, vec![Ref::Seq(seq)], key).await;
+                // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
+                loop {
+                    if *self.0.stopping.borrow() {
+                        return;
+                    }
+                    let look = self.look_again(&at, cause, vec![Ref::Seq(seq)], key.clone()).await;
+                    let Err(later) = look else { break };
+                    tokio::time::sleep(later.after).await;
+                }
                 tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
             }
-        });
+            let mut settling = lock(&self.0.settling);
+            // What came meanwhile has settled when as much time has passed again.
+            if seq == since && settling.get(&place).is_some_and(|(newest, _)| *newest == seq) {
+                settling.remove(&place);
+                return;
+            }
+            since = settling.get(&place).map_or(seq, |(newest, _)| *newest);
+        }
     }
 
     /// Looks again at an open pull request when its verdict is no longer valid.
@@ -329,7 +347,7 @@ impl Gate {
 }
 
 /// Tests settle sooner.
-pub(super) fn settling() -> Duration {
+fn settling() -> Duration {
     fail::fail_point!("gate::settling", |ms: Option<String>| ms
         .and_then(|ms| ms.parse().ok())
         .map_or(SETTLING, Duration::from_millis));

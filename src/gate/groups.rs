@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Gate, Item, Later, drafts, lock};
+use super::{Gate, Item, Later, again::passed, drafts, lock};
 use crate::{
     event::{self, About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
     ledger::entry::{Draft, EventData, Key, Kind, Receipt, Ref},
@@ -290,11 +290,13 @@ impl Gate {
         lock(&self.0.groups).end(repository, &head, Some(until));
         let gate = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(until.since(Time::now())).await;
-            if lock(&gate.0.groups).ends(repository, &head) == Some(until) && !*gate.0.stopping.borrow() {
+            passed(until, Time::now).await;
+            while lock(&gate.0.groups).ends(repository, &head) == Some(until) && !*gate.0.stopping.borrow() {
                 let key = format!("expired:{until}:{repository}:group:{head}");
-                // A store that takes nothing now: the next start looks.
-                let _ = gate.look_again_at_group(repository, &head, Cause::Expired, vec![], key).await;
+                let look = gate.look_again_at_group(repository, &head, Cause::Expired, vec![], key).await;
+                // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
+                let Err(later) = look else { return };
+                tokio::time::sleep(later.after).await;
             }
         });
     }

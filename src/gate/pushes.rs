@@ -1,4 +1,5 @@
 //! Pushes that could not be decided: judged again, because no other event would bring their check to an end.
+//! And when the verdict on a merge group ends.
 //!
 //! A push happened once, and what was decided of it stays decided. Only `pending`, which ends, and `error`
 //! for want of facts are looked at again by themselves, and whatever somebody asks to be judged again. The
@@ -6,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Gate, Item, backoff, jitter, look::Looked};
+use super::{Gate, Item, again::passed, backoff, jitter, look::Looked};
 use crate::{
     event::{Cause, Subject, SubjectKind},
     ledger::entry::{Kind, VerdictData},
@@ -52,7 +53,7 @@ impl Gate {
     pub(super) fn look_at_push_at(&self, push: Undecided) {
         let gate = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(push.until.since(Time::now())).await;
+            passed(push.until, Time::now).await;
             let begun = Time::now();
             while !*gate.0.stopping.borrow() {
                 let look = gate.look_at_event_again(push.event, push.verdict, Cause::Expired, "push").await;

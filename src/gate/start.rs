@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Gate, Inner, Item, Settings,
-    again::{self, LOOKS_PER_SECOND},
+    again::LOOKS_PER_SECOND,
     alerts, attempts, commands, drafts,
     drafts::PullAddress,
     lock, own_app, publish,
@@ -423,13 +423,14 @@ impl Gate {
         Some(Judged { verdict, updated_at, base_ref: pull["base"]["ref"].as_str()?.to_owned() })
     }
 
-    /// The second looks that the process before did not come to.
+    /// The second looks that the process before may not have come to: an event may have waited to be judged, and
+    /// its looks take time. One that was recorded is not recorded again.
     fn settle_again(&self) {
         let head = self.0.started_at_seq();
         let entry = |seq: u64| self.0.ledger.entry(seq).ok().flatten();
         let Some(last) = head.checked_sub(1).and_then(entry) else { return };
         let lately = (0..head).rev().map_while(entry);
-        let lately = lately.take_while(|s| last.entry.time.since(s.entry.time) < again::settling());
+        let lately = lately.take_while(|s| last.entry.time.since(s.entry.time) < MAY_SETTLE);
         for stored in lately.filter(|s| s.entry.kind == Kind::Event) {
             let seq = stored.entry.seq;
             if let Some(event) = self.recorded_event(seq).filter(|e| event::handling(e).drop_caches)
@@ -515,6 +516,9 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     }
     Ok(told)
 }
+
+/// How long ago an event may have come whose second looks are not all recorded.
+const MAY_SETTLE: Duration = Duration::from_secs(3600);
 
 /// GitHub counts what was written for an hour, and what was asked for a minute.
 const COUNTED: Duration = Duration::from_secs(3600);

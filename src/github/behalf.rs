@@ -121,7 +121,7 @@ pub async fn in_place<W: Future>(
 }
 
 /// Waits without holding a place.
-pub(super) async fn aside<W: Future>(waiting: W) -> W::Output {
+pub(crate) async fn aside<W: Future>(waiting: W) -> W::Output {
     let Ok(place) = WORK.try_with(|work| work.place.clone()) else { return waiting.await };
     let away = place.leave();
     let done = waiting.await;
