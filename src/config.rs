@@ -15,6 +15,7 @@ mod branches;
 mod holds;
 mod secret;
 mod settings;
+mod tables;
 mod witnesses;
 
 pub use holds::Hold;

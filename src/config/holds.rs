@@ -4,7 +4,7 @@
 
 use toml::{Spanned, de::DeValue};
 
-use super::ConfigError;
+use super::{ConfigError, tables};
 
 /// Where holds stand.
 pub(super) const SECTION: &str = "ledger.hold";
@@ -29,16 +29,7 @@ pub(super) fn read(
     value: &Spanned<DeValue<'_>>,
     place: impl Fn(usize) -> String,
 ) -> Result<Vec<Hold>, ConfigError> {
-    let wrong =
-        |at: usize, what: &str| ConfigError::Wrong(format!("{}: {what}; for example\n{EXAMPLE}", place(at)));
-    let list = value.get_ref().as_array();
-    let list = list.ok_or_else(|| wrong(value.span().start, "holds are written as [[ledger.hold]]"))?;
-    list.iter()
-        .map(|item| {
-            let named = |what| wrong(item.span().start, &format!("[[ledger.hold]] {what}"));
-            one(item.get_ref()).map_err(named)
-        })
-        .collect()
+    tables::read(value, place, ("holds", SECTION, EXAMPLE), one)
 }
 
 const EXAMPLE: &str =

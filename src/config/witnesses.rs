@@ -4,7 +4,7 @@
 
 use toml::{Spanned, de::DeValue};
 
-use super::ConfigError;
+use super::{ConfigError, tables};
 
 /// Where witnesses stand.
 pub(super) const SECTION: &str = "ledger.witness";
@@ -26,17 +26,7 @@ pub(super) fn read(
     value: &Spanned<DeValue<'_>>,
     place: impl Fn(usize) -> String,
 ) -> Result<Vec<Witness>, ConfigError> {
-    let wrong =
-        |at: usize, what: &str| ConfigError::Wrong(format!("{}: {what}; for example\n{EXAMPLE}", place(at)));
-    let list = value.get_ref().as_array();
-    let list =
-        list.ok_or_else(|| wrong(value.span().start, "witnesses are written as [[ledger.witness]]"))?;
-    list.iter()
-        .map(|item| {
-            let named = |what| wrong(item.span().start, &format!("[[ledger.witness]] {what}"));
-            one(item.get_ref()).map_err(named)
-        })
-        .collect()
+    tables::read(value, place, ("witnesses", SECTION, EXAMPLE), one)
 }
 
 fn one(value: &DeValue<'_>) -> Result<Witness, String> {
