@@ -140,6 +140,14 @@ impl ConfigArg {
     }
 }
 
+/// A pull request's number, where the repository is said by an option of its own.
+fn pull_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| match text.rsplit_once('#') {
+        Some((repo, number)) => format!("give the repository apart: --repo {repo} --pr {number}"),
+        None => "give its number, such as 12".to_owned(),
+    })
+}
+
 /// A runtime for the commands that talk to GitHub, to a socket, or serve.
 ///
 /// # Errors
@@ -187,4 +195,16 @@ pub fn main() -> ExitCode {
         f.exit
     });
     ExitCode::from(exit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_request_is_a_number_and_its_repository_stands_apart() {
+        assert_eq!(pull_number("12"), Ok(12));
+        assert_eq!(pull_number("a/b#12"), Err("give the repository apart: --repo a/b --pr 12".to_owned()));
+        assert_eq!(pull_number("-1"), Err("give its number, such as 12".to_owned()));
+    }
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{CommandResult, Exit, Failure, log, runtime};
+use super::{CommandResult, Exit, Failure, log, pull_number, runtime};
 use crate::{
     escape::terminal as safe,
     event::command,
@@ -44,7 +44,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "GLOB")]
     branch: Option<String>,
     /// Only for this pull request.
-    #[arg(long, value_name = "NUMBER", requires = "repo")]
+    #[arg(long, value_name = "NUMBER", requires = "repo", value_parser = pull_number)]
     pr: Option<u64>,
     /// Only for findings about paths that this glob matches; may be repeated.
     #[arg(long, value_name = "GLOB")]

@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::{CommandResult, Exit, Failure, Item, Place, from_time, payload, picked, safe, safe_json, story};
 use crate::{
+    cli::pull_number,
     event::{RepoName, SubjectKind},
     ledger::{
         entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "OWNER/NAME")]
     repo: Option<String>,
     /// About this pull request.
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = pull_number)]
     pr: Option<u64>,
     /// Whose subject's head begins with this.
     #[arg(long, value_parser = parse_sha)]
