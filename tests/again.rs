@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::scene::{REPO, Scene};
 use gatelog::{
@@ -181,11 +181,7 @@ async fn a_fact_that_a_control_reads_is_looked_at_when_it_changes() {
 }
 
 async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(90);
-    while !f() {
-        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    s.until(what, 90, || f().then_some(())).await;
 }
 
 /// The title is in every answer that is late: nothing but the time of the change tells that it is.

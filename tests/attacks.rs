@@ -234,6 +234,48 @@ async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_transferred_is_judged_by_the_rules_of_where_it_is() {
+    let mut s = Scene::set().await;
+    s.use_parameters("\"other-org/app\": {required_reviews: {required_approving_review_count: 2}}");
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let head = s.head(pr);
+    s.act(|w| {
+        w.add_organization("other-org");
+        let owner = w.account("other-org").unwrap().id;
+        let id = w.repository(REPO).unwrap().id;
+        w.repositories.get_mut(&id).unwrap().owner = owner;
+        w.any_event("alice", "other-org/app", "repository", serde_json::json!({"action": "transferred"}))
+    })
+    .await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
+    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+    s.act(|w| w.approve("carol", "other-org/app", pr)).await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("success"), "{run:?}\n{}", s.service.log());
+}
+
+/// GitHub makes no check suite for such a commit; a required check must come all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_asks_for_no_checks_is_checked() {
+    let s = Scene::started().await;
+    let quiet = commit("alice", "A door\n\n\nskip-checks: true").write("door.txt", "door").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[quiet])).await;
+    let pr = s.act(|w| w.open_pull("alice", REPO, "topic", "main", "A door")).await.what;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure");
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pull_request_closed_while_nobody_looked_stands_in_nobodys_way() {
     let mut s = Scene::started().await;
     let pr = s.pull("topic", "A door").await;

@@ -2,24 +2,13 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::scene::{REPO, Scene};
 use gatelog::{
     ledger::entry::{Kind, ReportResult},
     simulated_github::{CheckRun, Fault, Route, commit},
 };
-
-async fn until<T>(what: &str, s: &Scene, patience: u64, f: impl Fn() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(patience);
-    loop {
-        if let Some(found) = f() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-}
 
 fn completed(s: &Scene, sha: &str) -> Option<CheckRun> {
     s.run_on(sha, "gatelog").filter(|r| r.conclusion.is_some())
@@ -31,13 +20,13 @@ async fn a_run_in_progress_on_a_head_that_was_left_is_completed() {
     let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
     let number = s.pull("topic", "A door").await;
     let old = s.head(number);
-    until("in progress", &s, 20, || s.run_on(&old, "gatelog")).await;
+    s.until("in progress", 20, || s.run_on(&old, "gatelog")).await;
     let more = commit("alice", "more").write("more.txt", "more").signed();
     s.act(|w| w.push("alice", REPO, "topic", &[more])).await;
     let new = s.head(number);
     hold.release();
     s.gh.heal();
-    let left = until("the old head is completed", &s, 20, || completed(&s, &old)).await;
+    let left = s.until("the old head is completed", 20, || completed(&s, &old)).await;
     let title = left.title.unwrap_or_default();
     assert_eq!(left.conclusion.as_deref(), Some("failure"));
     assert_eq!(title, format!("Not judged: superseded by the newer head {}", &new[..7]));
@@ -54,11 +43,11 @@ async fn a_pull_request_closed_before_it_was_judged_leaves_nothing_in_progress()
     let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
     let number = s.pull("topic", "A door").await;
     let head = s.head(number);
-    until("in progress", &s, 20, || s.run_on(&head, "gatelog")).await;
+    s.until("in progress", 20, || s.run_on(&head, "gatelog")).await;
     s.act(|w| w.close("alice", REPO, number)).await;
     hold.release();
     s.gh.heal();
-    let left = until("completed", &s, 20, || completed(&s, &head)).await;
+    let left = s.until("completed", 20, || completed(&s, &head)).await;
     assert_eq!(left.title.as_deref(), Some("Not judged: the pull request was closed"));
     s.act(|w| w.reopen("alice", REPO, number)).await;
     s.settle().await;
@@ -79,7 +68,7 @@ async fn a_partial_answer_heals_by_itself() {
     let before = s.check(number).1;
     s.gh.heal();
     // No event comes.
-    let after = until("judged again", &s, 60, || Some(s.check(number).1).filter(|t| *t != before)).await;
+    let after = s.until("judged again", 60, || Some(s.check(number).1).filter(|t| *t != before)).await;
     assert!(after.starts_with("Blocked"), "{after}");
     s.settle().await;
     s.service.stop().await;
@@ -116,13 +105,13 @@ async fn a_verdict_whose_pull_request_was_closed_before_it_was_shown_is_settled_
     let mut s = Scene::started().await;
     s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::Status(502));
     let number = s.pull("topic", "A door").await;
-    let verdict = until("it is judged", &s, 20, || waiting(&s)).await;
+    let verdict = s.until("it is judged", 20, || waiting(&s)).await;
     s.service.kill9().await;
     // GitHub could not deliver it.
     s.gh.with(|w| w.close("alice", REPO, number)).unwrap();
 
     s.service.start().await;
-    let settled = until("it is settled", &s, 60, || report_of(&s, verdict)).await;
+    let settled = s.until("it is settled", 60, || report_of(&s, verdict)).await;
     assert_eq!(settled, (ReportResult::Withheld, None));
     s.gh.heal();
     s.settle().await;
@@ -144,9 +133,9 @@ async fn a_verdict_whose_pull_request_is_closed_while_it_waits_is_settled() {
     let mut s = Scene::started().await;
     s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::Status(502));
     let number = s.pull("topic", "A door").await;
-    let verdict = until("it is judged", &s, 20, || waiting(&s)).await;
+    let verdict = s.until("it is judged", 20, || waiting(&s)).await;
     s.act(|w| w.close("alice", REPO, number)).await;
-    let settled = until("it is settled", &s, 60, || report_of(&s, verdict)).await;
+    let settled = s.until("it is settled", 60, || report_of(&s, verdict)).await;
     assert_eq!(settled, (ReportResult::Withheld, None));
     s.gh.heal();
     s.settle().await;
@@ -165,7 +154,7 @@ async fn a_verdict_that_was_shown_and_not_recorded_is_found_at_github() {
     s.act(|w| w.approve("bob", REPO, number)).await;
     let head = s.head(number);
     let green = |s: &Scene| s.run_on(&head, "gatelog").filter(|r| r.conclusion.as_deref() == Some("success"));
-    until("it is shown", &s, 60, || green(&s)).await;
+    s.until("it is shown", 60, || green(&s)).await;
     s.service.kill9().await;
     let verdict = *s.view().unfinished().1.first().unwrap();
     s.gh.with(|w| w.close("alice", REPO, number)).unwrap();
@@ -173,7 +162,7 @@ async fn a_verdict_that_was_shown_and_not_recorded_is_found_at_github() {
     // So that the closing is known before the check could be looked at.
     s.gh.fault(Route::ListCheckRuns, 2, Fault::Status(502));
     s.service.start().await;
-    let settled = until("it is settled", &s, 60, || report_of(&s, verdict)).await;
+    let settled = s.until("it is settled", 60, || report_of(&s, verdict)).await;
     assert_eq!(settled, (ReportResult::Unchanged, Some("success".to_owned())));
     s.settle().await;
     s.assert_runs_are_sound();

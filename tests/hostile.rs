@@ -559,11 +559,7 @@ async fn a_green_that_is_over_is_written_over_when_somebody_brings_it_back() {
     });
     assert_eq!(s.check(pr).0, "success", "so it stands until we hear of it");
     s.gh.deliver_all(&told).await.unwrap();
-    let until = Instant::now() + Duration::from_secs(60);
-    while s.check(pr).0 != "failure" {
-        assert!(Instant::now() < until, "{:?}\n{}", s.check(pr), s.service.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    s.until("the red is written again", 60, || (s.check(pr).0 == "failure").then_some(())).await;
     s.settle().await;
     s.service.verify().await;
 }

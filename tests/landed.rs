@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{
     scene::{REPO, Scene, alerts_listener},
@@ -220,11 +220,7 @@ async fn rules_that_cannot_be_read_are_an_exception_too() {
 }
 
 async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !f() {
-        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    s.until(what, 30, || f().then_some(())).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::scene::{REPO, Scene, alerts_listener};
 use gatelog::{
@@ -19,11 +19,7 @@ fn tampered(s: &Scene) -> Vec<Entry> {
 }
 
 async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !f() {
-        assert!(Instant::now() < end, "{what}:\n{}", s.service.log());
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+    s.until(what, 30, || f().then_some(())).await;
 }
 
 fn texts(told: &[String]) -> Vec<String> {

@@ -111,6 +111,18 @@ impl Scene {
         }
     }
 
+    /// Waits for what comes by itself, for so many seconds at most.
+    pub async fn until<T>(&self, what: &str, patience: u64, f: impl Fn() -> Option<T>) -> T {
+        let end = Instant::now() + Duration::from_secs(patience);
+        loop {
+            if let Some(found) = f() {
+                return found;
+            }
+            assert!(Instant::now() < end, "{what}:\n{}", self.service.log());
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
     pub fn head(&self, number: u64) -> String {
         self.gh.with(|w| w.pull(REPO, number).unwrap().head.sha.clone())
     }
