@@ -1,9 +1,16 @@
 //! The key that signs a ledger's checkpoints, or cosigns those of others: a file of its own that only its
 //! owner may read.
 //!
-//! One skey a line (`ledger::note`); lines that begin with `#` say things to people. While a log's key is
-//! changed there are two, and both sign; a witness has one. The file is replaced whole, so a crash leaves the
-//! old or the new.
+//! ```text
+//! # said to people
+//! ledger 1f6c…                     32 hex digits: the ledger that the keys sign, and no other
+//! PRIVATE+KEY+gate.example.com/log/1+…
+//! ```
+//! One skey a line (`ledger::note`). While a log's key is changed there are two, and both sign; a witness has
+//! one, and no ledger. The file is replaced whole, so a crash leaves the old or the new.
+//!
+//! A key lies outside of the ledger's folder, and outlives it: where a disk was not mounted, an empty folder
+//! would begin another ledger under the name and key of the first, and sign what contradicts it.
 
 use std::{
     fs::File,
@@ -67,7 +74,11 @@ impl Of {
 
 /// The keys of a ledger: never none.
 #[derive(Clone, Debug)]
-pub struct Keys(Vec<Signer>);
+pub struct Keys {
+    signers: Vec<Signer>,
+    /// `ledger_id` of the ledger that they sign. `None`: they have not signed yet.
+    ledger: Option<[u8; 16]>,
+}
 
 impl Keys {
     /// A key of its own for the log `origin`.
@@ -75,7 +86,7 @@ impl Keys {
     /// # Errors
     /// There is no randomness, or the origin cannot name a key.
     pub fn new(origin: &str) -> Result<Self, String> {
-        Ok(Self(vec![fresh(origin)?]))
+        Ok(Self { signers: vec![fresh(origin)?], ledger: None })
     }
 
     /// Reads the file; all its keys must be of the log `origin`.
@@ -84,7 +95,14 @@ impl Keys {
     /// See [`KeyFileError`]. No key is ever shown.
     pub fn read(path: &Path, origin: &str) -> Result<Self, KeyFileError> {
         let malformed = |why: String| KeyFileError::Malformed { path: path.to_owned(), why };
-        let keys: Vec<Signer> = lines(path, Of::Log, Signer::parse)?;
+        let (signers, ledgers): (Vec<_>, Vec<_>) =
+            lines(path, Of::Log, Line::parse)?.into_iter().partition(|line| matches!(line, Line::Key(_)));
+        let keys: Vec<Signer> = signers.into_iter().filter_map(Line::key).collect();
+        let ledger = match ledgers[..] {
+            [] => None,
+            [Line::Ledger(id)] => Some(id),
+            _ => return Err(malformed("it names more than one ledger".into())),
+        };
         if let Some(name) = keys.iter().map(|k| k.verifier().name()).find(|name| *name != origin) {
             return Err(malformed(format!(
                 "it holds the key of {name}, but [ledger] origin is {origin}; a log has a key of its own"
@@ -93,7 +111,7 @@ impl Keys {
         if keys.is_empty() || keys.len() > MAX_KEYS {
             return Err(malformed(format!("it holds {} keys, not one or two", keys.len())));
         }
-        Ok(Self(keys))
+        Ok(Self { signers: keys, ledger })
     }
 
     /// Writes the file, readable for its owner alone from its first moment.
@@ -101,8 +119,22 @@ impl Keys {
     /// # Errors
     /// I/O.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let said = "# The key of a gatelog ledger. Whoever reads it can sign for the ledger.\n";
-        write_private(path, said, self.0.iter().map(Signer::to_skey))
+        let mut said =
+            "# The key of a gatelog ledger. Whoever reads it can sign for the ledger.\n".to_owned();
+        said.extend(self.ledger.map(|id| format!("{LEDGER}{}\n", hex::encode(id))));
+        write_private(path, &said, self.signers.iter().map(Signer::to_skey))
+    }
+
+    /// The `ledger_id` of the ledger that they sign. `None`: they have not signed yet.
+    #[must_use]
+    pub fn ledger(&self) -> Option<[u8; 16]> {
+        self.ledger
+    }
+
+    /// For the ledger with this `ledger_id` and no other.
+    #[must_use]
+    pub fn bound_to(self, ledger: [u8; 16]) -> Self {
+        Self { ledger: Some(ledger), ..self }
     }
 
     /// A new key beside the one there is. From then on both sign.
@@ -110,8 +142,10 @@ impl Keys {
     /// # Errors
     /// A change is under way, or there is no randomness.
     pub fn rotated(&self) -> Result<Self, String> {
-        let [old] = &self.0[..] else { return Err("a change of keys is under way: finish it first".into()) };
-        Ok(Self(vec![old.clone(), fresh(old.verifier().name())?]))
+        let [old] = &self.signers[..] else {
+            return Err("a change of keys is under way: finish it first".into());
+        };
+        Ok(Self { signers: vec![old.clone(), fresh(old.verifier().name())?], ledger: self.ledger })
     }
 
     /// Without the old key: the end of a change.
@@ -119,8 +153,8 @@ impl Keys {
     /// # Errors
     /// No change is under way.
     pub fn finished(&self) -> Result<Self, String> {
-        match &self.0[..] {
-            [_, new] => Ok(Self(vec![new.clone()])),
+        match &self.signers[..] {
+            [_, new] => Ok(Self { signers: vec![new.clone()], ledger: self.ledger }),
             _ => Err("no change of keys is under way".into()),
         }
     }
@@ -128,11 +162,37 @@ impl Keys {
     /// Old to new.
     #[must_use]
     pub fn signers(&self) -> &[Signer] {
-        &self.0
+        &self.signers
     }
 
     pub fn verifiers(&self) -> impl Iterator<Item = &Verifier> {
-        self.0.iter().map(Signer::verifier)
+        self.signers.iter().map(Signer::verifier)
+    }
+}
+
+/// Before the id of the ledger that the keys of a file sign.
+pub const LEDGER: &str = "ledger ";
+
+/// A line of a log's key file that is no comment.
+enum Line {
+    Key(Signer),
+    Ledger([u8; 16]),
+}
+
+impl Line {
+    fn parse(line: &str) -> Result<Self, KeyError> {
+        let Some(id) = line.strip_prefix(LEDGER) else { return Signer::parse(line).map(Self::Key) };
+        let mut out = [0; 16];
+        hex::decode_to_slice(id.trim(), &mut out)
+            .map_err(|_| KeyError("`ledger` is followed by 32 hex digits, as `gatelog log show 0` says"))?;
+        Ok(Self::Ledger(out))
+    }
+
+    fn key(self) -> Option<Signer> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Ledger(_) => None,
+        }
     }
 }
 
@@ -254,6 +314,25 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             assert_eq!(vkeys(&Keys::read(&path, ORIGIN).unwrap()), vkeys(keys));
         }
+        let bound = keys.clone().bound_to([7; 16]);
+        assert_eq!(
+            (keys.ledger(), bound.rotated().unwrap().finished().unwrap().ledger()),
+            (None, Some([7; 16]))
+        );
+        bound.write(&path).unwrap();
+        let read = Keys::read(&path, ORIGIN).unwrap();
+        assert_eq!((read.ledger(), vkeys(&read)), (Some([7; 16]), vkeys(&keys)));
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to, said) in
+            [("07\n", "0\n", "32 hex digits"), ("\nledger", "\nledger 00\nledger", "32 hex digits")]
+        {
+            fs::write(&path, text.replace(from, to)).unwrap();
+            let refused = Keys::read(&path, ORIGIN).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+        let twice = format!("\n{LEDGER}{}\n{LEDGER}", "00".repeat(16));
+        fs::write(&path, text.replace("\nledger ", &twice)).unwrap();
+        assert!(Keys::read(&path, ORIGIN).unwrap_err().to_string().contains("more than one ledger"));
         let other = Keys::read(&path, "gate.example.com/log/2").unwrap_err().to_string();
         assert!(other.contains("holds the key of gate.example.com/log/1"), "{other}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -166,6 +166,7 @@ impl Publisher {
         if mark::is_restored(&place.dir) {
             return Err(PublishError::Contradiction(RESTORED.to_owned()));
         }
+        let keys = bound(keys, &place, ledger.head().ledger_id)?;
         let last = mark::last_signed(&place.dir)?;
         if let Some(last) = last.as_ref().filter(|s| s.origin != place.origin) {
             let what = format!("it was signed for {}, and [ledger] origin is {}", last.origin, place.origin);
@@ -216,11 +217,18 @@ impl Publisher {
         &self.ledger
     }
 
-    /// Records the keys that sign, if the ledger does not know them yet; then publishes.
+    /// The first publication of a process. Before anything is signed, the witnesses are asked what they saw: a
+    /// ledger that was put back to an older state, together with what says how large it was, shows there.
     ///
     /// # Errors
     /// The ledger takes nothing, or see [`Publisher::publish`].
     pub async fn begin(self: &Arc<Self>) -> Result<(), PublishError> {
+        self.holds_what_was_seen().await?;
+        self.announce_and_publish().await
+    }
+
+    /// Records the keys that sign, if the ledger does not know them yet; then publishes.
+    async fn announce_and_publish(self: &Arc<Self>) -> Result<(), PublishError> {
         self.announce().await?;
         self.publish_or_withhold().await
     }
@@ -334,6 +342,35 @@ impl Publisher {
             .map_err(|e| PublishError::Contradiction(format!("entry {seq}: {e}")))?;
         Ok(Some(TlogProof { extra: None, index: seq, path, checkpoint: published.note.clone() }))
     }
+}
+
+/// The keys, of this ledger from now on: durable before they sign anything.
+///
+/// # Errors
+/// They are another ledger's, or the file cannot say whose they are.
+fn bound(keys: Keys, place: &Place, ledger: [u8; 16]) -> Result<Keys, PublishError> {
+    let (file, dir) = (place.key_file.display(), place.dir.display());
+    let id = hex::encode(ledger);
+    match keys.ledger() {
+        Some(signed) if signed == ledger => return Ok(keys),
+        Some(signed) => {
+            return Err(PublishError::Contradiction(format!(
+                "the key in {file} has signed the ledger {}, and in {dir} is the ledger {id}: put the right folder \
+                 in its place (is its disk mounted?). If it is lost, restore a backup; without one, another log \
+                 begins: move the key file away, give [ledger] origin another name, `gatelog log key new`",
+                hex::encode(signed)
+            )));
+        }
+        None => {}
+    }
+    let keys = keys.bound_to(ledger);
+    keys.write(&place.key_file).map_err(|e| {
+        PublishError::Failed(format!(
+            "{file} does not say which ledger its key signs, and cannot be written ({e}): add the line `{}{id}` to it",
+            super::key::LEDGER
+        ))
+    })?;
+    Ok(keys)
 }
 
 /// Waits for the disk without holding up others.

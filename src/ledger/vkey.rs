@@ -25,7 +25,7 @@ const SKEY: &str = "PRIVATE+KEY+";
 /// Why a text is no key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct KeyError(&'static str);
+pub struct KeyError(pub(super) &'static str);
 
 /// A key name: not empty, no white space, no `+`.
 #[must_use]

@@ -396,10 +396,9 @@ pub enum Last {
 }
 
 /// A ledger that signed and lost what came after must not sign again under the same name: it would
-/// contradict what others saw.
+/// contradict what others saw. Whether it signed cannot be seen: it may have begun to after the backup.
 fn mark_restored(aside: &Path, last: Last) -> Result<(), BackupError> {
-    let signed = BESIDE.iter().any(|name| aside.join(name).exists());
-    if last == Last::Nothing || !signed {
+    if last == Last::Nothing {
         return Ok(());
     }
     mark::write_restored(aside).map_err(BackupError::io("marking", aside))

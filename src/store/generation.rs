@@ -58,6 +58,9 @@ pub enum SetAsideError {
     /// There is nothing that a new generation would have to name.
     #[error("nothing was ever signed in {}: the ledger needs no new generation", .0.display())]
     NothingSigned(PathBuf),
+    /// No generation can be counted on from there.
+    #[error("the origin {0:?} does not end in the number of a generation, such as /1")]
+    Origin(String),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("setting the ledger aside: {0}")]
@@ -67,19 +70,32 @@ pub enum SetAsideError {
 /// Sets the ledger in `dir` aside, so that the next open begins a new one; how that begins and where the
 /// old one is.
 ///
-/// May be called again after a crash at any step: `signed` is moved last, and until then nothing opens here.
+/// `origin`: of the log that ends, which a ledger from a backup does not know where nothing was signed before the
+/// backup. `last`: the last checkpoint of it that others have seen; `None`: what the ledger itself says.
+///
+/// May be called again after a crash at any step: what says that the ledger signed is moved last, and until then
+/// nothing signs here.
 ///
 /// # Errors
 /// It is in use, nothing was signed, or I/O.
-pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
+pub fn set_aside(
+    dir: &Path,
+    origin: Option<&str>,
+    last: Option<Signed>,
+) -> Result<(Beginning, PathBuf), SetAsideError> {
     let _lock = match files::lock(dir)? {
         Locked::Ours(lock) => lock,
         Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }.into()),
     };
     let signed = mark::last_signed(dir).map_err(OpenError::from)?;
-    let signed = signed.ok_or_else(|| SetAsideError::NothingSigned(dir.to_owned()))?;
-    let old = generation_of(&signed.origin).map_or(1, |(_, g)| g);
-    let next = Beginning { generation: old + 1, predecessor: Some(signed) };
+    let predecessor = last.or(signed);
+    let origin = match (&predecessor, origin) {
+        (Some(signed), _) => &signed.origin,
+        (None, Some(origin)) if mark::is_restored(dir) => origin,
+        (None, _) => return Err(SetAsideError::NothingSigned(dir.to_owned())),
+    };
+    let (_, old) = generation_of(origin).ok_or_else(|| SetAsideError::Origin(origin.to_owned()))?;
+    let next = Beginning { generation: old + 1, predecessor };
     files::replace(
         dir,
         FILE,
@@ -87,7 +103,7 @@ pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
     )?;
     let aside = dir.join(format!("generation-{old}"));
     files::create_dir(&aside)?;
-    for name in ["journal", "attempts", mark::RESTORED, mark::WITNESSED, mark::ERASED, "signed"] {
+    for name in ["journal", "attempts", mark::WITNESSED, mark::ERASED, mark::RESTORED, "signed"] {
         let (from, to) = (dir.join(name), aside.join(name));
         // A start between a crash of this and now was refused, and left an empty folder in the journal's place.
         let moved =

@@ -327,7 +327,9 @@ async fn a_folder_that_becomes_read_only_ends_it_and_keeps_it_from_starting() {
     for _ in 0..6 {
         lab.something().await;
     }
-    assert!(lab.start_if_ended().await, "{}", lab.s.service.log());
+    let status = lab.s.service.wait_until_ended(Duration::from_secs(60)).await;
+    assert_eq!(status.and_then(|s| s.code()), Some(5), "{}", lab.s.service.log());
+    lab.s.service.start().await;
     lab.all_is_well().await;
 }
 

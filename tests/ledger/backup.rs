@@ -240,6 +240,44 @@ async fn a_backup_of_a_ledger_in_full_work_is_a_beginning_of_it() {
     let _ = delivery("", "");
 }
 
+/// A backup from before the ledger had a key does not know that it signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_signed_only_after_the_backup_goes_on_as_another_log() {
+    let mut s = Scene::started().await;
+    s.pull("topic", "A door").await;
+    s.settle().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    let (code, said) = gatelog(&s, &["log", "backup", "backup"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.service.with_log(false).await;
+    s.service.start().await;
+    assert_eq!(s.service.stop().await.code(), Some(0));
+    let signed: serde_json::Value =
+        serde_json::from_slice(&fs::read(s.service.ledger.join("signed")).unwrap()).unwrap();
+    let seen = signed["checkpoint"].as_str().unwrap();
+    fs::write(s.service.dir.join("seen"), seen).unwrap();
+    fs::write(s.service.dir.join("forged"), seen.replacen(&format!("\n{}\n", signed["size"]), "\n9\n", 1))
+        .unwrap();
+    fs::rename(&s.service.ledger, s.service.dir.join("lost")).unwrap();
+    for (last, told) in [(&[][..], "names no checkpoint"), (&["--last", "seen"], "names its last checkpoint")]
+    {
+        let (code, said) = gatelog(&s, &["log", "restore", "backup", "--into", "data"]).await;
+        assert!(code == Some(0) && said.contains("new-generation"), "{said}");
+        let (code, said) = gatelog(&s, &["serve", "--config", "gatelog.toml"]).await;
+        assert!(code == Some(3) && said.contains("gatelog log new-generation"), "{code:?} {said}");
+        assert!(!s.service.ledger.join("signed").exists(), "nothing was signed");
+        let (code, said) = gatelog(&s, &["log", "new-generation", "--last", "forged"]).await;
+        assert!(
+            code == Some(2) && said.contains("forged is no checkpoint that the key in"),
+            "{code:?} {said}"
+        );
+        let (code, said) = gatelog(&s, &[&["log", "new-generation"], last].concat()).await;
+        assert!(code == Some(0) && said.contains(told), "{said}");
+        assert!(said.contains("origin = \"gate.example.com/log/2\""), "{said}");
+        fs::remove_dir_all(&s.service.ledger).unwrap();
+    }
+}
+
 /// What was signed after the backup has been seen by others: a ledger without it may not sign as the same log.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signing_ledger_from_a_backup_goes_on_as_another_log() {

@@ -319,6 +319,35 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     s.service.verify().await;
 }
 
+/// An empty folder, as where a disk was not mounted, would begin another ledger: under a name and with a key
+/// that have signed the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_signed_signs_no_other_ledger() {
+    let (mut s, _) = scene(false).await;
+    s.service.stop().await;
+    let away = s.service.dir.join("away");
+    fs::rename(&s.service.ledger, &away).unwrap();
+    let status = s.service.start_with([]).await.unwrap_err();
+    assert_eq!(status.code(), Some(3), "{}", s.service.log());
+    let log = s.service.log();
+    assert!(log.contains("has signed the ledger") && log.contains("is its disk mounted?"), "{log}");
+    assert!(!s.service.ledger.join("signed").exists(), "nothing was signed");
+    // The change of a key does not let go of it.
+    fs::remove_dir_all(&s.service.ledger).unwrap();
+    fs::rename(&away, &s.service.ledger).unwrap();
+    s.service.start().await;
+    for args in [&["log", "key", "rotate"][..], &["log", "key", "rotate", "--finish"]] {
+        let out = s.service.gatelog(args).await;
+        assert_eq!(out.status.code(), Some(0), "{}", said(&out));
+    }
+    s.service.stop().await;
+    fs::rename(&s.service.ledger, &away).unwrap();
+    assert_eq!(s.service.start_with([]).await.unwrap_err().code(), Some(3), "{}", s.service.log());
+    fs::remove_dir_all(&s.service.ledger).unwrap();
+    fs::rename(&away, &s.service.ledger).unwrap();
+    s.service.start().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_is_not_the_one_that_was_signed_does_not_start() {
     let (mut s, _) = scene(false).await;

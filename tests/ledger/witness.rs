@@ -493,11 +493,17 @@ async fn a_ledger_put_back_whole_is_found_out_by_its_witness() {
     }
     fs::remove_dir_all(&data).unwrap();
     copy(&old, &data);
+    let shown = format!("/{}/checkpoint", origin_hash(ORIGIN));
+    let seen = send(witness.port, "GET", &shown, b"").await.unwrap().body;
     // Shorter than what the witness saw, as long, and longer with another end.
     for size in [5, 8, 12] {
         let log = open(dir.path(), asks()).unwrap();
         log.grow("b", size).await;
+        let signed = fs::read(data.join("signed")).unwrap();
         let found = log.publisher.begin().await;
+        // A signature under what contradicts the log would speak against it for good, and the right journal would
+        // not go on from it.
+        assert_eq!(fs::read(data.join("signed")).unwrap(), signed, "nothing was signed");
         let Err(PublishError::Contradiction(what)) = found else { panic!("{size}: {found:?}") };
         assert!(what.contains("the witness witness.example/w1 has seen 8 entries"), "{what}");
         assert!(log.publisher.published().is_none());
@@ -506,6 +512,7 @@ async fn a_ledger_put_back_whole_is_found_out_by_its_witness() {
         fs::remove_dir_all(&data).unwrap();
         copy(&old, &data);
     }
+    assert_eq!(send(witness.port, "GET", &shown, b"").await.unwrap().body, seen);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ fn the_readme_begins_with_its_two_commands() {
         .map(|l| l.split('#').next().unwrap_or_default().trim())
         .take(2)
         .collect();
-    assert_eq!(commands, ["cargo run --release -- demo", "cargo test"]);
+    assert_eq!(commands, ["cargo run -- demo", "cargo test"]);
 }
 
 /// `gatelog log verify --x` → [`log`, `verify`], in code spans and code blocks.

@@ -74,7 +74,11 @@ pub fn restore(args: &RestoreArgs) -> CommandResult {
     }
     writeln!(out, "restored {} entries, root {}", found.entries, found.root)?;
     if mark::is_restored(&args.into) {
-        writeln!(out, "It signed before: to serve it, `gatelog log new-generation` (--help says when not).")?;
+        writeln!(
+            out,
+            "Where it has a log key, and may have signed since the backup: to serve it, `gatelog log new-generation` \
+             (--help says when not)."
+        )?;
     }
     writeln!(
         out,

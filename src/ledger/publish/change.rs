@@ -40,7 +40,7 @@ impl Publisher {
         self.write_keys(&keys)?;
         self.state().keys = keys;
         // Both sign from here on; a quorum of witnesses that is missed does not change that.
-        self.begin().await?;
+        self.announce_and_publish().await?;
         self.keys().pop().ok_or_else(|| PublishError::Failed("there is no key".into()))
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::{Place, PublishError, Published, Publisher};
+use super::{Place, PublishError, Published, Publisher, on_thread};
 use crate::{
     ledger::{
         checkpoint::Checkpoint,
         cosignature::{Cosigned, Cosigner},
+        note,
         proof::verify_consistency,
         witness::{Told, Trouble, Witnesses},
     },
@@ -106,9 +107,10 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Contradiction`] where a witness proves that the log was rolled back.
     pub(super) fn conclude(&self, signed: Signed, told: Vec<Told>) -> Result<Arc<Published>, PublishError> {
+        let ours = Checkpoint { origin: signed.origin.clone(), size: signed.size, root: signed.root };
         for t in &told {
             if let Err(Trouble { shown: Some(note), .. }) = &t.answer {
-                self.is_not_ahead(t.by.name(), note, &signed)?;
+                self.is_not_ahead(t.by.name(), note, &ours)?;
             }
         }
         let cosigned: Vec<Cosigned> = told.iter().filter_map(|t| t.answer.clone().ok()).collect();
@@ -145,30 +147,65 @@ impl Publisher {
         }
     }
 
+    /// Holds the ledger against what the witnesses show of it. One that shows nothing is believed to have seen
+    /// nothing: it is asked again with every checkpoint.
+    ///
+    /// # Errors
+    /// [`PublishError::Contradiction`] where a witness proves that the log was rolled back.
+    pub(super) async fn holds_what_was_seen(self: &Arc<Self>) -> Result<(), PublishError> {
+        let Some(witnesses) = &self.witnesses else { return Ok(()) };
+        let shown = witnesses.shown(&self.place.origin).await;
+        let publisher = self.clone();
+        on_thread(move || {
+            let tree = publisher.ledger.tree();
+            let ours =
+                Checkpoint { origin: publisher.place.origin.clone(), size: tree.size(), root: tree.root() };
+            shown.iter().try_for_each(|(by, note)| publisher.is_not_ahead(by.name(), note, &ours))
+        })
+        .await
+    }
+
     /// What a witness shows may be anything; with the signature of our own key it is what we once signed.
-    fn is_not_ahead(&self, witness: &str, note: &str, signed: &Signed) -> Result<(), PublishError> {
-        let Ok(seen) = Checkpoint::open(note.as_bytes(), &self.keys()) else { return Ok(()) };
-        if seen.origin != signed.origin || seen.size == 0 {
+    fn is_not_ahead(&self, witness: &str, note: &str, ours: &Checkpoint) -> Result<(), PublishError> {
+        let Ok(seen) = Checkpoint::open(note.as_bytes(), &self.keys()) else {
+            if is_of(note, &ours.origin) {
+                tracing::error!(
+                    witness,
+                    "it shows a checkpoint of this log that no key in {} has signed: of a key that was retired, or \
+                     the ledger and its keys were put back to before a change of keys",
+                    self.place.key_file.display()
+                );
+            }
+            return Ok(());
+        };
+        if seen.origin != ours.origin || seen.size == 0 {
             return Ok(());
         }
         let contradiction = |what: String| {
             let advice = "the ledger or its folder was put back to an older state: restore a backup that holds them, \
-                          or `gatelog log new-generation`";
+                          or `gatelog log new-generation --last FILE` with the checkpoint that the witness shows in \
+                          FILE";
             let what = format!(
                 "the witness {witness} has seen {} entries that were signed, {what}; {advice}",
                 seen.size
             );
             Err(PublishError::Contradiction(what))
         };
-        if seen.size > signed.size {
-            return contradiction(format!("and there are {}", signed.size));
+        if seen.size > ours.size {
+            return contradiction(format!("and there are {}", ours.size));
         }
-        let proof = self.ledger.consistency(seen.size, signed.size)?;
-        match verify_consistency(seen.size, seen.root, signed.size, signed.root, &proof) {
+        let proof = self.ledger.consistency(seen.size, ours.size)?;
+        match verify_consistency(seen.size, seen.root, ours.size, ours.root, &proof) {
             Ok(()) => Ok(()),
-            Err(_) => contradiction(format!("and the {} that there are do not begin with them", signed.size)),
+            Err(_) => contradiction(format!("and the {} that there are do not begin with them", ours.size)),
         }
     }
+}
+
+/// Whether a note says that it is a checkpoint of the log `origin`, whoever has signed it.
+fn is_of(note: &str, origin: &str) -> bool {
+    let said = note::parse(note.as_bytes()).ok().and_then(|note| Checkpoint::parse(note.text).ok());
+    said.is_some_and(|seen| seen.origin == origin)
 }
 
 /// Once when something changes, not with every checkpoint.

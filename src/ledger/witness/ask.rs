@@ -118,6 +118,16 @@ impl Witnesses {
         join_all(each).await
     }
 
+    /// The newest checkpoint of the log `origin` that each of them shows within a second. Nothing of it is
+    /// verified.
+    pub(crate) async fn shown(&self, origin: &str) -> Vec<(Cosigner, String)> {
+        let each = self.asked.iter().map(|(by, url)| async move {
+            let shown = tokio::time::timeout(PATIENCE, self.checkpoint(url, origin)).await.ok()??;
+            Some((by.clone(), shown))
+        });
+        join_all(each).await.into_iter().flatten().collect()
+    }
+
     async fn one(
         &self,
         by: &Cosigner,
@@ -155,13 +165,16 @@ impl Witnesses {
 
     /// What it has instead of the log that there is, if it shows it.
     async fn other(&self, url: &str, signed: &Signed, what: &str) -> Trouble {
-        let url = format!("{url}/{}/checkpoint", origin_hash(&signed.origin));
-        let shown = match self.send(Method::GET, &url, String::new()).await {
+        Trouble { what: what.to_owned(), shown: self.checkpoint(url, &signed.origin).await }
+    }
+
+    /// What a witness shows of a log. Witnesses need not show anything.
+    async fn checkpoint(&self, url: &str, origin: &str) -> Option<String> {
+        let url = format!("{url}/{}/checkpoint", origin_hash(origin));
+        match self.send(Method::GET, &url, String::new()).await {
             Ok((StatusCode::OK, note)) => String::from_utf8(note.to_vec()).ok(),
-            // Witnesses need not show anything.
             _ => None,
-        };
-        Trouble { what: what.to_owned(), shown }
+        }
     }
 
     async fn send(&self, method: Method, url: &str, body: String) -> Result<(StatusCode, Bytes), Trouble> {

@@ -309,7 +309,7 @@ fn holds(ledger: &Ledger, promise: &Promise) -> Result<(), String> {
 
 /// As the operator does after a crash of it: again, until nothing is left to be set aside.
 pub fn begin_anew(dir: &Path) -> Result<(), String> {
-    match generation::set_aside(dir) {
+    match generation::set_aside(dir, None, None) {
         Ok(_) | Err(SetAsideError::NothingSigned(_)) => Ok(()),
         Err(e) => Err(e.to_string()),
     }
