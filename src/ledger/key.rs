@@ -175,13 +175,15 @@ pub const LEDGER: &str = "ledger ";
 
 /// A line of a log's key file that is no comment.
 enum Line {
-    Key(Signer),
+    Key(Box<Signer>),
     Ledger([u8; 16]),
 }
 
 impl Line {
     fn parse(line: &str) -> Result<Self, KeyError> {
-        let Some(id) = line.strip_prefix(LEDGER) else { return Signer::parse(line).map(Self::Key) };
+        let Some(id) = line.strip_prefix(LEDGER) else {
+            return Signer::parse(line).map(|key| Self::Key(key.into()));
+        };
         let mut out = [0; 16];
         hex::decode_to_slice(id.trim(), &mut out)
             .map_err(|_| KeyError("`ledger` is followed by 32 hex digits, as `gatelog log show 0` says"))?;
@@ -190,7 +192,7 @@ impl Line {
 
     fn key(self) -> Option<Signer> {
         match self {
-            Self::Key(key) => Some(key),
+            Self::Key(key) => Some(*key),
             Self::Ledger(_) => None,
         }
     }
