@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::State;
+use super::{State, generation::Begun};
 use crate::{
     event::SubjectKind,
     ledger::{
@@ -19,6 +19,10 @@ use crate::{
 pub struct News {
     /// Entries that were known.
     pub before: u64,
+    /// It is a new generation of the log that was followed.
+    pub begun: Option<Begun>,
+    /// When the last entry was written: a log that stands still looks like one where nothing happens.
+    pub last: Option<Time>,
     /// Under which all was checked.
     pub checkpoint: Option<Checkpoint>,
     /// The cosignatures on it that were demanded.
@@ -28,8 +32,15 @@ pub struct News {
     pub denied: u64,
     /// Could not be decided, which blocks.
     pub errors: u64,
-    /// Denied or undecided, and yet on the branch: verdicts on what was pushed.
+    /// What landed on a watched branch though it was not allowed, or without the check being demanded: merge
+    /// verdicts with exceptions.
     pub bypassed: u64,
+    /// Verdicts on what was pushed that are not `allow`: also on branches that nobody watches.
+    pub denied_pushes: u64,
+    /// What was done against the gate itself: forged checks, weakened rules, access that was lost.
+    pub tampering: u64,
+    /// How often an operator took back an alarm.
+    pub acknowledged: u64,
     pub waivers: u64,
     pub erasures: u64,
     /// Times when nobody judged.
@@ -68,6 +79,8 @@ impl News {
         use serde::Deserialize as _;
         let Ok(verdict) = VerdictData::deserialize(&entry.data) else { return };
         let pushed = entry.subject.kind == SubjectKind::Ref;
+        self.bypassed += u64::from(verdict.landing.is_some_and(|l| !l.exceptions.is_empty()));
+        self.tampering += u64::from(verdict.tampering.is_some());
         match verdict.decision {
             Decision::Allow => self.allowed += 1,
             Decision::Deny => self.denied += 1,
@@ -75,12 +88,13 @@ impl News {
             Decision::Pending | Decision::Superseded => return,
         }
         if pushed && verdict.decision != Decision::Allow {
-            self.bypassed += 1;
+            self.denied_pushes += 1;
         }
     }
 
     /// Between a stop, or the last that was heard, and the next start.
     fn service(&mut self, entry: &Entry, state: &mut State) {
+        self.acknowledged += u64::from(entry.data["acknowledged"] == Value::Bool(true));
         match entry.data["event"].as_str() {
             Some("stopped") => state.stopped = Some(entry.time),
             Some("started") => {
