@@ -4,8 +4,12 @@ mod common;
 
 use std::time::Duration;
 
-use common::scene::{REPO, Scene};
+use common::{
+    scene::{REPO, Scene},
+    view::View,
+};
 use gatelog::{
+    event::SubjectKind,
     ledger::entry::{Kind, ReportResult},
     simulated_github::{Fault, Role, Route, commit},
 };
@@ -329,4 +333,39 @@ async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
     assert_eq!(on_push(&s).conclusion.as_deref(), Some("success"), "{:?}", on_push(&s).title);
     s.service.stop().await;
     s.service.verify().await;
+}
+
+/// The queue merges a green group at once. One that waits to be shown when an approval goes is not shown green because
+/// that was not judged yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_of_a_merge_group_does_not_go_out_late() {
+    let mut s = Scene::set().await;
+    // One write in three seconds.
+    let slow = "budget::minute=return(3000);budget::writes=return(1/1000)";
+    s.service.start_with_failpoints(slow).await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    until("green", &s, || s.check(pr).0 == "success").await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    let on_group = |view: &View, kind: &Kind| {
+        let own = view.of_kind(kind).filter(|e| e.subject.kind == SubjectKind::MergeGroup);
+        own.map(|e| e.seq).collect::<Vec<_>>()
+    };
+    until("the group is allowed, and its write waits", &s, || on_group(&s.view(), &Kind::Verdict).len() == 1)
+        .await;
+    let hold = s.gh.hold(Route::GraphqlWith("MergeGroup".to_owned()));
+    s.act(|w| w.dismiss("carol", REPO, pr, review)).await;
+    hold.arrived(1).await;
+    let shown = |s: &Scene| s.run_on(&group, "gatelog").and_then(|r| r.conclusion);
+    assert_eq!(shown(&s), None, "it waited");
+    // Its turn comes: that of the pull request's red comes before it.
+    until("red", &s, || s.check(pr).0 == "failure").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_ne!(shown(&s).as_deref(), Some("success"), "{}", s.service.log());
+    hold.release();
+    s.gh.heal();
+    until("the group is red", &s, || shown(&s).as_deref() == Some("failure")).await;
+    s.settle().await;
+    s.assert_runs_are_sound();
+    s.service.stop().await;
 }

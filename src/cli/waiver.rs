@@ -94,7 +94,7 @@ pub struct ReviewArgs {
     /// The entry that grants it.
     #[arg(value_parser = log::parse_seq)]
     entry: u64,
-    /// Who reviewed it: nobody who asked for it or answers for it.
+    /// Who reviewed it: nobody who asked for it or answers for it, or worked on what it let through.
     #[arg(long, value_name = "NAME")]
     by: String,
     /// What was found.
@@ -209,6 +209,9 @@ fn state(held: &Held, now: Time) -> &'static str {
     match held {
         h if h.revoked => "revoked",
         h if h.waiver.until <= now => "ended",
+        h if h.names_no_base() => {
+            "does not hold: it names no base branch, as older ones do; ask for it again"
+        }
         h if h.waits => "waits for a second person",
         h if h.waiver.from > now => "to come",
         _ => "holds",
