@@ -14,7 +14,7 @@
 //!                         says)     read)     say)
 //! ```
 //!
-//! The whole journey is told top to bottom in [`gate`]. A module uses only lower floors and what stands beside (`tests/floors.rs` holds the list):
+//! The whole journey is told top to bottom in [`gate`]. A module uses only lower floors and what stands beside (`tests/project/floors.rs` holds the list):
 //!
 //! | floor | module | what it is |
 //! |---|---|---|

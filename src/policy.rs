@@ -12,7 +12,7 @@
 //!
 //! **Same answer as OPA, or refused.** The same folder passes `opa test`; where regorus would answer
 //! otherwise, a built-in is replaced (`builtins`, `glob`, `re2`), the text is rewritten, or the place
-//! is refused at load with the way round. `tests/opa.rs` holds it against the real `opa`.
+//! is refused at load with the way round. `tests/policy/opa_whole.rs` holds it against the real `opa`.
 
 mod admission;
 mod ast;

@@ -1,5 +1,5 @@
 //! One function per parser of outside bytes, for two runners: libFuzzer (`.ci/fuzz`) and, without it,
-//! `tests/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
+//! `tests/gate/hostile_parsers.rs`. A function returns, whatever the bytes; a panic is a finding.
 //!
 //! Seeds lie in `seeds/<name>/`; they are text where the format allows it.
 

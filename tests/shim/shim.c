@@ -3,7 +3,7 @@
  * Preloaded (LD_PRELOAD) into the program under test. Everything is told by the environment:
  *
  *   SHIM_DIR    only files under this folder (absolute, no symbolic links) are looked at
- *   SHIM_TRACE  file to which each step is appended once it is done; format: tests/powercut/trace.rs
+ *   SHIM_TRACE  file to which each step is appended once it is done; format: tests/ledger/powercut/lab/trace.rs
  *   SHIM_DIE    n: the process dies (SIGKILL) in place of its n-th step, counted from 1
  *   SHIM_NAMED  part:n: the process dies right after the n-th rename to a path of that part (as below), before
  *               the folder can be synced: the name is there, and not durable

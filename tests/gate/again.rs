@@ -1,0 +1,369 @@
+//! A decision turns when its reasons do: what makes gatelog look again, and what makes it withhold.
+
+use std::time::Duration;
+
+use crate::common::{
+    scene::{REPO, Scene},
+    view::View,
+};
+use gatelog::{
+    event::SubjectKind,
+    ledger::entry::{Kind, ReportResult},
+    simulated_github::{Fault, Role, Route, commit},
+};
+use serde_json::json;
+
+/// Causes of gatelog's own events, in order.
+fn causes(s: &Scene) -> Vec<String> {
+    let view = s.view();
+    let own = view.of_kind(&Kind::Event).filter(|e| e.data["source"] == "gatelog");
+    own.map(|e| e.data["cause"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn green() -> (Scene, u64) {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    (s, pr)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_stops_to_count_when_its_author_may_not_write_any_more() {
+    let (s, pr) = green().await;
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains("@bob") || title.contains("ignored"), "{title}");
+    assert_eq!(causes(&s), ["membership"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_re_run_is_always_answered_with_a_write() {
+    let (s, pr) = green().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    let before = s.view().reports().count();
+    s.act(|w| w.rerequest("carol", run.id)).await;
+    let view = s.settle().await;
+    assert_eq!(causes(&s), ["rerequested"]);
+    let last = view.reports().last().unwrap();
+    assert_eq!((view.reports().count(), last.result), (before + 1, ReportResult::Updated));
+    assert_eq!(s.check(pr).0, "success");
+    s.assert_runs_are_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_says_the_same_is_not_written_again() {
+    let (s, pr) = green().await;
+    s.act(|w| w.label("carol", REPO, pr, "nice")).await;
+    let view = s.settle().await;
+    assert_eq!(view.reports().last().unwrap().result, ReportResult::Unchanged);
+    assert_eq!(s.check(pr).0, "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_the_pull_request_in_the_way_frees_the_head_it_shared() {
+    let (s, pr) = green().await;
+    // Another pull request from the same branch into another one: same head, no approval.
+    s.act(|w| w.push("alice", REPO, "other-base", &[commit("alice", "base").write("b.txt", "b").signed()]))
+        .await;
+    // A push to a base makes gatelog look at what is open on it: nothing yet.
+    s.settle().await;
+    let second = s.act(|w| w.open_pull("mallory", REPO, "topic", "other-base", "In the way")).await.what;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains(&format!("#{second}")), "the one in the way is named: {title}");
+    s.act(|w| w.close("mallory", REPO, second)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    assert!(causes(&s).iter().all(|c| c == "shared_head"), "{:?}", causes(&s));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_our_app_that_the_ledger_does_not_have_withholds_success_until_acknowledged() {
+    let mut s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    // Somebody with our key made a green run, or the ledger has forgotten one.
+    let app = s.gh.app_id();
+    let head = s.head(pr);
+    let forged = json!({"action": "completed", "check_run": {
+        "id": 99, "name": "gatelog", "head_sha": head, "status": "completed", "conclusion": "success",
+        "external_id": format!("1:3:{}", "0".repeat(64)), "app": {"id": app}}});
+    let did = s.act(|w| w.any_event("mallory", REPO, "check_run", forged)).await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    let view = s.settle().await;
+    let entry = view.deliveries(&did.hooks[0].guid)[0].seq;
+    assert_eq!(view.flags(entry), [json!("own_app"), json!("unknown_run")]);
+    let (state, title) = s.check(pr);
+    assert_ne!(state, "success", "{title}");
+    assert!(title.contains("acknowledge"), "{title}");
+
+    // A restart does not forget it.
+    s.service.stop().await;
+    s.service.start().await;
+    s.act(|w| w.label("carol", REPO, pr, "waiting")).await;
+    s.settle().await;
+    assert_ne!(s.check(pr).0, "success", "{:?}", s.check(pr));
+
+    let said = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert!(said.status.success(), "{said:?}");
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    s.service.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bundle_looks_again_at_every_open_head() {
+    let mut s = Scene::set().await;
+    // Policies of its own, to be changed.
+    let written = s.service.gatelog(&["init", "own"]).await;
+    assert!(written.status.success(), "{written:?}");
+    let config = s.service.dir.join("gatelog.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let policies =
+        |line: &str| if line.starts_with("path = \"/") { "path = \"own/policies\"" } else { line }.to_owned();
+    std::fs::write(&config, text.lines().map(policies).collect::<Vec<_>>().join("\n")).unwrap();
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+
+    let data = s.service.dir.join("own/policies/data.yaml");
+    let text = std::fs::read_to_string(&data).unwrap();
+    let stricter = text.replace("required_approving_review_count: 1", "required_approving_review_count: 2");
+    assert_ne!(text, stricter);
+    std::fs::write(&data, stricter).unwrap();
+    s.service.hang_up();
+    for _ in 0..200 {
+        if s.check(pr).0 == "failure" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(s.check(pr).1.contains("1 of 2"), "{:?}\n{}", s.check(pr), s.service.log());
+    assert_eq!(causes(&s), ["bundle"]);
+    assert_eq!(s.view().of_kind(&Kind::Policy).count(), 2);
+}
+
+/// A busy repository has many checks: only who reads them looks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_that_no_control_reads_makes_nobody_look() {
+    let (s, pr) = green().await;
+    let head = s.head(pr);
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("success"))).await;
+    s.act(|w| w.set_status("bob", REPO, &head, "build", "success")).await;
+    s.act(|w| w.any_event("bob", REPO, "repository_ruleset", json!({"action": "edited"}))).await;
+    s.settle().await;
+    assert_eq!(causes(&s), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fact_that_a_control_reads_is_looked_at_when_it_changes() {
+    let mut s = Scene::set().await;
+    let checks = "required_checks: {enabled: true, checks: [{name: build, app: ci}]}";
+    s.use_parameters(&format!("\"{REPO}\": {{{checks}}}\n"));
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "in_progress", "{}", s.service.log());
+    let head = s.head(pr);
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("success"))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    s.act(|w| w.check_by("ci", REPO, &head, "build", Some("failure"))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{}", s.service.log());
+    assert_eq!(causes(&s), ["fact", "fact"]);
+}
+
+async fn until(what: &str, s: &Scene, f: impl Fn() -> bool) {
+    s.until(what, 90, || f().then_some(())).await;
+}
+
+/// The title is in every answer that is late: nothing but the time of the change tells that it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_before_the_change_that_an_event_tells_of_is_not_judged() {
+    let mut s = Scene::set().await;
+    s.use_parameters(&format!("\"{REPO}\": {{title_convention: {{enabled: true}}}}\n"));
+    s.service.start().await;
+    let pr = s.pull("topic", "fix: a door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    s.gh.lag(2);
+    s.act(|w| w.edit_title("alice", REPO, pr, "A door")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "read again: {:?}", s.check(pr));
+    s.act(|w| w.edit_title("alice", REPO, pr, "fix: a door")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    // Longer behind than it is read again.
+    s.gh.lag(usize::MAX);
+    s.act(|w| w.edit_title("alice", REPO, pr, "A door")).await;
+    until("it waits for GitHub", &s, || s.check(pr).0 == "in_progress").await;
+    s.gh.catch_up();
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{:?}", s.check(pr));
+    s.service.verify().await;
+}
+
+/// Nothing in an answer tells that somebody's right to write is that of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_write_is_looked_at_again_when_it_has_settled() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(1500)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    s.gh.lag(usize::MAX);
+    let did = s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    let first = |s: &Scene| {
+        let (view, guid) = (s.view(), &did.hooks[0].guid);
+        let own = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "membership");
+        let own: Vec<u64> = own.map(|e| e.seq).collect();
+        view.decision(guid).is_some() && own.len() == 1 && view.verdict_of(own[0]).is_some()
+    };
+    until("the first look", &s, || first(&s)).await;
+    s.gh.catch_up();
+    until("the second look", &s, || s.check(pr).0 == "failure").await;
+    s.settle().await;
+    assert_eq!(causes(&s), ["membership", "membership"]);
+    s.service.verify().await;
+}
+
+/// The second looks that were recorded, by their keys.
+fn settled(s: &Scene) -> usize {
+    s.view().entries.iter().filter(|e| e.key.starts_with("settled:")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_is_not_put_off_by_what_comes_meanwhile() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(1500)").await.unwrap();
+    s.pull("topic", "A door").await;
+    s.settle().await;
+    let began = std::time::Instant::now();
+    // More often than it takes to settle.
+    for n in 0.. {
+        let role = if n % 2 == 0 { Role::Read } else { Role::Write };
+        s.act(|w| w.set_role("alice", REPO, "carol", Some(role))).await;
+        if settled(&s) > 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{n} events, and no second look");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    s.settle().await;
+    s.service.verify().await;
+}
+
+/// An event may have waited to be judged, and its looks take time: it is old when the process dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_look_that_was_due_at_the_death_is_taken_after_it() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(600000)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    s.gh.lag(usize::MAX);
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    s.settle().await;
+    s.gh.catch_up();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    s.act(|w| w.any_event("alice", REPO, "star", json!({"action": "created"}))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "what GitHub showed was old");
+    s.service.kill9().await;
+    s.service.start_with_failpoints("gate::settling=return(1000)").await.unwrap();
+    until("the second look", &s, || s.check(pr).0 == "failure").await;
+    s.settle().await;
+    s.service.kill9().await;
+    s.service.start_with_failpoints("gate::settling=return(100)").await.unwrap();
+    s.settle().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(settled(&s), 1, "one is enough");
+    s.service.verify().await;
+}
+
+/// A group waits in the queue for the check alone: no event would come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_that_waited_for_an_acknowledgement_is_shown_when_it_comes() {
+    let (mut s, pr) = green().await;
+    let app = s.gh.app_id();
+    let forged = json!({"action": "completed", "check_run": {
+        "id": 99, "name": "gatelog", "head_sha": s.head(pr), "status": "completed", "conclusion": "success",
+        "external_id": format!("1:3:{}", "0".repeat(64)), "app": {"id": app}}});
+    s.act(|w| w.any_event("mallory", REPO, "check_run", forged)).await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    let on_group = |s: &Scene| s.run_on(&group, "gatelog").and_then(|r| r.conclusion);
+    assert_eq!(on_group(&s), None, "withheld");
+    let said = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert!(said.status.success(), "{said:?}");
+    until("the group is shown", &s, || on_group(&s).as_deref() == Some("success")).await;
+    s.settle().await;
+    s.assert_runs_are_sound();
+    s.service.stop().await;
+}
+
+/// A push happens once: no other event would bring its check to an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
+    let (mut s, pr) = green().await;
+    let path = ["repository", "c0"].map(str::to_owned).to_vec();
+    let partial = Fault::GraphqlPartial { path, kind: "INTERNAL", message: "Something went wrong" };
+    s.gh.fault(Route::GraphqlWith("Push".to_owned()), usize::MAX, partial);
+    let landed = s.act(|w| w.merge("bob", REPO, pr, gatelog::simulated_github::Method::Squash)).await.what;
+    s.settle().await;
+    let on_push = |s: &Scene| s.run_on(&landed, "gatelog/push").expect("a control judges the push");
+    assert_eq!(on_push(&s).conclusion.as_deref(), Some("failure"), "{:?}", on_push(&s).title);
+    s.gh.heal();
+    let run = on_push(&s).id;
+    s.act(|w| w.rerequest("carol", run)).await;
+    s.settle().await;
+    assert_eq!(on_push(&s).conclusion.as_deref(), Some("success"), "{:?}", on_push(&s).title);
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+/// The queue merges a green group at once. One that waits to be shown when an approval goes is not shown green because
+/// that was not judged yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_of_a_merge_group_does_not_go_out_late() {
+    let mut s = Scene::set().await;
+    // One write in three seconds.
+    let slow = "budget::minute=return(3000);budget::writes=return(1/1000)";
+    s.service.start_with_failpoints(slow).await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    until("green", &s, || s.check(pr).0 == "success").await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    let on_group = |view: &View, kind: &Kind| {
+        let own = view.of_kind(kind).filter(|e| e.subject.kind == SubjectKind::MergeGroup);
+        own.map(|e| e.seq).collect::<Vec<_>>()
+    };
+    until("the group is allowed, and its write waits", &s, || on_group(&s.view(), &Kind::Verdict).len() == 1)
+        .await;
+    let hold = s.gh.hold(Route::GraphqlWith("MergeGroup".to_owned()));
+    s.act(|w| w.dismiss("carol", REPO, pr, review)).await;
+    hold.arrived(1).await;
+    let shown = |s: &Scene| s.run_on(&group, "gatelog").and_then(|r| r.conclusion);
+    assert_eq!(shown(&s), None, "it waited");
+    // Its turn comes: that of the pull request's red comes before it.
+    until("red", &s, || s.check(pr).0 == "failure").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_ne!(shown(&s).as_deref(), Some("success"), "{}", s.service.log());
+    hold.release();
+    s.gh.heal();
+    until("the group is red", &s, || shown(&s).as_deref() == Some("failure")).await;
+    s.settle().await;
+    s.assert_runs_are_sound();
+    s.service.stop().await;
+}

@@ -1,0 +1,296 @@
+//! What somebody with write access may try so that a check turns, or stays, green: through the real
+//! binary and real HTTP. Each was possible once, or is a near relative of one that was.
+
+use std::time::Duration;
+
+use crate::common::scene::{REPO, Scene};
+use gatelog::simulated_github::{Fault, Role, Route, Webhook, commit};
+
+/// A running scene with parameters of its own for `octo-org/app`, written as YAML in one line.
+async fn started_with(parameters: &str) -> Scene {
+    let mut s = Scene::set().await;
+    s.use_parameters(&format!("\"{REPO}\": {parameters}"));
+    s.service.start().await;
+    s
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pushes_a_head_again_is_its_last_pusher() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    let old = s.head(pr);
+    let more = commit("alice", "more").write("more.txt", "more").signed();
+    let new = s.act(|w| w.push("alice", REPO, "topic", &[more])).await.what;
+    // bob takes the branch back and puts the same commit there again: now he is who pushed it last.
+    s.act(|w| w.force_push("bob", REPO, "topic", &old, &[])).await;
+    s.act(|w| w.force_push("bob", REPO, "topic", &new, &[])).await;
+    assert_eq!(s.head(pr), new);
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains("@bob, last pusher"), "{title}");
+    s.act(|w| w.approve("carol", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}", s.check(pr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_force_push_does_not_hide_who_pushed_what_stays() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    // bob's commit carries an e-mail that no account has, so only his push tells that it is his.
+    let hidden = commit("nobody@nowhere.invalid", "hidden").write("hidden.txt", "h").signed_by("alice");
+    let hidden = s.act(|w| w.push("bob", REPO, "topic", &[hidden])).await.what;
+    let mine = commit("alice", "mine").write("mine.txt", "m").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[mine])).await;
+    // alice amends her commit: her push brought bob's again, from a head that is gone.
+    let amended = commit("alice", "mine, better").write("mine.txt", "b").signed();
+    s.act(|w| w.force_push("alice", REPO, "topic", &hidden, &[amended])).await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}");
+    assert!(title.contains("@bob, contributor"), "{title}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowed_push_of_a_commit_does_not_whitewash_a_forbidden_one() {
+    let rules = "{restricted_branches: {rules: [\
+        {type: branch, pattern: main, restrict: [updates], allow: {users: [], teams: [], apps: []}},\
+        {type: branch, pattern: release, restrict: [updates], allow: {users: [bob], teams: [], apps: []}}]}}";
+    let s = started_with(rules).await;
+    s.act(|w| w.push("bob", REPO, "release", &[])).await;
+    let direct = commit("bob", "straight").write("straight.txt", "s").signed();
+    let sha = s.act(|w| w.push("bob", REPO, "main", &[direct])).await.what;
+    s.settle().await;
+    let shown = || s.run_on(&sha, "gatelog/push").unwrap().conclusion;
+    assert_eq!(shown().as_deref(), Some("failure"));
+    s.act(|w| w.force_push("bob", REPO, "release", &sha, &[])).await;
+    s.settle().await;
+    assert_eq!(shown().as_deref(), Some("failure"), "{}", s.service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_turns_red_when_its_pull_request_does() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    let other = s.pull("other", "A window").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    s.act(|w| w.approve("bob", REPO, other)).await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    let behind = s.act(|w| w.enqueue("alice", REPO, other)).await.what;
+    s.settle().await;
+    let shown = |sha: &str| s.run_on(sha, "gatelog").unwrap().conclusion;
+    assert_eq!(shown(&group).as_deref(), Some("success"), "{}", s.service.log());
+    assert_eq!(shown(&behind).as_deref(), Some("success"));
+    s.act(|w| w.dismiss("carol", REPO, pr, review)).await;
+    s.settle().await;
+    assert_eq!(shown(&group).as_deref(), Some("failure"), "{}", s.service.log());
+    assert_eq!(shown(&behind).as_deref(), Some("failure"), "it carries the first as well");
+    // Who may not write any more has approved nothing, in the queue too.
+    s.act(|w| w.approve("carol", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(shown(&group).as_deref(), Some("success"), "{}", s.service.log());
+    s.act(|w| w.set_role("alice", REPO, "carol", Some(Role::Read))).await;
+    s.settle().await;
+    assert_eq!(shown(&group).as_deref(), Some("failure"), "{}", s.service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_that_cannot_be_seen_any_more_is_not_green() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let path = ["repository", "pullRequest"].map(str::to_owned).to_vec();
+    let not_found = Fault::GraphqlPartial { path, kind: "NOT_FOUND", message: "no such pull request" };
+    s.gh.fault(Route::Graphql, 100, not_found);
+    s.act(|w| w.label("alice", REPO, pr, "odd")).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}\n{}", s.service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_sent_again_does_not_take_a_pull_request_off_a_shared_head() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.act(|w| w.push("alice", REPO, "release", &[commit("alice", "r").signed()])).await;
+    let second = s.act(|w| w.open_pull("alice", REPO, "topic", "release", "Into release")).await.what;
+    let closed = s.act(|w| w.close("alice", REPO, second)).await.hooks;
+    s.act(|w| w.reopen("alice", REPO, second)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "the second one has no approval");
+    // The signed body of `closed`, seen in some log, under a new GUID; reading the second one takes long.
+    let hold = s.gh.hold(Route::GraphqlWith(format!("\"number\":{second}")));
+    let replay = Webhook { guid: "00000000-0000-4000-8000-000000000007".to_owned(), ..closed[0].clone() };
+    s.deliver(&replay).await;
+    s.act(|w| w.label("alice", REPO, pr, "again")).await;
+    let until = std::time::Instant::now() + Duration::from_secs(3);
+    while std::time::Instant::now() < until {
+        assert_ne!(s.check(pr).0, "success", "{}", s.service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    hold.release();
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_comes_late_holds_nothing_up() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let more = |n: &str| commit("alice", n).write(&format!("{n}.txt"), n).signed();
+    let late = s.gh.with(|w| w.push("alice", REPO, "topic", &[more("one")])).unwrap().hooks;
+    s.act(|w| w.push("alice", REPO, "topic", &[more("two")])).await;
+    s.act(|w| w.push("alice", REPO, "other-base", &[])).await;
+    let late_base = s.gh.with(|w| w.label("alice", REPO, pr, "late")).unwrap().hooks;
+    s.act(|w| w.retarget("alice", REPO, pr, "other-base")).await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    for hook in late.iter().chain(&late_base) {
+        s.deliver(hook).await;
+    }
+    let began = std::time::Instant::now();
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_pull_request_whose_delivery_was_lost_still_counts_on_a_shared_head() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.push("alice", REPO, "release", &[commit("alice", "r").signed()])).await;
+    s.settle().await;
+    // GitHub shows it as a pull request with this head; its own `opened` never came.
+    let second = s.gh.with(|w| w.open_pull("alice", REPO, "topic", "release", "Into release")).unwrap().what;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let (state, title) = s.check(pr);
+    assert_eq!(state, "failure", "{title}\n{}", s.service.log());
+    assert!(title.contains(&format!("#{second}")), "{title}");
+    s.act(|w| w.approve("bob", REPO, second)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}", s.check(pr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_re_run_of_a_merge_group_is_answered() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    let before = s.view().reports().count();
+    let run = s.run_on(&group, "gatelog").unwrap();
+    s.act(|w| w.rerequest("carol", run.id)).await;
+    let view = s.settle().await;
+    let last = view.reports().last().unwrap();
+    assert_eq!((last.target.sha.as_str(), view.reports().count()), (group.as_str(), before + 1));
+    assert_eq!(s.run_on(&group, "gatelog").unwrap().conclusion.as_deref(), Some("success"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_check_of_an_annotated_tag_is_on_its_commit() {
+    let rules = "{restricted_branches: {rules: [{type: tag, pattern: \"v*\", restrict: [creations], \
+        allow: {users: [bob], teams: [], apps: []}}]}}";
+    let s = started_with(rules).await;
+    let commit = s.act(|w| w.push("bob", REPO, "main", &[commit("bob", "x").signed()])).await.what;
+    s.act(|w| w.annotated_tag("carol", REPO, "v1", &commit)).await;
+    s.settle().await;
+    let run = s.run_on(&commit, "gatelog/push").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}");
+    assert!(run.title.unwrap().contains("@carol may not create tag v1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
+    let mut s = Scene::set().await;
+    s.use_parameters("\"octo-org/payments\": {required_reviews: {required_approving_review_count: 2}}");
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let head = s.head(pr);
+    s.act(|w| {
+        let id = w.repository(REPO).unwrap().id;
+        w.repositories.get_mut(&id).unwrap().name = "payments".to_owned();
+        w.any_event("alice", "octo-org/payments", "repository", serde_json::json!({"action": "renamed"}))
+    })
+    .await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
+    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_transferred_is_judged_by_the_rules_of_where_it_is() {
+    let mut s = Scene::set().await;
+    s.use_parameters("\"other-org/app\": {required_reviews: {required_approving_review_count: 2}}");
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let head = s.head(pr);
+    s.act(|w| {
+        w.add_organization("other-org");
+        let owner = w.account("other-org").unwrap().id;
+        let id = w.repository(REPO).unwrap().id;
+        w.repositories.get_mut(&id).unwrap().owner = owner;
+        w.any_event("alice", "other-org/app", "repository", serde_json::json!({"action": "transferred"}))
+    })
+    .await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
+    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+    s.act(|w| w.approve("carol", "other-org/app", pr)).await;
+    s.settle().await;
+    let run = s.run_on(&head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("success"), "{run:?}\n{}", s.service.log());
+}
+
+/// GitHub makes no check suite for such a commit; a required check must come all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_asks_for_no_checks_is_checked() {
+    let s = Scene::started().await;
+    let quiet = commit("alice", "A door\n\n\nskip-checks: true").write("door.txt", "door").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[quiet])).await;
+    let pr = s.act(|w| w.open_pull("alice", REPO, "topic", "main", "A door")).await.what;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure");
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_closed_while_nobody_looked_stands_in_nobodys_way() {
+    let mut s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.act(|w| w.push("alice", REPO, "release", &[commit("alice", "r").signed()])).await;
+    let second = s.act(|w| w.open_pull("alice", REPO, "topic", "release", "Into release")).await.what;
+    s.settle().await;
+    s.act(|w| w.close("alice", REPO, second)).await;
+    // What comes after the end does not open it again.
+    s.act(|w| w.label("alice", REPO, second, "done")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}", s.check(pr));
+    s.service.stop().await;
+    s.service.start().await;
+    // The list of open pull requests is read in the background.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    s.act(|w| w.label("alice", REPO, pr, "again")).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+}

@@ -1,0 +1,5 @@
+//! What holds for the project itself: documents, dependencies, floors.
+
+mod dependencies;
+mod docs;
+mod floors;
