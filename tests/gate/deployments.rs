@@ -409,7 +409,7 @@ async fn what_was_excused_where_it_landed_is_deployed() {
     });
     s.service.start().await;
     let unsigned = commit("alice", "hot").write("hot.txt", "h");
-    s.act(|w| w.push("alice", REPO, "hot", &[unsigned.clone()])).await;
+    s.act(|w| w.push("alice", REPO, "hot", &[unsigned])).await;
     let number = s.act(|w| w.open_pull("alice", REPO, "hot", "main", "hot")).await.what;
     s.settle().await;
     assert_eq!(s.check(number).0, "failure");

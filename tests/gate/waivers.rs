@@ -537,8 +537,11 @@ async fn whoever_worked_on_it_does_not_review_it() {
         }
     });
     let pr = s.act(|w| push_and_open(w, "topic", "A door")).await.what;
+    // One after the other: what the API shows first is dated by this machine's clock.
+    s.settle().await;
     let written = commit("grace", "by grace").write("grace.txt", "g").signed();
     s.act(|w| w.push("alice", REPO, "topic", &[written])).await;
+    s.settle().await;
     let pushed = commit("alice", "by alice").write("more.txt", "m").signed();
     s.act(|w| w.push("heidi", REPO, "topic", &[pushed])).await;
     s.settle().await;
