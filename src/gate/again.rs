@@ -16,7 +16,7 @@ use crate::{
 
 /// Own events that a change of everything (a new bundle, a start) asks for, per second: a burst of
 /// check runs is a known way into GitHub's secondary limits (80 content writes a minute).
-pub(super) const LOOKS_PER_SECOND: u32 = 5;
+const LOOKS_PER_SECOND: u32 = 5;
 
 /// An answer from before what an event told is read again after this.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -181,18 +181,38 @@ impl Gate {
         Ok(seqs)
     }
 
+    /// As [`Gate::look_again`]. What cannot be recorded now (the ledger is full) is recorded later: a green stands
+    /// on it. `None`: the gate stops.
+    pub(super) async fn look_again_for_sure(
+        &self,
+        at: &PullAddress,
+        cause: Cause,
+        refs: Vec<Ref>,
+        key: String,
+    ) -> Option<Vec<u64>> {
+        while !*self.0.stopping.borrow() {
+            match self.look_again(at, cause, refs.clone(), key.clone()).await {
+                Ok(looks) => return Some(looks),
+                Err(later) => tokio::time::sleep(later.after).await,
+            }
+        }
+        None
+    }
+
     /// Another look at every merge group and every open pull request, throttled.
     pub(super) async fn look_again_at_all(&self, cause: Cause) {
         // First: their queue waits for them.
-        self.look_again_at_groups(cause).await;
+        self.look_again_at_groups(cause, |_| true).await;
         let head = self.0.ledger.head().size;
         let repositories = lock(&self.0.pulls).repositories();
         for known in repositories {
             let addresses = lock(&self.0.pulls).of_repository(known.repository.id);
             for at in addresses {
                 let key = format!("all:{head}:{}:{}", at.repository.id, at.number);
-                let _ = self.look_again(&at, cause, vec![], key).await;
-                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+                if self.look_again_for_sure(&at, cause, vec![], key).await.is_none() {
+                    return;
+                }
+                tokio::time::sleep(pace()).await;
             }
         }
     }
@@ -230,17 +250,12 @@ impl Gate {
             tokio::time::sleep(settling()).await;
             let Some((seq, event)) = lock(&self.0.settling).get(&place).cloned() else { return };
             for (at, cause) in self.fan_out(&event, event::handling(&event)) {
-                let key = format!("settled:{seq}:{}:{}", at.repository.id, at.number);
-                // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
-                loop {
-                    if *self.0.stopping.borrow() {
-                        return;
-                    }
-                    let look = self.look_again(&at, cause, vec![Ref::Seq(seq)], key.clone()).await;
-                    let Err(later) = look else { break };
-                    tokio::time::sleep(later.after).await;
+                // Of the newest there may be two: with those that came before it, and when it has settled itself.
+                let key = format!("settled:{since}:{seq}:{}:{}", at.repository.id, at.number);
+                if self.look_again_for_sure(&at, cause, vec![Ref::Seq(seq)], key).await.is_none() {
+                    return;
                 }
-                tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+                tokio::time::sleep(pace()).await;
             }
             let mut settling = lock(&self.0.settling);
             // What came meanwhile has settled when as much time has passed again.
@@ -344,6 +359,14 @@ impl Gate {
         }
         Some(count)
     }
+}
+
+/// Between two looks that a change of everything asks for. Tests stop after the first.
+pub(super) fn pace() -> Duration {
+    fail::fail_point!("gate::pace", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(Duration::from_secs(1) / LOOKS_PER_SECOND, Duration::from_millis));
+    Duration::from_secs(1) / LOOKS_PER_SECOND
 }
 
 /// Tests settle sooner.

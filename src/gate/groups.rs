@@ -301,14 +301,22 @@ impl Gate {
         });
     }
 
-    /// Another look at every merge group that waits: nobody would send an event for one.
-    pub(super) async fn look_again_at_groups(&self, cause: Cause) {
+    /// Another look at every merge group that waits and is wanted: nobody would send an event for one.
+    pub(super) async fn look_again_at_groups(&self, cause: Cause, wanted: impl Fn(&Sha) -> bool) {
         let size = self.0.ledger.head().size;
         let all = lock(&self.0.groups).all();
-        for (repository, head) in all {
+        for (repository, head) in all.into_iter().filter(|(_, head)| wanted(head)) {
             let key = format!("all:{size}:{repository}:group:{head}");
-            let _ = self.look_again_at_group(repository, &head, cause, vec![], key).await;
-            tokio::time::sleep(Duration::from_secs(1) / super::again::LOOKS_PER_SECOND).await;
+            // What cannot be recorded now (the ledger is full) must be later: a green stands on it.
+            while let Err(later) =
+                self.look_again_at_group(repository, &head, cause, vec![], key.clone()).await
+            {
+                if *self.0.stopping.borrow() {
+                    return;
+                }
+                tokio::time::sleep(later.after).await;
+            }
+            tokio::time::sleep(super::again::pace()).await;
         }
     }
 

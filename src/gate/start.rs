@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     Gate, Inner, Item, Settings,
-    again::LOOKS_PER_SECOND,
+    again::pace,
     alerts, attempts, commands, drafts,
     drafts::PullAddress,
     lock, own_app, publish,
@@ -169,9 +169,9 @@ impl Gate {
         let cause = if changed { Cause::Bundle } else { Cause::Start };
         let looking = gate.clone();
         tokio::spawn(async move {
-            if cause == Cause::Bundle {
-                looking.look_again_at_groups(cause).await;
-            }
+            let outdated =
+                |head: &event::Sha| looking.newest_of_group(head).is_some_and(|v| !looking.judges_so(&v));
+            looking.look_again_at_groups(cause, outdated).await;
             looking.look_at_open_pulls(cause, service).await;
             if let Some(every) = looking.0.settings.sweep_every {
                 looking.sweep_for_ever(every).await;
@@ -259,19 +259,20 @@ impl Gate {
             }
             if let (Some(repository), Some(head)) =
                 (stored.entry.subject.repository, stored.entry.subject.head)
-                && let Some(until) = self.group_valid_until(&head)
+                && let Some(until) = self.newest_of_group(&head).and_then(|verdict| verdict.valid_until)
             {
                 self.look_at_group_at(repository, head, until);
             }
         }
     }
 
-    fn group_valid_until(&self, head: &event::Sha) -> Option<Time> {
+    /// The newest verdict on a merge group.
+    fn newest_of_group(&self, head: &event::Sha) -> Option<VerdictData> {
         let newest = self.0.ledger.with_head(head).into_iter().rev().find_map(|seq| {
             let entry = self.0.ledger.entry(seq).ok()??.entry;
             (entry.kind == Kind::Verdict && entry.subject.kind == SubjectKind::MergeGroup).then_some(entry)
         })?;
-        serde_json::from_value::<VerdictData>(newest.data).ok()?.valid_until
+        serde_json::from_value(newest.data).ok()
     }
 
     fn take_up_unjudged(&self) {
@@ -336,8 +337,11 @@ impl Gate {
                             lock(&self.0.pulls).seen(id, number, Some(changed));
                             let address = address(&known, number);
                             let key = format!("start:{service}:{id}:{number}");
-                            let _ = self.look_again(&address, cause, vec![Ref::Seq(service)], key).await;
-                            tokio::time::sleep(Duration::from_secs(1) / LOOKS_PER_SECOND).await;
+                            let refs = vec![Ref::Seq(service)];
+                            if self.look_again_for_sure(&address, cause, refs, key).await.is_none() {
+                                return;
+                            }
+                            tokio::time::sleep(pace()).await;
                         }
                     }
                 }
@@ -394,10 +398,17 @@ impl Gate {
             match data.decision {
                 Decision::Superseded => {}
                 Decision::Error => return false,
+                // The looks that a new bundle asks for take time, and the process may have ended meanwhile.
+                _ if !self.judges_so(&data) => return false,
                 _ => return self.is_as_judged(repository, pull, seq, at),
             }
         }
         false
+    }
+
+    /// Whether a verdict is by the bundle and the engine that judge now.
+    fn judges_so(&self, verdict: &VerdictData) -> bool {
+        verdict.bundle == self.bundle().digest() && verdict.engine == ENGINE && verdict.rewriter == REWRITER
     }
 
     /// Whether the verdict was made of what GitHub lists now, or of something newer. What was judged is

@@ -116,10 +116,8 @@ async fn a_run_of_our_app_that_the_ledger_does_not_have_withholds_success_until_
     s.service.verify().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_new_bundle_looks_again_at_every_open_head() {
-    let mut s = Scene::set().await;
-    // Policies of its own, to be changed.
+/// Policies that can be changed. Before the start.
+async fn use_own_policies(s: &Scene) {
     let written = s.service.gatelog(&["init", "own"]).await;
     assert!(written.status.success(), "{written:?}");
     let config = s.service.dir.join("gatelog.toml");
@@ -127,17 +125,27 @@ async fn a_new_bundle_looks_again_at_every_open_head() {
     let policies =
         |line: &str| if line.starts_with("path = \"/") { "path = \"own/policies\"" } else { line }.to_owned();
     std::fs::write(&config, text.lines().map(policies).collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+fn ask_for_two_approvals(s: &Scene) {
+    let data = s.service.dir.join("own/policies/data.yaml");
+    let text = std::fs::read_to_string(&data).unwrap();
+    let stricter = text.replace("required_approving_review_count: 1", "required_approving_review_count: 2");
+    assert_ne!(text, stricter);
+    std::fs::write(&data, stricter).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bundle_looks_again_at_every_open_head() {
+    let mut s = Scene::set().await;
+    use_own_policies(&s).await;
     s.service.start().await;
     let pr = s.pull("topic", "A door").await;
     s.act(|w| w.approve("bob", REPO, pr)).await;
     s.settle().await;
     assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
 
-    let data = s.service.dir.join("own/policies/data.yaml");
-    let text = std::fs::read_to_string(&data).unwrap();
-    let stricter = text.replace("required_approving_review_count: 1", "required_approving_review_count: 2");
-    assert_ne!(text, stricter);
-    std::fs::write(&data, stricter).unwrap();
+    ask_for_two_approvals(&s);
     s.service.hang_up();
     for _ in 0..200 {
         if s.check(pr).0 == "failure" {
@@ -148,6 +156,35 @@ async fn a_new_bundle_looks_again_at_every_open_head() {
     assert!(s.check(pr).1.contains("1 of 2"), "{:?}\n{}", s.check(pr), s.service.log());
     assert_eq!(causes(&s), ["bundle"]);
     assert_eq!(s.view().of_kind(&Kind::Policy).count(), 2);
+}
+
+/// The looks that it asks for take time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_bundle_reaches_every_open_head_though_the_process_dies_meanwhile() {
+    let mut s = Scene::set().await;
+    use_own_policies(&s).await;
+    // One look, and no other in the life of this process.
+    s.service.start_with_failpoints("gate::pace=return(3600000)").await.unwrap();
+    let mut pulls = vec![];
+    for branch in ["one", "two"] {
+        let pr = s.pull(branch, "A door").await;
+        s.act(|w| w.approve("bob", REPO, pr)).await;
+        pulls.push(pr);
+    }
+    s.settle().await;
+    let red = |s: &Scene| pulls.iter().filter(|pr| s.check(**pr).1.contains("1 of 2")).count();
+    assert!(pulls.iter().all(|pr| s.check(*pr).0 == "success"), "{}", s.service.log());
+    ask_for_two_approvals(&s);
+    s.service.hang_up();
+    until("the first look", &s, || red(&s) == 1).await;
+    s.settle().await;
+    assert_eq!((red(&s), causes(&s)), (1, vec!["bundle".to_owned()]));
+    s.service.kill9().await;
+    s.service.start().await;
+    until("the other one is judged by the new bundle", &s, || red(&s) == 2).await;
+    s.settle().await;
+    assert_eq!(causes(&s), ["bundle", "start"], "what was judged by it is not judged again");
+    s.service.verify().await;
 }
 
 /// A busy repository has many checks: only who reads them looks again.
@@ -260,6 +297,31 @@ async fn a_second_look_is_not_put_off_by_what_comes_meanwhile() {
         assert!(began.elapsed() < Duration::from_secs(60), "{n} events, and no second look");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    s.settle().await;
+    s.service.verify().await;
+}
+
+/// It shares the look of what came before it, which is too early for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_others_settled_is_looked_at_when_it_has_settled_itself() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("gate::settling=return(3000)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    s.act(|w| w.set_role("alice", REPO, "carol", Some(Role::Read))).await;
+    s.settle().await;
+    s.gh.lag(usize::MAX);
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    let early = |s: &Scene| {
+        let view = s.view();
+        let look = view.entries.iter().find(|e| e.key.starts_with("settled:")).map(|e| e.seq);
+        look.is_some_and(|seq| view.verdict_of(seq).is_some())
+    };
+    until("the look of the first is taken", &s, || early(&s)).await;
+    assert_eq!(s.check(pr).0, "success", "what GitHub showed was old");
+    s.gh.catch_up();
+    until("that of the second is taken", &s, || s.check(pr).0 == "failure").await;
     s.settle().await;
     s.service.verify().await;
 }
