@@ -20,13 +20,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
     config::Judging,
     event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Source},
-    github::{self, Github, Trouble, Turn},
+    github::{Github, Trouble, Turn},
     ledger::{
         AppendError, Ledger,
         entry::{Draft, Flag, Receipt, Ref},
@@ -56,6 +56,7 @@ mod pulls;
 mod pushers;
 mod pushes;
 pub mod reconcile;
+mod room;
 mod start;
 mod tampering;
 mod tidy;
@@ -78,13 +79,6 @@ const PROGRESS_AFTER: Duration = Duration::from_millis(350);
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
 const MOST_WAITING: usize = 20_000;
-
-/// Payloads of more bytes than this share [`LARGE_AT_ONCE`] while they are judged: as JSON values, theirs
-/// and the engine's, many small things take up to 45 times as much (measured).
-const LARGE: u64 = 256 << 10;
-
-/// Bytes of large payloads that are judged at once: one of the largest.
-const LARGE_AT_ONCE: usize = 25 << 20;
 
 /// How long a delivery waits while that many do. GitHub gives up after 10 s.
 const WAIT_FOR_JUDGES: Duration = Duration::from_secs(4);
@@ -128,8 +122,7 @@ struct Inner {
     work: mpsc::UnboundedSender<Item>,
     /// Events handed to the worker that have no verdict yet.
     waiting: AtomicUsize,
-    /// [`LARGE_AT_ONCE`].
-    large: Semaphore,
+    large: room::Room,
     pulls: Mutex<pulls::Pulls>,
     groups: Mutex<groups::Groups>,
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
@@ -264,17 +257,6 @@ impl Gate {
         Ok(())
     }
 
-    /// Waits until the payload of an event may be taken apart; small ones never do.
-    async fn room_for(&self, seq: u64) -> Option<SemaphorePermit<'_>> {
-        let size = self.0.ledger.entry(seq).ok()??.entry.bodies.get("payload")?.size;
-        if size <= LARGE {
-            return None;
-        }
-        let bytes = u32::try_from(size.min(LARGE_AT_ONCE as u64)).unwrap_or(u32::MAX);
-        // Others have its place meanwhile, or events that need no room would wait for one that does. Never closed.
-        github::aside(self.0.large.acquire_many(bytes)).await.ok()
-    }
-
     /// Waits until the judgement of an event may begin; it holds the turn. `None`: it asks GitHub for no
     /// repository.
     pub(crate) async fn turn_to_judge(&self, item: &Item) -> Option<Turn> {
@@ -302,7 +284,7 @@ impl Gate {
     }
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
-        let _room = self.room_for(item.seq).await;
+        let _room = self.room_for(item).await;
         let event = item.event.as_deref();
         let begun = Time::now();
         let bundle = self.bundle();
@@ -354,6 +336,7 @@ impl Gate {
             let event = event.filter(|e| e.source != Source::Gatelog && self.is_watched_push(item))?;
             Some(self.no_merge_verdict(event, &verdict.reason))
         });
+        let landing = landing.and_then(|merge| self.news_of_landing(item, &looked.subject, merge));
         // A look of our own that is behind again was late enough.
         looked.behind &= event.is_some_and(|e| e.source != Source::Gatelog);
         let heals_at = self.heals_at(&looked, &verdict);
@@ -400,6 +383,9 @@ impl Gate {
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
+        if let Some(merge) = &landing {
+            self.look_at_bypass_later(item, seq, &merge.data);
+        }
         if let Some(merge) = landing.filter(|m| !m.data.exceptions.is_empty()) {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
@@ -478,7 +464,9 @@ impl Gate {
                     pulls.seen(repository, number, looked.updated_at);
                     pulls.decide(repository, number, verdict.decision, seq);
                     if let (Some(updated_at), Some(base_ref)) = (looked.updated_at, looked.base_ref.clone()) {
-                        pulls.judge(repository, number, pulls::Judged { verdict: seq, updated_at, base_ref });
+                        let asked_at = item.received_at;
+                        let judged = pulls::Judged { verdict: seq, updated_at, base_ref, asked_at };
+                        pulls.judge(repository, number, judged);
                     }
                 } else if !later {
                     pulls.close(repository, number);

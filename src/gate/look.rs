@@ -95,7 +95,7 @@ impl Gate {
             let watched = about == SubjectKind::Ref && self.is_watched_push(item);
             let (done, landing) = self.complete(at, early, &payload, facts, bundle, watched).await?;
             facts = done;
-            if watched && event.source != Source::Gatelog {
+            if watched {
                 merged = self.merge_verdict(at, &facts, landing.as_ref()).await?;
             }
         }

@@ -55,6 +55,18 @@ pub(super) struct Judged {
     pub verdict: u64,
     pub updated_at: Time,
     pub base_ref: String,
+    /// When the event that was judged was recorded: what was read is younger.
+    pub asked_at: Time,
+}
+
+/// GitHub tells in whole seconds when something changed, and clocks differ.
+const SAME_SECOND: Duration = Duration::from_secs(2);
+
+impl Judged {
+    /// Something more may have changed in the very second, after it was read, and nothing would tell.
+    pub fn may_lack(&self) -> bool {
+        self.asked_at < self.updated_at.plus(SAME_SECOND)
+    }
 }
 
 /// How to reach a repository.

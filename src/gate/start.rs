@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 
@@ -20,7 +20,7 @@ use super::{
     drafts::PullAddress,
     lock, own_app, publish,
     pulls::{Judged, Known, Pulls},
-    pushes, reconcile, waivers,
+    pushes, reconcile, room, waivers,
 };
 use crate::{
     config::Judging,
@@ -135,7 +135,7 @@ impl Gate {
             metrics,
             work,
             waiting: AtomicUsize::new(0),
-            large: Semaphore::new(super::LARGE_AT_ONCE),
+            large: room::Room::default(),
             pulls: Mutex::new(told.pulls),
             groups: Mutex::default(),
             unjudged: Mutex::default(),
@@ -162,9 +162,7 @@ impl Gate {
         gate.take_up_unreported();
         gate.schedule_all();
         gate.settle_again();
-        for push in told.pushes.all() {
-            gate.look_at_push_at(push);
-        }
+        gate.look_at_pushes_told(told.pushes);
         gate.post_again(told.unposted);
         gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
@@ -414,13 +412,15 @@ impl Gate {
     }
 
     /// Whether the verdict was made of what GitHub lists now, or of something newer. What was judged is
-    /// compared, and not what events told, because the one that matters may be lost. Where the facts were
-    /// erased, a verdict stands as long as nothing changed after it.
+    /// compared, and not what events told, because the one that matters may be lost. What was judged in the second
+    /// in which it changed is looked at once more. Where the facts were erased, a verdict stands as long as nothing changed after it.
     fn is_as_judged(&self, repository: u64, pull: &gather::OpenPull, verdict: u64, at: Time) -> bool {
         let noted = lock(&self.0.pulls).judged(repository, pull.number, verdict);
         let Some(judged) = noted.or_else(|| self.judged_of(verdict)) else { return pull.updated_at < at };
         let stands = judged.updated_at > pull.updated_at
-            || (judged.updated_at == pull.updated_at && judged.base_ref == pull.base_ref);
+            || (judged.updated_at == pull.updated_at
+                && judged.base_ref == pull.base_ref
+                && !judged.may_lack());
         lock(&self.0.pulls).judge(repository, pull.number, judged);
         stands
     }
@@ -431,7 +431,10 @@ impl Gate {
         let facts: serde_json::Value = serde_json::from_slice(&facts).ok()?;
         let pull = &facts["pull_request"];
         let updated_at = pull["updated_at"].as_str()?.parse().ok()?;
-        Some(Judged { verdict, updated_at, base_ref: pull["base"]["ref"].as_str()?.to_owned() })
+        let base_ref = pull["base"]["ref"].as_str()?.to_owned();
+        let event = *self.0.ledger.entry(verdict).ok()??.entry.refs.first()?;
+        let asked_at = self.0.ledger.entry(event).ok()??.entry.time;
+        Some(Judged { verdict, updated_at, base_ref, asked_at })
     }
 
     /// The second looks that the process before may not have come to: an event may have waited to be judged, and
@@ -511,7 +514,7 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
     for seq in 0..ledger.head().size {
         let Some(stored) = ledger.entry(seq)? else { continue };
         told.unposted.note(&stored.entry, now);
-        told.pushes.note(&stored);
+        told.pushes.note(&stored, now);
         match stored.entry.kind {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy(&stored),

@@ -69,6 +69,12 @@ impl Held {
         self.by_comment && self.waiver.scope.head.is_none()
     }
 
+    /// Of a comment, and names no base (older entries do not): perhaps it was made for another one, so it does not
+    /// hold.
+    pub fn names_no_base(&self) -> bool {
+        self.by_comment && self.waiver.scope.branch.is_none()
+    }
+
     /// Whether one of these people made it.
     pub fn made_by_one_of(&self, people: &BTreeSet<u64>) -> bool {
         let makers = [self.by.id, self.approved_by.as_ref().and_then(|w| w.id)];
@@ -183,13 +189,11 @@ impl Waivers {
         self.held.get(&seq)
     }
 
-    /// What holds, or will, for a repository. One of a comment that names no base (older entries do not) was perhaps
-    /// made for another one: it does not hold.
+    /// What holds, or will, for a repository.
     pub fn of_repository(&self, repository: u64, now: Time) -> Vec<&Held> {
-        let holds = |h: &&Held| !h.waits && !h.revoked && h.waiver.until > now;
+        let holds = |h: &&Held| !h.waits && !h.revoked && h.waiver.until > now && !h.names_no_base();
         let here = |h: &&Held| h.waiver.scope.repository_id.is_none_or(|id| id == repository);
-        let for_a_base = |h: &&Held| !h.by_comment || h.waiver.scope.branch.is_some();
-        self.held.values().filter(holds).filter(here).filter(for_a_base).collect()
+        self.held.values().filter(holds).filter(here).collect()
     }
 
     /// Requests on a pull request that wait for a second person and have not ended.

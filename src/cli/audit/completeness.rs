@@ -106,6 +106,8 @@ struct Events {
     by_api: usize,
     judged: usize,
     reported: usize,
+    /// A report says that the verdict is not sent: its pull request was closed before, or there is no place for it.
+    withheld: usize,
     nothing_to_report: usize,
     /// Neither reported nor replaced.
     not_shown: usize,
@@ -243,7 +245,14 @@ impl Answer {
                         // A verdict that a newer one of its pull request replaced is covered by no report.
                         let reported = ledger.covered.contains(&verdict.seq);
                         self.events.reported += usize::from(reported);
-                        if reported || ledger.is_replaced(verdict.seq) {
+                        if reported {
+                            return;
+                        }
+                        if ledger.withheld.contains(&verdict.seq) {
+                            self.events.withheld += 1;
+                            return;
+                        }
+                        if ledger.is_replaced(verdict.seq) {
                             return;
                         }
                         self.events.not_shown += 1;
@@ -293,6 +302,7 @@ impl Answer {
                 "read_from_api": self.events.by_api,
                 "judged": self.events.judged,
                 "reported": self.events.reported,
+                "withheld": self.events.withheld,
                 "nothing_to_report": self.events.nothing_to_report,
             },
             "landed": {
@@ -310,15 +320,15 @@ impl Answer {
 
     fn table(&self) -> String {
         let (e, l) = (&self.events, &self.landed);
-        let replaced = e.judged - e.reported - e.nothing_to_report - e.not_shown;
+        let replaced = e.judged - e.reported - e.withheld - e.nothing_to_report - e.not_shown;
         let mut out = format!("from {} until {}, {} sweeps\n\n", self.since, self.until, self.sweeps);
         out += &format!(
             "events   GitHub sent {}, recorded {} ({} read from its API), judged {}\n",
             e.sent, e.recorded, e.by_api, e.judged
         );
         out += &format!(
-            "         reported {}, had nothing to show {}, replaced by a newer verdict {replaced}\n",
-            e.reported, e.nothing_to_report
+            "         reported {}, withheld {}, had nothing to show {}, replaced by a newer verdict {replaced}\n",
+            e.reported, e.withheld, e.nothing_to_report
         );
         out += &format!(
             "landed   commits {}, with verdict {}, with exception {}, unexplained {}\n",

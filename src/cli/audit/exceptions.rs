@@ -10,7 +10,7 @@ use crate::{
     escape::terminal as safe,
     facts::waivers::WaiverKind,
     gate::waivers::Waivers,
-    ledger::entry::{Entry, Kind, TamperingData, VerdictData, WaiverData, WaiverStep},
+    ledger::entry::{Entry, Kind, LandingData, TamperingData, VerdictData, WaiverData, WaiverStep},
     time::Time,
 };
 
@@ -23,7 +23,7 @@ pub struct Args {
     period: Period,
 }
 
-/// One row per landing that is an exception, in the order of the ledger; then what was done against the gate
+/// One row per landing that is an exception by the last that was said of it, in the order of the ledger; then what was done against the gate
 /// itself; then every broken glass and how far its review is.
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.period.place.journal()?;
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> CommandResult {
             wanted.as_ref().is_none_or(|ids| at.is_none_or(|r| ids.contains(&r)))
         })
         .collect();
-    let (rows, against) = (&found.rows, &found.against);
+    let (rows, against) = (&found.rows(), &found.against);
     let mut out = anstream::stdout().lock();
     match args.period.format {
         Format::Json => {
@@ -74,14 +74,27 @@ pub fn run(args: &Args) -> CommandResult {
 
 #[derive(Default)]
 struct Found {
-    rows: Vec<Value>,
+    landings: Vec<Landing>,
     against: Vec<Value>,
     waivers: Waivers,
     /// The oldest entry of an exception that was agreed to among what was read.
     begun_before: Option<u64>,
 }
 
+/// The last merge verdict on a push.
+struct Landing {
+    entry: u64,
+    /// It, or one that it took the place of, is of the period.
+    inside: bool,
+    /// `None`: what landed is no exception.
+    row: Option<Value>,
+}
+
 impl Found {
+    fn rows(&self) -> Vec<Value> {
+        self.landings.iter().filter(|l| l.inside).filter_map(|l| l.row.clone()).collect()
+    }
+
     /// From entry `from` to the end: a review may come long after the period. No emergency begins after its
     /// first entry and the one that agrees to it, so what is older than both is not needed.
     fn read(args: &Args, journal: &Path, from: u64, wanted: Option<&BTreeSet<u64>>) -> Result<Self, Failure> {
@@ -123,27 +136,36 @@ impl Found {
                 self.against.push(tampering(entry, &found, body.as_ref()));
             }
         }
-        let Some(landing) = data.landing.filter(|l| inside && here && !l.exceptions.is_empty()) else {
-            return Ok(());
+        let Some(landing) = data.landing.filter(|_| here) else { return Ok(()) };
+        let before = landing.instead_of.and_then(|seq| self.landings.iter().position(|l| l.entry == seq));
+        let before = before.map(|place| self.landings.remove(place));
+        let inside = inside || before.is_some_and(|known| known.inside);
+        let row = match landing.exceptions.is_empty() {
+            true => None,
+            false => Some(row(entry, &landing, item.json("landing")?.as_ref())),
         };
-        let body = item.json("landing")?;
-        self.rows.push(json!({
+        self.landings.push(Landing { entry: entry.seq, inside, row });
+        Ok(())
+    }
+}
+
+fn row(entry: &Entry, landing: &LandingData, body: Option<&Value>) -> Value {
+    json!({
             "entry": entry.seq,
             "event": entry.refs.first(),
             "time": entry.time,
             "repository": entry.subject.repository,
-            "name": body.as_ref().map(|b| &b["repository"]),
-            "branch": body.as_ref().map(|b| &b["branch"]),
+            "name": body.map(|b| &b["repository"]),
+            "branch": body.map(|b| &b["branch"]),
             "commit": entry.subject.head,
             "kind": landing.kind,
             "required": landing.required,
             "bypassed": landing.bypassed,
             "exceptions": landing.exceptions,
-            "by": body.as_ref().map(read::by),
-            "reason": body.as_ref().map(|b| &b["landed"]["reason"]),
-        }));
-        Ok(())
-    }
+            "instead_of": landing.instead_of,
+            "by": body.map(read::by),
+            "reason": body.map(|b| &b["landed"]["reason"]),
+    })
 }
 
 /// Whether what is about no one repository is about one of these. What does not list its repositories is.
