@@ -98,7 +98,13 @@ fn text(news: &News, now: Time) -> String {
         out += &format!("new: entries {before}..{}\n", size - 1);
         out += &format!(
             "{} events, {} allowed, {} denied, {} not decided, {} bypassed, {} waivers, {} erasures\n",
-            news.events, news.allowed, news.denied, news.errors, news.bypassed, news.waivers, news.erasures
+            news.events,
+            news.allowed,
+            news.denied,
+            news.errors,
+            news.bypassed.len(),
+            news.waivers,
+            news.erasures
         );
         out += &format!(
             "{} pushes not allowed, {} against the gate itself, {} alarms acknowledged\n",
@@ -218,7 +224,7 @@ mod tests {
             allowed: 7,
             denied: 2,
             errors: 1,
-            bypassed: 1,
+            bypassed: [29].into(),
             denied_pushes: 3,
             tampering: 4,
             acknowledged: 5,

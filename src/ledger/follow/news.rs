@@ -1,5 +1,7 @@
 //! What came since the last look.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::{State, generation::Begun};
@@ -33,8 +35,8 @@ pub struct News {
     /// Could not be decided, which blocks.
     pub errors: u64,
     /// What landed on a watched branch though it was not allowed, or without the check being demanded: merge
-    /// verdicts with exceptions.
-    pub bypassed: u64,
+    /// verdicts with exceptions, by entry. One that takes the place of an earlier one counts in its stead.
+    pub bypassed: BTreeSet<u64>,
     /// Verdicts on what was pushed that are not `allow`: also on branches that nobody watches.
     pub denied_pushes: u64,
     /// What was done against the gate itself: forged checks, weakened rules, access that was lost.
@@ -79,7 +81,14 @@ impl News {
         use serde::Deserialize as _;
         let Ok(verdict) = VerdictData::deserialize(&entry.data) else { return };
         let pushed = entry.subject.kind == SubjectKind::Ref;
-        self.bypassed += u64::from(verdict.landing.is_some_and(|l| !l.exceptions.is_empty()));
+        if let Some(landing) = &verdict.landing {
+            if let Some(before) = landing.instead_of {
+                self.bypassed.remove(&before);
+            }
+            if !landing.exceptions.is_empty() {
+                self.bypassed.insert(entry.seq);
+            }
+        }
         self.tampering += u64::from(verdict.tampering.is_some());
         match verdict.decision {
             Decision::Allow => self.allowed += 1,

@@ -294,12 +294,20 @@ fn what_was_done_around_the_gate_is_counted() {
             "kind": kind, "required": "bound", "bypassed": kind == "bypass", "exceptions": exceptions,
         }})
     };
+    let later = |mut landing: serde_json::Value, of: u64| {
+        landing["landing"]["instead_of"] = of.into();
+        landing
+    };
     let tampering = serde_json::json!({"tampering": {"kind": "rules_weakened", "passes": true}});
     let mut all = history(1, "a");
     for (n, entry) in [
         // The controls allow the push, and it was merged past the gate.
         verdict("ref", "allow", landing("bypass", &["not_allowed", "bypassed"])),
         verdict("ref", "allow", landing("merge", &[])),
+        // GitHub's record came later: it counts in the place of the one before, and so does one that is fine.
+        verdict("ref", "allow", later(landing("bypass", &["bypassed"]), 1)),
+        verdict("ref", "allow", landing("direct", &["unknown"])),
+        verdict("ref", "allow", later(landing("merge", &[]), 4)),
         verdict("ref", "deny", landing("direct", &["not_allowed"])),
         // A branch that nobody watches.
         verdict("ref", "deny", serde_json::json!({})),
@@ -323,7 +331,8 @@ fn what_was_done_around_the_gate_is_counted() {
     state.trust(&[signer(1).verifier().clone()]);
     let news = look(&mut state, &serve(&all, &[&signer(1)])).unwrap();
     let News { events, allowed, denied, errors, bypassed, denied_pushes, tampering, acknowledged, .. } = news;
-    assert_eq!((events, allowed, denied, errors), (1, 3, 3, 1));
-    assert_eq!((bypassed, denied_pushes, tampering, acknowledged), (2, 3, 1, 1));
-    assert_eq!(news.last, Some("2026-11-24T16:00:07Z".parse().unwrap()));
+    assert_eq!((events, allowed, denied, errors), (1, 6, 3, 1));
+    assert_eq!(bypassed, [3, 6].into());
+    assert_eq!((denied_pushes, tampering, acknowledged), (3, 1, 1));
+    assert_eq!(news.last, Some("2026-11-24T16:00:10Z".parse().unwrap()));
 }
