@@ -60,6 +60,7 @@ mod room;
 mod start;
 mod tampering;
 mod tidy;
+mod unwaived;
 mod waived;
 pub mod waivers;
 
@@ -338,7 +339,7 @@ impl Gate {
         });
         let landing = landing.and_then(|merge| self.news_of_landing(item, &looked.subject, merge));
         // A look of our own that is behind again was late enough.
-        looked.behind &= event.is_some_and(|e| e.source != Source::Gatelog);
+        looked.behind &= older.iter().chain([item]).any(is_told_by_github);
         let heals_at = self.heals_at(&looked, &verdict);
         let draft = match heals_at {
             Some(at) => drafts::valid_until(draft, at),
@@ -438,16 +439,10 @@ impl Gate {
         self.0.metrics.decided(verdict);
         if let Some(event) = item.event.as_deref() {
             lock(&self.0.groups).judged(event, item.seq);
-            if let Some(pull) = pull_key(event) {
-                let mut unjudged = lock(&self.0.unjudged);
-                if let Some(waiting) = unjudged.get_mut(&pull) {
-                    for done in older.iter().map(|o| o.seq).chain([item.seq]) {
-                        waiting.remove(&done);
-                    }
-                    if waiting.is_empty() {
-                        unjudged.remove(&pull);
-                    }
-                }
+            if let Some(pull) = pull_key(event)
+                && self.none_is_unjudged(pull, older.iter().chain([item]))
+            {
+                self.show_groups_that_carry(pull);
             }
             if let (Some(repository), Some(number), Some(open)) =
                 (looked.subject.repository, looked.subject.id, looked.open)
@@ -487,9 +482,24 @@ impl Gate {
             if deployments::is_about_one(&looked.subject) {
                 return self.answer_deployment(target, at, seq);
             }
-            let force = item.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
+            let asked = |i: &Item| i.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
+            let force = older.iter().chain([item]).any(asked);
             self.publish_verdict(target, at, seq, looked.frozen_at, looked.without_github, force);
         }
+    }
+
+    /// These events of a pull request are judged; whether no other waits.
+    fn none_is_unjudged<'i>(&self, pull: (u64, u64), judged: impl Iterator<Item = &'i Item>) -> bool {
+        let mut unjudged = lock(&self.0.unjudged);
+        let Some(waiting) = unjudged.get_mut(&pull) else { return true };
+        for done in judged {
+            waiting.remove(&done.seq);
+        }
+        let none = waiting.is_empty();
+        if none {
+            unjudged.remove(&pull);
+        }
+        none
     }
 
     /// The bundle that judges now.
@@ -645,6 +655,10 @@ fn pull_key(event: &Event) -> Option<(u64, u64)> {
 /// The verdict on it is one on its pull request.
 fn decides_pull_request(item: &Item) -> bool {
     item.event.as_deref().is_some_and(|e| event::handling(e).judge == On::PullRequest)
+}
+
+fn is_told_by_github(item: &Item) -> bool {
+    item.event.as_deref().is_some_and(|e| e.source != Source::Gatelog)
 }
 
 /// A person asked for another look, with a button on a check run.

@@ -15,7 +15,7 @@
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
 //! | [`evidence`] | what an auditor takes away, and checks without the ledger |
 //! | [`follow`] | what an auditor keeps of a log, and checks of what is new |
-//! | [`verify`] | checks a journal with nothing but its files |
+//! | [`verify`] | checks a journal with nothing but its files; [`judged`]: whether entries say what was judged |
 
 use std::{
     path::Path,
@@ -48,6 +48,7 @@ pub mod erasure;
 pub mod evidence;
 pub mod follow;
 pub mod index;
+pub mod judged;
 pub mod key;
 mod load;
 pub mod merkle;

@@ -42,7 +42,7 @@ mod replay;
 mod show;
 mod status;
 mod story;
-mod verify;
+pub(super) mod verify;
 pub(super) mod verify_proof;
 
 pub(super) use list::{By, called, parse_seq, parse_time, resolve};

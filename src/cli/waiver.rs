@@ -285,6 +285,7 @@ mod tests {
             by: Who { id: Some(1), login: "dora".to_owned() },
             waits: false,
             approved_by: None,
+            agreed_in: None,
             by_comment,
             revoked: false,
             review: Review::NotNeeded,

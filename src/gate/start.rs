@@ -83,6 +83,8 @@ struct Told {
     /// Pushes that are to be judged again.
     pushes: pushes::Told,
     waivers: waivers::Waivers,
+    /// Steps of exceptions whose words were erased.
+    wordless: Vec<u64>,
     /// What installations did that GitHub still counts, and when; oldest first.
     did: Vec<(u64, Before, Time)>,
     /// Entries that hold the state of the sweeps.
@@ -167,12 +169,13 @@ impl Gate {
         gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
-        let looking = gate.clone();
+        let (looking, wordless) = (gate.clone(), told.wordless);
         tokio::spawn(async move {
             let outdated =
                 |head: &event::Sha| looking.newest_of_group(head).is_some_and(|v| !looking.judges_so(&v));
             looking.look_again_at_groups(cause, outdated).await;
             looking.look_at_open_pulls(cause, service).await;
+            looking.look_at_what_was_waived(&wordless).await;
             if let Some(every) = looking.0.settings.sweep_every {
                 looking.sweep_for_ever(every).await;
             }
@@ -519,7 +522,11 @@ fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
             Kind::Event => told.event(&stored),
             Kind::Policy => told.policy(&stored),
             Kind::Report => told.report(&stored, now),
-            Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
+            Kind::Waiver => {
+                let words = commands::words_of(ledger, seq);
+                told.wordless.extend(words.is_none().then_some(seq));
+                told.waivers.note(&stored.entry, words);
+            }
             Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
             Kind::Verdict => told.verdict(&stored, now),
             Kind::Service if stored.entry.data["acknowledged"] == json!(true) => {

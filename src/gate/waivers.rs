@@ -56,6 +56,8 @@ pub struct Held {
     /// Waits for a second person.
     pub waits: bool,
     pub approved_by: Option<Who>,
+    /// The entry in which the second person agreed.
+    pub agreed_in: Option<u64>,
     /// Asked for on the pull request, not by the operator.
     pub by_comment: bool,
     pub revoked: bool,
@@ -120,7 +122,7 @@ impl Waivers {
         }
         match (data.step, data.of) {
             (WaiverStep::Requested | WaiverStep::Granted, _) => self.begin(entry, data, words, pull),
-            (step, Some(of)) => self.step(of, step, &data, words),
+            (step, Some(of)) => self.step(entry.seq, of, step, &data, words),
             (_, None) => {}
         }
     }
@@ -150,12 +152,21 @@ impl Waivers {
         let waits = data.step == WaiverStep::Requested;
         let review = data.review_due.map_or(Review::NotNeeded, Review::Due);
         let by_comment = data.via == COMMENT;
-        let held =
-            Held { waiver, by: words.by, waits, approved_by: None, by_comment, revoked: false, review, pull };
+        let held = Held {
+            waiver,
+            by: words.by,
+            waits,
+            approved_by: None,
+            agreed_in: None,
+            by_comment,
+            revoked: false,
+            review,
+            pull,
+        };
         self.held.insert(entry.seq, held);
     }
 
-    fn step(&mut self, of: u64, step: WaiverStep, data: &WaiverData, words: Option<Words>) {
+    fn step(&mut self, seq: u64, of: u64, step: WaiverStep, data: &WaiverData, words: Option<Words>) {
         let Some(held) = self.held.get_mut(&of) else { return };
         match step {
             WaiverStep::Approved => {
@@ -163,6 +174,7 @@ impl Waivers {
                 let Some(words) = words else { return };
                 held.waits = false;
                 held.approved_by = Some(words.by);
+                held.agreed_in = Some(seq);
                 // An emergency's clock begins when it is agreed to.
                 held.waiver.from = data.from.unwrap_or(held.waiver.from);
                 held.waiver.until = data.until.unwrap_or(held.waiver.until);
@@ -172,6 +184,24 @@ impl Waivers {
             WaiverStep::Reviewed => held.review = Review::Done,
             WaiverStep::Overdue if held.review != Review::Done => held.review = Review::Overdue,
             _ => {}
+        }
+    }
+
+    /// Entries whose words are held.
+    pub fn told_by(&self) -> BTreeSet<u64> {
+        let agreed = self.held.values().filter_map(|h| h.agreed_in);
+        let answers = self.answers.values().flatten().map(|(_, said)| said.entry);
+        self.held.keys().copied().chain(agreed).chain(answers).collect()
+    }
+
+    /// Forgets what a step said, because its body was erased: an exception that rests on it does not hold any more.
+    pub fn forget(&mut self, seq: u64) {
+        self.held.remove(&seq);
+        for held in self.held.values_mut().filter(|h| h.agreed_in == Some(seq)) {
+            (held.waits, held.approved_by, held.agreed_in) = (true, None, None);
+        }
+        for answers in self.answers.values_mut() {
+            answers.retain(|(_, said)| said.entry != seq);
         }
     }
 

@@ -10,6 +10,7 @@ use gatelog::{
     event::SubjectKind,
     ledger::entry::{Kind, ReportResult},
     simulated_github::{Fault, Role, Route, commit},
+    verdict::Decision,
 };
 use serde_json::json;
 
@@ -316,11 +317,11 @@ async fn what_came_while_others_settled_is_looked_at_when_it_has_settled_itself(
     let early = |s: &Scene| {
         let view = s.view();
         let look = view.entries.iter().find(|e| e.key.starts_with("settled:")).map(|e| e.seq);
-        look.is_some_and(|seq| view.verdict_of(seq).is_some())
+        look.and_then(|seq| view.verdict_of(seq)).map(|(_, verdict)| verdict.decision)
     };
-    until("the look of the first is taken", &s, || early(&s)).await;
-    assert_eq!(s.check(pr).0, "success", "what GitHub showed was old");
+    let early = s.until("the look of the first is taken", 90, || early(&s)).await;
     s.gh.catch_up();
+    assert_eq!(early, Decision::Allow, "what GitHub showed was old");
     until("that of the second is taken", &s, || s.check(pr).0 == "failure").await;
     s.settle().await;
     s.service.verify().await;

@@ -71,6 +71,68 @@ fn steps(s: &Scene) -> Vec<(u64, WaiverStep)> {
     view.of_kind(&Kind::Waiver).map(step).collect()
 }
 
+/// What is in the files of the ledger.
+fn is_written(s: &Scene, text: &str) -> bool {
+    let files = std::fs::read_dir(s.service.ledger.join("journal")).unwrap();
+    let bytes = files.map(|f| std::fs::read(f.unwrap().path()).unwrap());
+    bytes.into_iter().any(|b| b.windows(text.len()).any(|w| w == text.as_bytes()))
+}
+
+/// The looks that were taken because of an exception, by gatelog itself.
+fn looks(s: &Scene) -> usize {
+    let view = s.view();
+    view.of_kind(&Kind::Event).filter(|e| e.key.starts_with("erased:")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_whose_words_were_erased_holds_no_more_and_is_not_written_anew() {
+    let mut s = started(RULES).await;
+    let pr = s.pull("topic", "A door").await;
+    let other = s.pull("other", "A window").await;
+    for pr in [pr, other] {
+        say(&s, "dora", pr, &format!("/gatelog waive CHG-02 until {} because all are away", day(2))).await;
+        assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    }
+    assert!(is_written(&s, "\"dora\""));
+    let of_other = steps(&s)[1].0.to_string();
+    let (code, said) = run(&s, &["log", "erase", "--reason", "ticket 7", "--entry", &of_other]).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.until("nothing stands on it", 90, || (s.check(other).0 == "failure").then_some(())).await;
+    s.settle().await;
+    assert_eq!((looks(&s), s.check(pr).0.as_str()), (1, "success"), "the one that it concerns");
+    // As a person, while nobody runs: the next start sees to it, and once.
+    s.service.stop().await;
+    let (code, said) =
+        run(&s, &["log", "erase", "--ledger", "data", "--reason", "ticket 8", "--login", "dora"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!is_written(&s, "\"dora\""));
+    s.service.start().await;
+    s.until("nothing stands on it", 90, || (s.check(pr).0 == "failure").then_some(())).await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(s.check(pr).0, "failure", "{}", s.service.log());
+    assert!(!is_written(&s, "\"dora\""), "it is written anew");
+    s.service.kill9().await;
+    s.service.start().await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(looks(&s), 2, "once for each erasure");
+    s.service.verify().await;
+}
+
+/// Somebody is erased while the exception holds that she made.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_is_not_named_by_what_is_judged_afterwards() {
+    let s = started(RULES).await;
+    let pr = s.pull("topic", "A door").await;
+    say(&s, "dora", pr, &format!("/gatelog waive CHG-02 until {} because all are away", day(2))).await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    let (code, said) = run(&s, &["log", "erase", "--reason", "ticket 7", "--login", "dora"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.until("nothing stands on it", 90, || (s.check(pr).0 == "failure").then_some(())).await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(s.check(pr).0, "failure");
+    assert!(!is_written(&s, "\"dora\""), "it is written anew");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waived_finding_is_shown_and_lets_pass_until_the_head_moves() {
     let s = started(RULES).await;

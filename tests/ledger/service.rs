@@ -254,7 +254,7 @@ fn roll_back(data: &Path, backup: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
-    let (mut s, _) = scene(false).await;
+    let (mut s, vkey) = scene(false).await;
     // An erasure far up in the old generation.
     for _ in 0..3 {
         s.pull(&format!("branch-{}", s.view().entries.len()), "Stones").await;
@@ -263,6 +263,10 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     let out = s.service.gatelog(&["log", "erase", "--entry", "5", "--reason", "ticket 7"]).await;
     assert_eq!(out.status.code(), Some(0), "{}", said(&out));
     s.settle().await;
+    let url = format!("http://127.0.0.1:{}/log", s.service.internal);
+    let monitor = ["log", "monitor", &url, "--state", "auditor.json", "--vkey"];
+    let seen = s.service.gatelog(&[&monitor[..], &[&vkey]].concat()).await;
+    assert_eq!(seen.status.code(), Some(0), "{}", said(&seen));
     s.service.stop().await;
     let (data, backup) = (s.service.ledger.clone(), s.service.dir.join("backup"));
     copy(&data, &backup);
@@ -304,6 +308,18 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     let first: &Entry = &view.entries[0];
     assert_eq!(first.data["generation"], 2);
     assert_eq!(first.data["predecessor"], signed);
+    // Who followed the old one is told once what nobody shows any more, and follows the new one.
+    let goes_on = "generation: the log goes on from gate.example.com/log/1";
+    for (code, part) in [(4, goes_on), (0, "VERIFIED")] {
+        let seen = s.service.gatelog(&[&monitor[..], &[&vkey]].concat()).await;
+        assert!(seen.status.code() == Some(code) && said(&seen).contains(part), "{}", said(&seen));
+    }
+    let verified = s.service.gatelog(&["log", "verify"]).await;
+    assert!(
+        said(&verified).contains("goes on from gate.example.com/log/1, whose last"),
+        "{}",
+        said(&verified)
+    );
     let in_use = s.service.gatelog(&["log", "new-generation"]).await;
     assert!(said(&in_use).contains("in use"), "{}", said(&in_use));
     // What the old one erased says nothing about this one.

@@ -13,6 +13,7 @@ use crate::ledger::{
     note::Verifier,
     proof::{TlogProof, TlogProofError},
 };
+use crate::time::Time;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,6 +43,10 @@ pub fn run(args: &Args) -> CommandResult {
                     return Ok(demand::exit(&e));
                 }
             };
+            if let Some(what) = args.demand.too_old(None, &cosigned, Time::now())? {
+                writeln!(out, "FAILED: {what}")?;
+                return Ok(Exit::Incomplete);
+            }
             writeln!(out, "signed by a key of {}", safe(&origin))?;
             write!(out, "{}", demand::text(&cosigned))?;
             let others = ", and that nobody was shown another log";

@@ -193,21 +193,13 @@ impl Gate {
         })
     }
 
-    /// Records a step and, in the same group, another look at the open pull requests that it may concern: of
-    /// one repository or all, one of them or all.
+    /// Records a step and, in the same group, another look at the open pull requests that it may concern.
     async fn record_step(
         &self,
         step: Draft,
         concerns: Option<(Option<u64>, Option<u64>)>,
     ) -> Result<u64, WaiverError> {
-        let again = concerns.map_or(vec![], |(repository, pull)| {
-            let pulls = lock(&self.0.pulls);
-            let all = match repository {
-                Some(id) => pulls.of_repository(id),
-                None => pulls.everywhere(),
-            };
-            all.into_iter().filter(|at| pull.is_none_or(|n| at.number == n)).collect::<Vec<_>>()
-        });
+        let again = concerns.map_or(vec![], |place| self.concerned_by(place));
         let size = self.0.ledger.head().size;
         let looks = again.iter().map(|at| {
             let key = format!("waiver:{size}:{}:{}", at.repository.id, at.number);

@@ -18,7 +18,7 @@ use crate::{
 pub enum Wanted {
     /// Of one entry: these, or all where none is named.
     Entry { seq: u64, bodies: Vec<String> },
-    /// Every body of an event, a verdict or a report that names this person.
+    /// Every body of an event, a verdict, a report or an exception that names this person.
     Person { login: String, also: Vec<String> },
     /// Every body of an event, a verdict or a report that was recorded before this.
     Before(Time),
@@ -123,11 +123,12 @@ impl Planner<'_> {
     fn person(&mut self, person: &Person, end: u64) -> Result<(), PlanError> {
         let mut person = person.clone();
         // What ties an address to the login may stand in a later body than the address.
-        self.each(end, |_, stored, name, bytes| {
+        let told = |kind: &Kind| by_itself(kind) || *kind == Kind::Waiver;
+        self.each(end, told, |_, stored, name, bytes| {
             person.learn(bytes, media(&stored.entry, name));
             Ok(())
         })?;
-        self.each(end, |this, stored, name, bytes| {
+        self.each(end, told, |this, stored, name, bytes| {
             if person.is_named_in(bytes, media(&stored.entry, name)) {
                 this.want(stored, name);
             }
@@ -162,11 +163,12 @@ impl Planner<'_> {
     fn each(
         &mut self,
         end: u64,
+        told: impl Fn(&Kind) -> bool,
         mut visit: impl FnMut(&mut Self, &Stored, &str, &[u8]) -> Result<(), PlanError>,
     ) -> Result<(), PlanError> {
         for seq in 0..end {
             let Some(stored) = self.ledger.entry(seq)? else { break };
-            if !by_itself(&stored.entry.kind) {
+            if !told(&stored.entry.kind) {
                 continue;
             }
             for name in stored.entry.bodies.keys() {
@@ -203,7 +205,8 @@ fn media<'a>(entry: &'a Entry, name: &str) -> &'a str {
 }
 
 /// What people did and what was said of it. Bundles of policies and the lists of erasures are not erased
-/// by whom they name or how old they are: without them nothing can be judged again, or be told from damage.
+/// by whom they name or how old they are: without them nothing can be judged again, or be told from damage. Nor are
+/// exceptions by how old they are: they would end.
 fn by_itself(kind: &Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Verdict | Kind::Report)
 }

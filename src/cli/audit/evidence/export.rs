@@ -109,8 +109,17 @@ fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> Comma
         writeln!(out, "{redacted} of their bodies were erased")?;
     }
     writeln!(out, "signed as {}: {} entries, root {}", safe(&signed.origin), signed.size, signed.root)?;
-    writeln!(out, "check it: gatelog audit evidence verify {file} --vkey VKEY --replay")?;
+    writeln!(out, "check it: gatelog audit evidence verify {file} --vkey VKEY{} --replay", asked_for(args))?;
     Ok(Exit::Ok)
+}
+
+/// As options of `verify`, which then refuses evidence about something else.
+fn asked_for(args: &Args) -> String {
+    let texts = [("--pr", args.pr.clone()), ("--entry", args.entry.map(|n| n.to_string()))];
+    let times =
+        [("--since", args.since), ("--until", args.until)].map(|(name, t)| (name, t.map(|t| t.to_string())));
+    let all = texts.into_iter().chain(times).chain([("--repo", args.repo.clone())]);
+    all.filter_map(|(name, value)| Some(format!(" {name} {}", safe(&value?)))).collect()
 }
 
 struct Chosen {
