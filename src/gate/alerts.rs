@@ -102,6 +102,10 @@ impl Unposted {
         if entry.kind == Kind::Service && entry.data["event"] == json!("alerted") {
             entry.refs.iter().for_each(|seq| _ = self.0.remove(seq));
         }
+        // What was said of the push before holds no more.
+        if let Some(before) = entry.data["landing"]["instead_of"].as_u64() {
+            self.0.remove(&before);
+        }
         let exception = || entry.data["landing"]["exceptions"].as_array().is_some_and(|e| !e.is_empty());
         if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {
             self.0.insert(entry.seq);
