@@ -81,6 +81,9 @@ fn policy() -> Draft {
 fn silent(event: u64) -> Draft {
     let mut verdict = verdict(Ref::Seq(event), Decision::Allow);
     verdict.data["target"] = serde_json::Value::Null;
+    // Its body says what it says.
+    let body = Body { bytes: verdict.data.to_string().into(), media: "application/json" };
+    verdict.bodies = vec![("verdict".into(), body)];
     verdict
 }
 
