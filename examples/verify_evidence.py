@@ -667,8 +667,17 @@ def main():
     parser.add_argument("--until", type=time_asked, help="fail unless it is about the time before this")
     parser.add_argument("--repo", help="fail unless it is about a time of this repository, by name or id")
     args = parser.parse_args()
+    vkeys = []
+    for vkey in args.vkey:
+        try:
+            vkeys.append(parse_vkey(vkey))
+        except ValueError:
+            print(f"verify_evidence: --vkey {ascii(vkey)[1:-1]}: it is not of the form NAME+KEYID+BASE64", file=sys.stderr)
+            return 2
+        except Wrong as wrong:
+            print(f"verify_evidence: --vkey {ascii(str(wrong))[1:-1]}", file=sys.stderr)
+            return 2
     try:
-        vkeys = [parse_vkey(vkey) for vkey in args.vkey]
         with zipfile.ZipFile(args.file) as archive:
             verify(archive, vkeys, args)
     except Wrong as wrong:

@@ -64,7 +64,7 @@ mod unwaived;
 mod waived;
 pub mod waivers;
 
-pub use start::{Running, load};
+pub use start::{ReadBack, Running, load};
 pub use tidy::{EraseError, holds};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Older alerts are not posted any more at a start: nobody would wait for them.
-const STILL_NEWS: Duration = Duration::from_secs(24 * 3600);
+pub(super) const STILL_NEWS: Duration = Duration::from_secs(24 * 3600);
 
 /// Times one alert is posted before it is left to the next start.
 const TRIES: u32 = 5;
@@ -94,7 +94,7 @@ impl More {
 }
 
 /// Entries to alert of that no entry says were posted, as the ledger is read at start.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Unposted(BTreeSet<u64>);
 
 impl Unposted {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{Cause, Subject, SubjectKind},
-    ledger::entry::{Kind, VerdictData},
+    ledger::entry::{Entry, VerdictData},
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
@@ -112,24 +112,18 @@ impl Gate {
 /// What is told at start of pushes that were not decided, or landed lately.
 #[derive(Default)]
 pub(super) struct Told {
-    undecided: HashMap<u64, Undecided>,
+    pub undecided: HashMap<u64, Undecided>,
     landed: Vec<Landed>,
 }
 
 impl Told {
-    pub fn note(&mut self, stored: &crate::ledger::Stored, now: Time) {
-        let entry = &stored.entry;
-        let Some(refers_to) = entry.refs.first() else { return };
-        if entry.subject.kind != SubjectKind::Ref {
-            return;
-        }
-        if entry.kind == Kind::Event {
-            // The look that followed.
-            self.undecided.remove(refers_to);
-        } else if entry.kind == Kind::Verdict
+    /// A verdict.
+    pub fn judged(&mut self, entry: &Entry, now: Time) {
+        if entry.subject.kind == SubjectKind::Ref
+            && let Some(event) = entry.refs.first()
             && let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone())
         {
-            let (verdict, event) = (entry.seq, *refers_to);
+            let (verdict, event) = (entry.seq, *event);
             if let Some(until) = data.valid_until.filter(|_| is_open(data.decision)) {
                 self.undecided.insert(verdict, Undecided { verdict, event, until });
             }
@@ -139,9 +133,16 @@ impl Told {
             }
         }
     }
+
+    /// An event: where it is about a push that was judged before, it is the look that followed.
+    pub fn looked(&mut self, subject: &Subject, refs: &[u64]) {
+        if let (SubjectKind::Ref, Some(verdict)) = (subject.kind, refs.first()) {
+            self.undecided.remove(verdict);
+        }
+    }
 }
 
 /// Whether something is still to be decided.
-fn is_open(decision: Decision) -> bool {
+pub(super) fn is_open(decision: Decision) -> bool {
     matches!(decision, Decision::Pending | Decision::Error)
 }

@@ -16,18 +16,18 @@ use tokio::{
 use super::{
     Gate, Inner, Item, Settings,
     again::pace,
-    alerts, attempts, commands, drafts,
+    attempts, drafts,
     drafts::PullAddress,
-    lock, own_app, publish,
-    pulls::{Judged, Known, Pulls},
-    pushes, reconcile, room, waivers,
+    lock, publish,
+    pulls::{Judged, Known},
+    reconcile, room,
 };
 use crate::{
     config::Judging,
-    event::{self, Cause, ContentType, Event, Source, SubjectKind},
+    event::{self, Cause, ContentType, Event, SubjectKind},
     github::{Before, Github, RepoAt, Trouble, gather},
     ledger::{
-        Ledger, OpenReport, Stored,
+        Ledger, Stored,
         entry::{EventData, Flag, Kind, Ref, VerdictData},
     },
     policy::{Bundle, ENGINE, Judge, LoadError, REWRITER},
@@ -36,6 +36,10 @@ use crate::{
     verdict::Decision,
     worker,
 };
+
+mod read_back;
+
+pub use read_back::ReadBack;
 
 /// A gate that runs, and the task that judges for it.
 pub struct Running {
@@ -67,46 +71,24 @@ impl Running {
     }
 }
 
-/// What the ledger's entries tell at start.
-#[derive(Default)]
-struct Told {
-    pulls: Pulls,
-    /// Repository → events that name it, oldest first.
-    events: HashMap<u64, Vec<u64>>,
-    alarm: own_app::Told,
-    policy: Option<u64>,
-    /// Digest → its newest entry.
-    bundles: HashMap<String, u64>,
-    /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
-    groups: HashMap<(u64, event::Sha), u64>,
-    unposted: alerts::Unposted,
-    /// Pushes that are to be judged again.
-    pushes: pushes::Told,
-    waivers: waivers::Waivers,
-    /// Steps of exceptions whose words were erased.
-    wordless: Vec<u64>,
-    /// What installations did that GitHub still counts, and when; oldest first.
-    did: Vec<(u64, Before, Time)>,
-    /// Entries that hold the state of the sweeps.
-    sweeps: Vec<u64>,
-}
-
 impl Gate {
-    /// Starts the gate on an open ledger: records the start, takes up what is unfinished.
+    /// Starts the gate on an open ledger: records the start, takes up what is unfinished. `past`: what was told
+    /// while it was opened; the rest of it is read here.
     ///
     /// # Errors
     /// The ledger cannot be read or written.
     pub async fn start(
         settings: Settings,
         ledger: Ledger,
-        opened: &OpenReport,
+        past: ReadBack,
         github: Github,
         bundle: Bundle,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Running> {
         let bundle = Arc::new(bundle);
         let judge = judge(settings.judging, &bundle).await?;
-        let mut told = read_back(&ledger)?;
+        let mut told = past.finish(&ledger)?;
+        let opened = ledger.open_report();
         let changed = !is_active(&ledger, told.policy, &bundle)?;
         let started = json!({
             "event": "started",
@@ -512,104 +494,8 @@ pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
     Ok(bundle)
 }
 
-fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
-    let (mut told, now) = (Told::default(), Time::now());
-    for seq in 0..ledger.head().size {
-        let Some(stored) = ledger.entry(seq)? else { continue };
-        told.unposted.note(&stored.entry, now);
-        told.pushes.note(&stored, now);
-        match stored.entry.kind {
-            Kind::Event => told.event(&stored),
-            Kind::Policy => told.policy(&stored),
-            Kind::Report => told.report(&stored, now),
-            Kind::Waiver => {
-                let words = commands::words_of(ledger, seq);
-                told.wordless.extend(words.is_none().then_some(seq));
-                told.waivers.note(&stored.entry, words);
-            }
-            Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
-            Kind::Verdict => told.verdict(&stored, now),
-            Kind::Service if stored.entry.data["acknowledged"] == json!(true) => {
-                told.alarm.acknowledged(seq, &stored.entry.data);
-            }
-            _ => {}
-        }
-    }
-    Ok(told)
-}
-
 /// How long ago an event may have come whose second looks are not all recorded.
 const MAY_SETTLE: Duration = Duration::from_secs(3600);
-
-/// GitHub counts what was written for an hour, and what was asked for a minute.
-const COUNTED: Duration = Duration::from_secs(3600);
-const ASKED: Duration = Duration::from_secs(60);
-
-impl Told {
-    fn report(&mut self, stored: &Stored, now: Time) {
-        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated" | "unknown"));
-        if wrote {
-            self.did(stored, Before::Wrote, now, COUNTED);
-        }
-    }
-
-    fn verdict(&mut self, stored: &Stored, now: Time) {
-        if stored.entry.bodies.contains_key("facts") {
-            self.did(stored, Before::Judged, now, ASKED);
-        }
-    }
-
-    fn did(&mut self, stored: &Stored, did: Before, now: Time, counted: Duration) {
-        if let Some(installation) = stored.entry.subject.installation
-            && now.since(stored.entry.time) < counted
-        {
-            self.did.push((installation, did, stored.entry.time));
-        }
-    }
-
-    fn policy(&mut self, stored: &Stored) {
-        self.policy = Some(stored.entry.seq);
-        if let Some(digest) = stored.entry.data["bundle"].as_str() {
-            self.bundles.insert(digest.to_owned(), stored.entry.seq);
-        }
-    }
-
-    fn event(&mut self, stored: &Stored) {
-        let subject = &stored.entry.subject;
-        if flags(stored).contains(&Flag::UnknownRun) {
-            self.alarm.unknown_run(stored.entry.seq);
-        }
-        let Some(repository) = subject.repository else { return };
-        if subject.installation.is_some() {
-            self.events.entry(repository).or_default().push(stored.entry.seq);
-        }
-        if let (SubjectKind::MergeGroup, Some(head)) = (subject.kind, &subject.head) {
-            return self.group(stored, (repository, head.clone()));
-        }
-        let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else { return };
-        let Ok(data) = serde_json::from_value::<EventData>(stored.entry.data.clone()) else { return };
-        if data.source == Source::Gatelog || data.flags.contains(&Flag::Replayed) {
-            return;
-        }
-        match (data.name.as_str(), data.action.as_deref()) {
-            ("pull_request", Some("closed")) => self.pulls.close(repository, number),
-            ("pull_request", _) => self.pulls.open(repository, number, subject.head.clone(), None),
-            _ => {}
-        }
-    }
-}
-
-impl Told {
-    fn group(&mut self, stored: &Stored, group: (u64, event::Sha)) {
-        let data = serde_json::from_value::<EventData>(stored.entry.data.clone());
-        let action = data.ok().filter(|d| d.source != Source::Gatelog).and_then(|d| d.action);
-        match action.as_deref() {
-            Some("checks_requested") => _ = self.groups.insert(group, stored.entry.seq),
-            Some("destroyed") => _ = self.groups.remove(&group),
-            _ => {}
-        }
-    }
-}
 
 fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::Result<bool> {
     let Some(seq) = policy else { return Ok(false) };
@@ -621,7 +507,7 @@ fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::R
 }
 
 fn flags(stored: &Stored) -> Vec<Flag> {
-    serde_json::from_value::<EventData>(stored.entry.data.clone()).map(|d| d.flags).unwrap_or_default()
+    read_back::event_data(&stored.entry).map(|d| d.flags).unwrap_or_default()
 }
 
 /// `delivery:<GUID>` or `delivery:<GUID>#2`.

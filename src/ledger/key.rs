@@ -110,7 +110,11 @@ impl Keys {
     /// # Errors
     /// A change is under way, or there is no randomness.
     pub fn rotated(&self) -> Result<Self, String> {
-        let [old] = &self.0[..] else { return Err("a change of keys is under way: finish it first".into()) };
+        let [old] = &self.0[..] else {
+            return Err(
+                "a change of keys is under way: finish it first (`gatelog log key rotate --finish`)".into()
+            );
+        };
         Ok(Self(vec![old.clone(), fresh(old.verifier().name())?]))
     }
 
@@ -121,7 +125,7 @@ impl Keys {
     pub fn finished(&self) -> Result<Self, String> {
         match &self.0[..] {
             [_, new] => Ok(Self(vec![new.clone()])),
-            _ => Err("no change of keys is under way".into()),
+            _ => Err("no change of keys is under way: begin one with `gatelog log key rotate`".into()),
         }
     }
 

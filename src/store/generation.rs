@@ -58,6 +58,9 @@ pub enum SetAsideError {
     /// There is nothing that a new generation would have to name.
     #[error("nothing was ever signed in {}: the ledger needs no new generation", .0.display())]
     NothingSigned(PathBuf),
+    /// It has all that it signed: so many entries. Nothing forces it to end.
+    #[error("the ledger in {} is whole: it has all {size} entries that it signed", .dir.display())]
+    Whole { dir: PathBuf, size: u64 },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("setting the ledger aside: {0}")]
@@ -72,12 +75,26 @@ pub enum SetAsideError {
 /// # Errors
 /// It is in use, nothing was signed, or I/O.
 pub fn set_aside(dir: &Path) -> Result<(Beginning, PathBuf), SetAsideError> {
+    set_aside_unless(dir, |_| false)
+}
+
+/// [`set_aside`], unless the ledger, which nobody else has open meanwhile, proves to be whole.
+///
+/// # Errors
+/// As [`set_aside`], and that it is whole.
+pub fn set_aside_unless(
+    dir: &Path,
+    is_whole: impl FnOnce(&Path) -> bool,
+) -> Result<(Beginning, PathBuf), SetAsideError> {
     let _lock = match files::lock(dir)? {
         Locked::Ours(lock) => lock,
         Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }.into()),
     };
     let signed = mark::last_signed(dir).map_err(OpenError::from)?;
     let signed = signed.ok_or_else(|| SetAsideError::NothingSigned(dir.to_owned()))?;
+    if !mark::is_restored(dir) && is_whole(dir) {
+        return Err(SetAsideError::Whole { dir: dir.to_owned(), size: signed.size });
+    }
     let old = generation_of(&signed.origin).map_or(1, |(_, g)| g);
     let next = Beginning { generation: old + 1, predecessor: Some(signed) };
     files::replace(

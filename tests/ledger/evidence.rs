@@ -138,7 +138,18 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
 
     assert_eq!(s.service.stop().await.code(), Some(0));
     let again = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
-    assert_eq!(again.status.code(), Some(5), "a file that is there is left alone: {}", said(&again));
+    assert_eq!(again.status.code(), Some(2), "a file that is there is left alone: {}", said(&again));
+    assert!(said(&again).contains("exists already and is not written over"), "{}", said(&again));
+    for (vkey, why) in [
+        ("junk".to_owned(), "not of the form NAME+KEYID+BASE64"),
+        (vkey.replace("/log/", "/lag/"), "its key id does not fit"),
+    ] {
+        let both = [Some(verify(&file, &vkey)), python(&file, &vkey)];
+        for out in both.into_iter().flatten() {
+            assert_eq!(out.status.code(), Some(2), "{vkey}: {}", said(&out));
+            assert!(said(&out).contains("--vkey ") && said(&out).contains(why), "{}", said(&out));
+        }
+    }
     for (name, what, expected) in [
         ("entry", vec!["--entry", "3"], "not proved: completeness: that no other entry says more about it"),
         (
@@ -157,16 +168,20 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
             assert_eq!(said(&theirs), said(&ours), "{name}");
         }
     }
-    for (what, exit) in [
-        (vec!["--pr", "octo-org/nowhere#1"], 2),
-        (vec!["--pr", "octo-org/shop"], 2),
-        (vec!["--entry", "999999"], 2),
-        (vec!["--since", "2026-01-02", "--until", "2026-01-01"], 2),
-        (vec!["--since", "yesterday"], 2),
-        (vec![], 2),
+    let nothing = format!("{REPO}#999");
+    for (what, why) in [
+        (vec!["--pr", "octo-org/nowhere#1"], "no event names the repository octo-org/nowhere"),
+        (vec!["--pr", "octo-org/shop"], "write it as owner/name#12"),
+        (vec!["--pr", &nothing], "nothing of what was asked for: pull request octo-org/app#999, among the "),
+        (vec!["--entry", "999999"], "the last signed checkpoint holds entries 0.."),
+        (vec!["--since", "2026-01-02", "--until", "2026-01-01"], "--since is not before --until"),
+        (vec!["--since", "2120-01-01", "--repo", REPO], "repository octo-org/app from 2120-01-01T00:00:00"),
+        (vec!["--since", "yesterday"], "yesterday"),
+        (vec![], "required"),
     ] {
         let out = export(&s, &what, &dir.path().join("none"));
-        assert_eq!(out.status.code(), Some(exit), "{what:?}: {}", said(&out));
+        assert_eq!(out.status.code(), Some(2), "{what:?}: {}", said(&out));
+        assert!(said(&out).contains(why), "{what:?}: {}", said(&out));
         assert!(!dir.path().join("none").exists(), "{what:?}");
     }
 }

@@ -137,7 +137,7 @@ impl Answer {
     fn of(ledger: &Ledger, since: Time, until: Option<Time>, wanted: Option<&BTreeSet<u64>>) -> Self {
         // What came after the last sweep that read everything was not compared with anything.
         let compared = ledger.sweeps.iter().rev().find(|s| s.complete).map(|s| s.begun);
-        let until = until.or(compared).unwrap_or(since);
+        let until = until.or(compared).unwrap_or(since).max(since);
         let mut answer = Self {
             since,
             until,
@@ -149,6 +149,10 @@ impl Answer {
             unexplained: vec![],
         };
         answer.not_compared(ledger, compared);
+        for id in wanted.into_iter().flatten().filter(|id| !ledger.is_swept(**id)) {
+            let why = "no sweep knew it, so nothing tells what happened there";
+            answer.unexplained.push(json!({"what": "not compared", "repository": id, "why": why}));
+        }
         let here = |id: Option<u64>| wanted.is_none_or(|w| id.is_some_and(|id| w.contains(&id)));
         // What one sweep begins the next may list again.
         let mut sent: BTreeMap<&str, &Sent> = BTreeMap::new();
@@ -187,6 +191,11 @@ impl Answer {
             self.unexplained.push(json!({"what": "not compared", "from": since, "to": null, "why": why}));
             return;
         };
+        if compared <= since {
+            let why = "no sweep has read everything since then; `gatelog reconcile` makes one";
+            self.unexplained.push(json!({"what": "not compared", "from": since, "to": null, "why": why}));
+            return;
+        }
         let begun = ledger.begun.unwrap_or(since);
         window(since, begun.min(until), "before the ledger begins");
         let first = ledger.sweeps.first().map_or(compared, |s| s.begun);

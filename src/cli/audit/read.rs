@@ -228,6 +228,11 @@ impl Ledger {
         self.called.get(&name.as_str().to_ascii_lowercase()).cloned().unwrap_or_default()
     }
 
+    /// Whether some sweep that was read knew the repository.
+    pub(super) fn is_swept(&self, repository: u64) -> bool {
+        self.called.values().any(|ids| ids.contains(&repository))
+    }
+
     fn service(&mut self, entry: &Entry) {
         if entry.data["event"] == json!("started")
             && let Some((last, stopped)) = self.last

@@ -1,17 +1,21 @@
 //! `gatelog log new-generation`: a ledger that lost what was signed begins anew, and says so.
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
 use super::{CommandResult, Exit, Failure};
 use crate::{
     cli::ConfigArg,
-    ledger::{Ledger, publish::generation_of},
+    ledger::{Ledger, publish::generation_of, verify::verify},
     store::generation::{self, SetAsideError},
     time::Time,
 };
 
 #[derive(clap::Args)]
 pub struct Args {
+    /// Also if the ledger has all that it signed: whoever has its key may have changed it. All of it is left
+    /// behind in generation-N, and a new log begins.
+    #[arg(long)]
+    although_whole: bool,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -19,7 +23,9 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let config = args.config.load()?;
     let dir = &config.ledger.path;
-    let (beginning, aside) = generation::set_aside(dir)?;
+    // One that was restored from a backup proves nothing by having what the backup had.
+    let is_whole = |dir: &Path| !args.although_whole && verify(&dir.join("journal")).is_ok();
+    let (beginning, aside) = generation::set_aside_unless(dir, is_whole)?;
     // A crash before: the next start of the service does it.
     let (ledger, _) = Ledger::open(dir, Time::now)?;
     let generation = ledger.head().generation;
@@ -43,6 +49,10 @@ impl From<SetAsideError> for Failure {
     fn from(e: SetAsideError) -> Self {
         match e {
             SetAsideError::NothingSigned(_) => Self::usage(e.to_string()),
+            SetAsideError::Whole { .. } => Self::usage(format!(
+                "{e}, and starts as it is; to begin a new log all the same, because somebody may have changed it: \
+                 --although-whole"
+            )),
             SetAsideError::Open(e) => e.into(),
             SetAsideError::Io(_) => Self::could_not_run(e.to_string()),
         }
