@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks evidence from a gatelog ledger with nothing but Python's standard library.
 
-    python3 verify_evidence.py evidence.zip --vkey VKEY [--vkey VKEY ...]
+    python3 verify_evidence.py evidence.zip --vkey VKEY [--vkey VKEY ...] [--pr REPO#NUMBER | --entry N | ...]
 
 Written to be read. It checks, in this order:
 
@@ -10,10 +10,13 @@ Written to be read. It checks, in this order:
     that each names the hash of the one before it, and that their times never go back;
  3. the entries from elsewhere, each by an inclusion proof in the same tree;
  4. that what was asked for is all there, and nothing else is called so;
- 5. that every body is what its entry commits to, or was erased by an erasure that is in the tree.
+ 5. that every body is what its entry commits to, or was erased by an erasure that is in the tree;
+ 6. that entries say what the verdicts in their bodies say, that what allows rests on facts, and that a success
+    was shown only of what was allowed;
+ 7. with --pr, --entry, --since, --until or --repo: that it is about that, and not about something else.
 
 It does not judge verdicts again: `gatelog audit evidence verify --replay` does.
-Exit code 0: verified. 3: something does not hold. 5: it cannot be read.
+Exit code 0: verified. 3: something does not hold. 4: what was asked for cannot be told. 5: it cannot be read.
 """
 
 import argparse
@@ -31,6 +34,10 @@ FORMAT = "gatelog-evidence/1"
 MAX_FILE = 1 << 30
 MAX_TOTAL = 8 << 30
 
+# All that is in it beside the bodies. README.txt and index.html are for reading: nothing proves them.
+FILES = {"README.txt", "index.html", "manifest.json", "checkpoint", "tree.json", "entries.jsonl", "others.jsonl",
+         "salts.json"}
+
 
 class Wrong(Exception):
     """Something does not hold."""
@@ -38,6 +45,10 @@ class Wrong(Exception):
 
 class Unreadable(Exception):
     """It is no evidence, or a part of it is not there."""
+
+
+class NotProved(Exception):
+    """All of it holds, and it does not tell what was asked."""
 
 
 def check(holds, what):
@@ -225,10 +236,93 @@ def consistency_holds(old, old_root, new, new_root, proof):
     return last == 0 and first == old_root and second == new_root
 
 
-# ---- What was asked for
+# ---- The bytes of an entry, RFC 8785. Another form is hashed as it is, and no failure: gatelog does not write it.
+
+
+def not_canonical(raw, entry):
+    """What is not as gatelog writes it, or None."""
+    if len(raw) > 16384:
+        return f"it has {len(raw)} bytes, the limit is 16384"
+    too_large = next((n for n in numbers(entry) if type(n) is not int or abs(n) >= 1 << 53), None)
+    if too_large is not None:
+        return f"{too_large} is not an integer below 2^53"
+    return None if canonical(entry).encode() == raw else "not in the form of RFC 8785"
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
+
+
+def canonical(value):
+    """Of values whose numbers are integers. Names go by their UTF-16 code units; Python escapes as RFC 8785 does."""
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+# ---- What it is about
 
 
 CANONICAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+def check_selection(selection):
+    """Numbers are numbers: to Python, True is 1, and no entry is about "12"."""
+    numbers_of = {"pull_request": ("repository", "number"), "entry": ("entry",), "time": ("repository",)}
+    for name in numbers_of.get(selection["by"], ()):
+        value = selection[name]
+        if type(value) is not int and not (value is None and selection["by"] == "time"):
+            raise Unreadable(f"the {name} that it is about is {value!r}, and no number")
+
+
+def describe(selection, names):
+    """In words; `names`: what the payloads in it call its repository."""
+    called = f"{', '.join(sorted(names))}, as its payloads say" if names else "no payload in it says its name"
+    repository = f"repository {selection.get('repository')} ({called})"
+    if selection["by"] == "pull_request":
+        return f"pull request {selection['number']} of {repository}"
+    if selection["by"] == "entry":
+        return f"entry {selection['entry']} and what belongs to it"
+    of = "" if selection["repository"] is None else f" of {repository}"
+    return f"everything{of} from {selection['since'] or 'the beginning'} until {selection['until'] or 'the checkpoint'}"
+
+
+def check_asked(args, selection, names):
+    """Evidence about something else is as genuine."""
+    about = describe(selection, names)
+    differs = Wrong(f"it is about {about}, and that was not asked for")
+    repository = args.repo
+    if args.pr is not None:
+        repository, _, number = args.pr.rpartition("#")
+        if (selection["by"], str(selection.get("number"))) != ("pull_request", number):
+            raise differs
+    elif args.entry is not None:
+        if (selection["by"], selection.get("entry")) != ("entry", args.entry):
+            raise differs
+    elif args.since or args.until or args.repo:
+        times = [selection.get("since"), selection.get("until")]
+        if selection["by"] != "time" or [t and moment(t) for t in times] != [args.since, args.until]:
+            raise differs
+        if (repository is None) != (selection["repository"] is None):
+            raise differs
+    if repository is None:
+        return
+    if repository.isdigit():
+        check(int(repository) == selection["repository"], str(differs))
+    elif not names:
+        raise NotProved("that it is about what was asked for: it is about "
+                        f"{about}; ask by the number {selection['repository']}")
+    else:
+        check(repository.lower() in {name.lower() for name in names}, str(differs))
 
 
 def is_pull(entry, selection):
@@ -278,6 +372,11 @@ def moment(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def time_asked(text):
+    at = moment(text)
+    return at if at.tzinfo else at.replace(tzinfo=datetime.timezone.utc)
+
+
 def created_at(selection, payload):
     """When GitHub says that the pull request was made, if this payload is about it."""
     pull, repository = payload.get("pull_request") or {}, payload.get("repository") or {}
@@ -291,14 +390,14 @@ def completeness(selection, created, entries, size):
     first, last = entries[0], entries[-1]
     until = f"until entry {last['seq']}, {last['time']}"
     if last["seq"] + 1 == size:
-        until = f"until the checkpoint of {size} entries"
+        until = f"until the checkpoint of {size} entries, the last of {last['time']}"
     if selection["by"] == "entry":
         return False, "completeness: that no other entry says more about it"
     if selection["by"] == "pull_request":
         # What comes before the range is older still, and so than the pull request.
         if first["seq"] > 0 and not (created and moment(first["time"]) + CLOCKS < created):
             return False, "completeness: that nothing about it comes before the range"
-        return True, f"everything about it is here, {until}"
+        return True, f"everything that names it or one of its heads is here, {until}"
     if first["seq"] > 0 and (selection["since"] is None or first["time"] >= selection["since"]):
         return False, "completeness: that nothing of that time comes before the range"
     if last["seq"] + 1 < size and (selection["until"] is None or last["time"] < selection["until"]):
@@ -306,11 +405,18 @@ def completeness(selection, created, entries, size):
     return True, f"everything of that time is here, {until}"
 
 
+BEYOND = ("completeness: merge groups that it was in, what landed of it and where that was deployed, exceptions wider "
+          "than it, and pushes of its head from before it was opened")
+
 # ---- The file
 
 
 def check_sizes(archive):
     """What the directory at its end says is looked at first; `read` holds every file to it."""
+    # Who unpacks it may see the one, and who verifies it the other.
+    names = archive.namelist()
+    if len(names) != len(set(names)):
+        raise Unreadable("it holds two files of one name")
     total = sum(info.file_size for info in archive.infolist())
     if total > MAX_TOTAL:
         raise Unreadable(f"it unpacks to more than {MAX_TOTAL} bytes")
@@ -378,10 +484,12 @@ def check_others(tree, others, size, root):
 
 
 def check_bodies(archive, manifest, with_bodies):
-    """How many; (entry, body, erasure, reason) of those that were erased; when the pull request was made."""
+    """How many; (entry, body, erasure, reason) of those that were erased; when the pull request was made; what
+    the payloads call its repository."""
     salts = read_json(archive, "salts.json")
     there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
-    count, gone, erasures, created = 0, [], {}, []
+    count, gone, erasures, created, names, belongs = 0, [], {}, [], set(), set(FILES)
+    selection = manifest["selection"]
     for _, entry in with_bodies:
         seq = entry["seq"]
         for name, promised in entry.get("bodies", {}).items():
@@ -396,19 +504,41 @@ def check_bodies(archive, manifest, with_bodies):
             holds = len(salt) == 32 and sha256(b"\x02", salt, body).hex() == promised["commit"]
             check(holds, f"entry {seq}: its body {name} is not what it commits to")
             count += 1
-            if entry["kind"] == "event" and manifest["selection"]["by"] == "pull_request":
-                created.append(created_of(manifest["selection"], body))
+            belongs.add(path)
+            if entry["kind"] == "event" and name == "payload":
+                payload = payload_of(body)
+                if selection["by"] == "pull_request":
+                    created.append(created_of(selection, payload))
+                names.update(name_of(selection, payload))
+            if (entry["kind"], name) == ("verdict", "verdict"):
+                check_verdict(entry, payload_of(body))
             if entry["kind"] == "erasure" and name == "list":
                 erasures[seq] = read_erasure(entry, body)
+    for name in archive.namelist():
+        check(name in belongs, f"the file {name} belongs to nothing that it is about")
     explained = [(seq, name, *erasure_of(seq, name, erasures)) for seq, name in gone]
-    return count, explained, min(filter(None, created), default=None)
+    return count, explained, min(filter(None, created), default=None), names
 
 
-def created_of(selection, body):
+def payload_of(body):
     try:
-        return created_at(selection, json.loads(body))
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def created_of(selection, payload):
+    try:
+        return created_at(selection, payload)
     except (ValueError, AttributeError, TypeError):
         return None
+
+
+def name_of(selection, payload):
+    repository = payload.get("repository") if isinstance(payload, dict) else None
+    if isinstance(repository, dict) and repository.get("id") == selection.get("repository") is not None:
+        return [repository["full_name"]] if isinstance(repository.get("full_name"), str) else []
+    return []
 
 
 def read_erasure(entry, body):
@@ -436,6 +566,49 @@ def erasure_of(seq, name, erasures):
     raise Wrong(f"entry {seq}: its body {name} is missing, and no erasure names it")
 
 
+def check_verdict(entry, body):
+    """The gate and its lists go by the entry, whoever judges again by the body."""
+    body, data = body if isinstance(body, dict) else {}, entry["data"]
+    for name in ("decision", "bundle", "engine", "rewriter"):
+        check(data.get(name) == body.get(name), f"entry {entry['seq']}: its {name} is {shown(data, name)}, and "
+                                                f"{shown(body, name)} in its body `verdict`")
+    # An entry may end to be valid before its policies ask for it, and not after.
+    ends, asked = data.get("valid_until"), body.get("valid_until")
+    fits = asked is None or ends is not None and moment(ends) <= moment(asked)
+    check(fits, f"entry {entry['seq']}: it is valid until {shown(data, 'valid_until')}, and until "
+                f"{shown(body, 'valid_until')} in its body `verdict`")
+
+
+def shown(values, name):
+    return json.dumps(values[name], ensure_ascii=False) if name in values else "nothing"
+
+
+def check_judged(selected, entries):
+    """What allows was made of something, and a success was shown only of what allows."""
+    by_number = {entry["seq"]: entry for entry in entries}
+    for entry in (e for e in entries if e["seq"] in selected):
+        data, bodies, at = entry["data"], entry.get("bodies", {}), f"entry {entry['seq']}"
+        if entry["kind"] == "verdict" and data.get("decision") == "allow":
+            needed = ["verdict"] if data.get("target") is None else ["verdict", "facts"]
+            for name in needed:
+                check(name in bodies, f"{at}: it allows, and commits to no {name} that it was made of")
+        written = data.get("result") in ("created", "updated", "unchanged")
+        if entry["kind"] == "report" and data.get("conclusion") == "success" and written:
+            covers = data["covers"]
+            check(covers, f"{at}: it shows a success of no verdict")
+            for seq in covers:
+                of = by_number.get(seq)
+                if of is None:
+                    break  # of another pull request on the same head, from before the range
+                decision = of["data"].get("decision")
+                check(of["kind"] == "verdict" and decision is not None,
+                      f"{at}: it shows a success of entry {seq}, no verdict")
+                # Of a deployment, the newest one is answered.
+                older = of["subject"]["kind"] == "deployment" and seq != max(covers)
+                check(decision == "allow" or older,
+                      f"{at}: it shows a success of entry {seq}, which decided {decision}")
+
+
 def check_policies(selected, entries, others):
     policies = {e["data"].get("bundle") for _, e in others if e["kind"] == "policy"}
     for _, entry in entries:
@@ -444,10 +617,11 @@ def check_policies(selected, entries, others):
             check(bundle in policies, f"the policies {bundle}, which judged, are missing")
 
 
-def verify(archive, vkeys):
+def verify(archive, vkeys, args):
     check_sizes(archive)
     manifest = read_json(archive, "manifest.json")
     check(manifest["format"] == FORMAT, f"its format is not {FORMAT}")
+    check_selection(manifest["selection"])
     check_files(archive, manifest)
     origin, size, root = open_checkpoint(read(archive, "checkpoint"), vkeys)
     tree = read_json(archive, "tree.json")
@@ -458,14 +632,26 @@ def verify(archive, vkeys):
     selected = select(manifest["selection"], parsed)
     for seq in sorted(selected.symmetric_difference(manifest["selected"])):
         raise Wrong(f"entry {seq}: it was asked for and is not named, or is named and was not asked for")
-    bodies, redacted, created = check_bodies(archive, manifest, [e for e in entries if e[1]["seq"] in selected] + others)
+    check(selected, "no entry in it belongs to what it is said to be about")
+    with_bodies = [e for e in entries if e[1]["seq"] in selected] + others
+    bodies, redacted, created, names = check_bodies(archive, manifest, with_bodies)
     check_policies(selected, entries, others)
+    check_judged(selected, parsed)
     complete, what = completeness(manifest["selection"], created, parsed, size)
 
+    check_asked(args, manifest["selection"], names)
+    lints = [(e["seq"], odd) for raw, e in entries + others if (odd := not_canonical(raw, e))]
+
+    print(f"about: {ascii(describe(manifest['selection'], names))[1:-1]}")
     print(f"{bodies} bodies are what their entries commit to")
     for seq, name, erasure, reason in redacted:
         print(f"redacted at entry {seq} (erasure {erasure}: {ascii(reason)[1:-1]}): {ascii(name)[1:-1]}")
+    for seq, odd in lints[:1]:
+        print(f"lint: {len(lints)} entries are not in canonical form, first entry {seq}: {odd}")
     print(f"{'complete' if complete else 'not proved'}: {what}")
+    if manifest["selection"]["by"] == "pull_request":
+        print(f"not proved: {BEYOND}")
+    print("not proved: what index.html says, which is for reading")
     print("not proved without a witness or an earlier checkpoint: that the log showed others the same")
     print(f"VERIFIED  {len(selected)} entries of {manifest['from']}..{manifest['to'] - 1}  "
           f"checkpoint {size} of {ascii(origin)[1:-1]}  root {root.hex()}")
@@ -475,21 +661,38 @@ def main():
     parser = argparse.ArgumentParser(description="Checks evidence from a gatelog ledger.")
     parser.add_argument("file")
     parser.add_argument("--vkey", action="append", required=True, help="key of the log, from somebody you trust")
+    parser.add_argument("--pr", metavar="REPO#NUMBER", help="fail unless it is about this: owner/name#12, or id#12")
+    parser.add_argument("--entry", type=int, help="fail unless it is about this entry")
+    parser.add_argument("--since", type=time_asked, help="fail unless it is about the time from here on")
+    parser.add_argument("--until", type=time_asked, help="fail unless it is about the time before this")
+    parser.add_argument("--repo", help="fail unless it is about a time of this repository, by name or id")
     args = parser.parse_args()
+    vkeys = []
+    for vkey in args.vkey:
+        try:
+            vkeys.append(parse_vkey(vkey))
+        except ValueError:
+            print(f"verify_evidence: --vkey {ascii(vkey)[1:-1]}: it is not of the form NAME+KEYID+BASE64", file=sys.stderr)
+            return 2
+        except Wrong as wrong:
+            print(f"verify_evidence: --vkey {ascii(str(wrong))[1:-1]}", file=sys.stderr)
+            return 2
     try:
-        vkeys = [parse_vkey(vkey) for vkey in args.vkey]
         with zipfile.ZipFile(args.file) as archive:
-            verify(archive, vkeys)
+            verify(archive, vkeys, args)
     except Wrong as wrong:
         print(f"FAILED: {ascii(str(wrong))[1:-1]}")
         return 3
+    except NotProved as what:
+        print(f"not proved: {ascii(str(what))[1:-1]}")
+        return 4
     except Unreadable as why:
         print(f"verify_evidence: {args.file}: {ascii(str(why))[1:-1]}", file=sys.stderr)
         return 5
     except KeyError as e:
         print(f"verify_evidence: {args.file}: {ascii(e.args[0])} is missing in one of its files", file=sys.stderr)
         return 5
-    except (OSError, ValueError, TypeError, AttributeError, IndexError, zipfile.BadZipFile) as e:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, RecursionError, zipfile.BadZipFile) as e:
         print(f"verify_evidence: {args.file} cannot be read: {type(e).__name__}: {ascii(str(e))}", file=sys.stderr)
         return 5
     return 0

@@ -20,13 +20,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 use crate::{
     config::Judging,
     event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Source},
-    github::{self, Github, Trouble, Turn},
+    github::{Github, Trouble, Turn},
     ledger::{
         AppendError, Ledger,
         entry::{Draft, Flag, Receipt, Ref},
@@ -56,13 +56,15 @@ mod pulls;
 mod pushers;
 mod pushes;
 pub mod reconcile;
+mod room;
 mod start;
 mod tampering;
 mod tidy;
+mod unwaived;
 mod waived;
 pub mod waivers;
 
-pub use start::{Running, load};
+pub use start::{ReadBack, Running, load};
 pub use tidy::{EraseError, holds};
 
 /// How long an event waits for GitHub before it is judged without it, which is `error`.
@@ -78,13 +80,6 @@ const PROGRESS_AFTER: Duration = Duration::from_millis(350);
 /// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
 /// sends a large organisation during an hour of outage.
 const MOST_WAITING: usize = 20_000;
-
-/// Payloads of more bytes than this share [`LARGE_AT_ONCE`] while they are judged: as JSON values, theirs
-/// and the engine's, many small things take up to 45 times as much (measured).
-const LARGE: u64 = 256 << 10;
-
-/// Bytes of large payloads that are judged at once: one of the largest.
-const LARGE_AT_ONCE: usize = 25 << 20;
 
 /// How long a delivery waits while that many do. GitHub gives up after 10 s.
 const WAIT_FOR_JUDGES: Duration = Duration::from_secs(4);
@@ -128,8 +123,7 @@ struct Inner {
     work: mpsc::UnboundedSender<Item>,
     /// Events handed to the worker that have no verdict yet.
     waiting: AtomicUsize,
-    /// [`LARGE_AT_ONCE`].
-    large: Semaphore,
+    large: room::Room,
     pulls: Mutex<pulls::Pulls>,
     groups: Mutex<groups::Groups>,
     /// Events of a pull request that have no verdict yet: while there are any, no green goes out.
@@ -264,17 +258,6 @@ impl Gate {
         Ok(())
     }
 
-    /// Waits until the payload of an event may be taken apart; small ones never do.
-    async fn room_for(&self, seq: u64) -> Option<SemaphorePermit<'_>> {
-        let size = self.0.ledger.entry(seq).ok()??.entry.bodies.get("payload")?.size;
-        if size <= LARGE {
-            return None;
-        }
-        let bytes = u32::try_from(size.min(LARGE_AT_ONCE as u64)).unwrap_or(u32::MAX);
-        // Others have its place meanwhile, or events that need no room would wait for one that does. Never closed.
-        github::aside(self.0.large.acquire_many(bytes)).await.ok()
-    }
-
     /// Waits until the judgement of an event may begin; it holds the turn. `None`: it asks GitHub for no
     /// repository.
     pub(crate) async fn turn_to_judge(&self, item: &Item) -> Option<Turn> {
@@ -302,7 +285,7 @@ impl Gate {
     }
 
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
-        let _room = self.room_for(item.seq).await;
+        let _room = self.room_for(item).await;
         let event = item.event.as_deref();
         let begun = Time::now();
         let bundle = self.bundle();
@@ -354,8 +337,9 @@ impl Gate {
             let event = event.filter(|e| e.source != Source::Gatelog && self.is_watched_push(item))?;
             Some(self.no_merge_verdict(event, &verdict.reason))
         });
+        let landing = landing.and_then(|merge| self.news_of_landing(item, &looked.subject, merge));
         // A look of our own that is behind again was late enough.
-        looked.behind &= event.is_some_and(|e| e.source != Source::Gatelog);
+        looked.behind &= older.iter().chain([item]).any(is_told_by_github);
         let heals_at = self.heals_at(&looked, &verdict);
         let draft = match heals_at {
             Some(at) => drafts::valid_until(draft, at),
@@ -400,6 +384,9 @@ impl Gate {
         self.0.attempts.end(item.seq, attempt);
         self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
+        if let Some(merge) = &landing {
+            self.look_at_bypass_later(item, seq, &merge.data);
+        }
         if let Some(merge) = landing.filter(|m| !m.data.exceptions.is_empty()) {
             let name = event.and_then(|e| e.repository.as_ref()).map(|r| &r.name);
             self.alert("exception", seq, name, &landed::sentence(&merge.data, &merge.body));
@@ -452,16 +439,10 @@ impl Gate {
         self.0.metrics.decided(verdict);
         if let Some(event) = item.event.as_deref() {
             lock(&self.0.groups).judged(event, item.seq);
-            if let Some(pull) = pull_key(event) {
-                let mut unjudged = lock(&self.0.unjudged);
-                if let Some(waiting) = unjudged.get_mut(&pull) {
-                    for done in older.iter().map(|o| o.seq).chain([item.seq]) {
-                        waiting.remove(&done);
-                    }
-                    if waiting.is_empty() {
-                        unjudged.remove(&pull);
-                    }
-                }
+            if let Some(pull) = pull_key(event)
+                && self.none_is_unjudged(pull, older.iter().chain([item]))
+            {
+                self.show_groups_that_carry(pull);
             }
             if let (Some(repository), Some(number), Some(open)) =
                 (looked.subject.repository, looked.subject.id, looked.open)
@@ -478,7 +459,9 @@ impl Gate {
                     pulls.seen(repository, number, looked.updated_at);
                     pulls.decide(repository, number, verdict.decision, seq);
                     if let (Some(updated_at), Some(base_ref)) = (looked.updated_at, looked.base_ref.clone()) {
-                        pulls.judge(repository, number, pulls::Judged { verdict: seq, updated_at, base_ref });
+                        let asked_at = item.received_at;
+                        let judged = pulls::Judged { verdict: seq, updated_at, base_ref, asked_at };
+                        pulls.judge(repository, number, judged);
                     }
                 } else if !later {
                     pulls.close(repository, number);
@@ -499,9 +482,24 @@ impl Gate {
             if deployments::is_about_one(&looked.subject) {
                 return self.answer_deployment(target, at, seq);
             }
-            let force = item.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
+            let asked = |i: &Item| i.event.as_deref().is_some_and(|e| e.cause == Some(Cause::Rerequested));
+            let force = older.iter().chain([item]).any(asked);
             self.publish_verdict(target, at, seq, looked.frozen_at, looked.without_github, force);
         }
+    }
+
+    /// These events of a pull request are judged; whether no other waits.
+    fn none_is_unjudged<'i>(&self, pull: (u64, u64), judged: impl Iterator<Item = &'i Item>) -> bool {
+        let mut unjudged = lock(&self.0.unjudged);
+        let Some(waiting) = unjudged.get_mut(&pull) else { return true };
+        for done in judged {
+            waiting.remove(&done.seq);
+        }
+        let none = waiting.is_empty();
+        if none {
+            unjudged.remove(&pull);
+        }
+        none
     }
 
     /// The bundle that judges now.
@@ -657,6 +655,10 @@ fn pull_key(event: &Event) -> Option<(u64, u64)> {
 /// The verdict on it is one on its pull request.
 fn decides_pull_request(item: &Item) -> bool {
     item.event.as_deref().is_some_and(|e| event::handling(e).judge == On::PullRequest)
+}
+
+fn is_told_by_github(item: &Item) -> bool {
+    item.event.as_deref().is_some_and(|e| e.source != Source::Gatelog)
 }
 
 /// A person asked for another look, with a button on a check run.

@@ -33,8 +33,8 @@ pub mod report;
 pub mod rest;
 mod setup;
 
-pub(crate) use behalf::aside;
 pub use behalf::in_place;
+pub(crate) use behalf::{aside, wait_no_more};
 pub use budget::{BudgetUse, Turn, Window};
 pub use limits::{CallCount, Remaining, Usage};
 pub use setup::SetupError;
@@ -138,6 +138,12 @@ impl Github {
     /// should be looked at again then.
     pub async fn turn_to_write(&self, at: &RepoAt, newest: u64) -> Turn {
         self.inner.budget.turn(at.who(), Limit::Writes, 1, at.lane(), newest).await
+    }
+
+    /// How much an installation may write in a minute.
+    #[must_use]
+    pub fn writes_in_a_minute(&self) -> u32 {
+        self.inner.budget.writes_in_a_minute()
     }
 
     /// The same at once, where plenty is left: for what may as well not be written.

@@ -15,7 +15,7 @@
 //! | [`sequencer`] | the one thread that appends: order, time, keys, group commit |
 //! | [`evidence`] | what an auditor takes away, and checks without the ledger |
 //! | [`follow`] | what an auditor keeps of a log, and checks of what is new |
-//! | [`verify`] | checks a journal with nothing but its files |
+//! | [`verify`] | checks a journal with nothing but its files; [`judged`]: whether entries say what was judged |
 
 use std::{
     path::Path,
@@ -48,6 +48,7 @@ pub mod erasure;
 pub mod evidence;
 pub mod follow;
 pub mod index;
+pub mod judged;
 pub mod key;
 mod load;
 pub mod merkle;
@@ -64,6 +65,7 @@ pub mod verify;
 pub mod vkey;
 pub mod witness;
 
+pub use crate::store::Scanned;
 use edge::Edge;
 use entry::{Draft, Entry, Hash, Receipt};
 use index::Index;
@@ -90,6 +92,7 @@ struct Inner {
     opened: OpenReport,
     /// One erasure at a time.
     erasing: tokio::sync::Mutex<()>,
+    known_to_erasures: Mutex<erasure::plan::Known>,
 }
 
 /// What readers and the sequencer share.
@@ -198,7 +201,21 @@ impl Ledger {
         dir: &Path,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
-        Self::open_sized(dir, Sizes::default(), now)
+        Self::open_telling(dir, now, &mut |_| {})
+    }
+
+    /// [`Ledger::open`], which reads and hashes every entry: each is handed to `tell` with it, in order, so that who
+    /// must know them all need not read them again. Where the applied view proves wrong they come once more, from
+    /// entry 0. What was told counts if the ledger opens.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_telling(
+        dir: &Path,
+        now: impl FnMut() -> Time + Send + 'static,
+        tell: &mut dyn FnMut(Scanned<'_>),
+    ) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_so(dir, Sizes::default(), Box::new(now), tell)
     }
 
     /// [`Ledger::open`] with other sizes of segments, for tests.
@@ -210,20 +227,29 @@ impl Ledger {
         sizes: Sizes,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_so(dir, sizes, Box::new(now), &mut |_| {})
+    }
+
+    fn open_so(
+        dir: &Path,
+        sizes: Sizes,
+        now: sequencer::Clock,
+        tell: &mut dyn FnMut(Scanned<'_>),
+    ) -> Result<(Self, OpenReport), OpenError> {
         let (mut store, mut opened) = Embedded::open(dir, sizes)?;
         let secret = store.secret();
         let marks = mark::seen_outside(dir)?;
-        let loaded = match load(&store, &marks) {
+        let loaded = match load(&store, &marks, tell) {
             Ok(loaded) => loaded,
             Err(damaged) => {
                 opened.rebuilt = Some(damaged.to_string());
                 store.rebuild()?;
-                load(&store, &marks).map_err(read_failed)?
+                load(&store, &marks, tell).map_err(read_failed)?
             }
         };
         loaded.agrees_with(&marks)?;
         let beginning = generation::beginning(dir)?;
-        Self::start(Arc::new(store), opened, loaded, secret, &beginning, Box::new(now))
+        Self::start(Arc::new(store), opened, loaded, secret, &beginning, now)
     }
 
     /// A ledger on a store of the caller's, for tests. Fingerprints use a fixed secret.
@@ -234,7 +260,7 @@ impl Ledger {
         store: Arc<dyn Store>,
         now: impl FnMut() -> Time + Send + 'static,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let loaded = load(&*store, &[]).map_err(read_failed)?;
+        let loaded = load(&*store, &[], &mut |_| {}).map_err(read_failed)?;
         let secret = Secret(zeroize::Zeroizing::new([0x73; 32]));
         Self::start(store, Opened::default(), loaded, secret, &Beginning::default(), Box::new(now))
     }
@@ -285,6 +311,7 @@ impl Ledger {
             thread: Mutex::new(Some(thread)),
             opened: report.clone(),
             erasing: tokio::sync::Mutex::default(),
+            known_to_erasures: Mutex::default(),
         }));
         Ok((ledger, report))
     }

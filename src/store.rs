@@ -61,6 +61,16 @@ pub struct Kept {
     pub leaf: Hash,
 }
 
+/// An entry as a scan hands it out.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned<'a> {
+    pub seq: u64,
+    pub raw: &'a [u8],
+    /// As it is kept: whoever relies on it hashes `raw`.
+    pub leaf: Hash,
+    pub summary: &'a Summary,
+}
+
 /// Where the entries and bodies of one ledger are kept, durably and in order.
 ///
 /// One writer: a ledger has one sequencer, which alone calls [`Store::append`]. Reading may happen
@@ -103,11 +113,11 @@ pub trait Store: Send + Sync {
     /// What is kept cannot be read, or is not what was written.
     fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<Hash>>, ReadError>;
 
-    /// Every entry's leaf hash and summary, in order.
+    /// Every entry in order, read from front to back.
     ///
     /// # Errors
     /// One is missing or damaged. What was handed out before counts for nothing then.
-    fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError>;
+    fn scan(&self, each: &mut dyn FnMut(Scanned<'_>)) -> Result<(), ReadError>;
 
     /// Removes these bodies, their salts and the fingerprints of those that have one, durably on return.
     /// Nothing else changes; bodies that are gone already stay so, and so the same call may be made again.

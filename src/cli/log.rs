@@ -42,11 +42,12 @@ mod replay;
 mod show;
 mod status;
 mod story;
-mod verify;
+pub(super) mod verify;
 pub(super) mod verify_proof;
 
 pub(super) use list::{By, called, parse_seq, parse_time, resolve};
 
+pub(super) use prove::UNPUBLISHED;
 pub(super) use show::input_of;
 
 #[derive(clap::Subcommand)]
@@ -123,6 +124,11 @@ impl Place {
     pub(super) fn journal(&self) -> Result<PathBuf, Failure> {
         let dir = &self.ledger;
         locate(dir).ok_or_else(|| {
+            // A ledger is its service's alone: whoever else looks there sees nothing.
+            if let Err(e) = dir.join("journal").try_exists() {
+                let what = "run this as the user that gatelog runs as, or on a copy";
+                return Failure::could_not_run(format!("{} cannot be read: {e}; {what}", dir.display()));
+            }
             let what = if dir.exists() { "holds no ledger (no folder journal)" } else { "does not exist" };
             Failure::could_not_run(format!(
                 "{} {what}; name the ledger's folder with --ledger",
@@ -130,6 +136,12 @@ impl Place {
             ))
         })
     }
+}
+
+/// Why the service did not do what it was asked, in its own words.
+pub(super) fn why(answer: &[u8]) -> String {
+    let said: serde_json::Value = serde_json::from_slice(answer).unwrap_or_default();
+    said["error"].as_str().map_or_else(|| safe(&String::from_utf8_lossy(answer)), safe)
 }
 
 /// An entry with its bodies, as a source hands it out.

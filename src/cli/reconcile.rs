@@ -5,11 +5,8 @@ use std::io::Write as _;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::{CommandResult, Exit, Failure, log::Place, runtime};
-use crate::{
-    escape::terminal,
-    server::admin::{self, CallError},
-};
+use super::{CommandResult, Exit, Failure, log, log::Place, runtime};
+use crate::server::admin::{self, CallError};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -31,8 +28,7 @@ pub fn run(args: &Args) -> CommandResult {
             Ok(if whole { Exit::Ok } else { Exit::Incomplete })
         }
         Ok((status, body)) => {
-            let said = terminal(&String::from_utf8_lossy(&body));
-            Err(Failure::could_not_run(format!("the service answered {status}: {said}")))
+            Err(Failure::could_not_run(format!("the service answered {status}: {}", log::why(&body))))
         }
         Err(CallError::NotRunning) => {
             Err(Failure::could_not_run(format!("no gatelog runs on {}; start it first", dir.display())))

@@ -12,10 +12,10 @@ use tokio::{
 use super::{CommandResult, ConfigArg, Exit, Failure};
 use crate::{
     config::{self, Config, Publish, Secrets},
-    gate::{self, Gate, Running},
+    gate::{self, Gate, ReadBack, Running},
     github::{self, Github},
     ledger::{
-        Ledger, OpenReport,
+        Ledger,
         publish::{self, PublishError, Publisher},
     },
     outbound::{Outbound, Proxies},
@@ -177,11 +177,11 @@ async fn start(config: &Config) -> Result<Started, Failure> {
     let github = connect(config, &secrets, &outbound)?;
     let settings = gate::Settings { alerts: poster(&secrets, &outbound)?, ..settings(config) };
     let bundle = load_policies(config).await?;
-    let (ledger, opened) = open_ledger(config).await?;
+    let (ledger, past) = open_ledger(config).await?;
     let publisher = publisher(config, &ledger, &outbound)?;
     let admin = admin_socket(config);
     let metrics = Arc::new(Metrics::new());
-    let running = Gate::start(settings, ledger, &opened, github.clone(), bundle, metrics.clone())
+    let running = Gate::start(settings, ledger, past, github.clone(), bundle, metrics.clone())
         .await
         .map_err(|e| Failure::could_not_run(format!("cannot start: {e:#}")))?;
     if let Some(publisher) = &publisher {
@@ -267,10 +267,14 @@ pub async fn load_policies(config: &Config) -> Result<Bundle, Failure> {
     })
 }
 
-async fn open_ledger(config: &Config) -> Result<(Ledger, OpenReport), Failure> {
+async fn open_ledger(config: &Config) -> Result<(Ledger, ReadBack), Failure> {
     let dir = config.ledger.path.clone();
-    let opened = on_thread(move || Ledger::open(&dir, Time::now)).await?;
-    opened.map_err(|e| match &e {
+    let open = move || {
+        let mut past = ReadBack::default();
+        let (ledger, _) = Ledger::open_telling(&dir, Time::now, &mut |scanned| past.take(scanned))?;
+        Ok((ledger, past))
+    };
+    on_thread(open).await?.map_err(|e: OpenError| match &e {
         OpenError::Locked { .. } => Failure::could_not_run(e.to_string()),
         OpenError::Damaged { .. } => {
             let general =

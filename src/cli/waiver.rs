@@ -94,7 +94,7 @@ pub struct ReviewArgs {
     /// The entry that grants it.
     #[arg(value_parser = log::parse_seq)]
     entry: u64,
-    /// Who reviewed it: nobody who asked for it or answers for it.
+    /// Who reviewed it: nobody who asked for it or answers for it, or worked on what it let through.
     #[arg(long, value_name = "NAME")]
     by: String,
     /// What was found.
@@ -209,6 +209,9 @@ fn state(held: &Held, now: Time) -> &'static str {
     match held {
         h if h.revoked => "revoked",
         h if h.waiver.until <= now => "ended",
+        h if h.names_no_base() => {
+            "does not hold: it names no base branch, as older ones do; ask for it again"
+        }
         h if h.waits => "waits for a second person",
         h if h.waiver.from > now => "to come",
         _ => "holds",
@@ -255,4 +258,42 @@ pub(super) fn text(seq: u64, held: &Held, now: Time) -> String {
         safe(&w.owner),
         safe(&w.reason),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        facts::waivers::{Scope, Waiver},
+        gate::waivers::Who,
+    };
+
+    #[test]
+    fn what_holds_no_more_is_not_said_to_hold() {
+        let now: Time = "2026-11-24T12:00:00Z".parse().unwrap();
+        let held = |by_comment: bool, branch: Option<&str>| Held {
+            waiver: Waiver {
+                entry: Some(7),
+                kind: WaiverKind::Waiver,
+                controls: vec!["CHG-02".to_owned()],
+                scope: Scope { branch: branch.map(str::to_owned), pull_request: Some(7), ..Scope::default() },
+                owner: "dora".to_owned(),
+                reason: "x".to_owned(),
+                from: now,
+                until: now.plus(std::time::Duration::from_secs(60)),
+            },
+            by: Who { id: Some(1), login: "dora".to_owned() },
+            waits: false,
+            approved_by: None,
+            agreed_in: None,
+            by_comment,
+            revoked: false,
+            review: Review::NotNeeded,
+            pull: Some((3, 7)),
+        };
+        assert_eq!(state(&held(true, Some("main")), now), "holds");
+        assert_eq!(state(&held(false, None), now), "holds", "the operator may mean every branch");
+        let older = text(7, &held(true, None), now);
+        assert!(older.contains("does not hold: it names no base branch"), "{older}");
+    }
 }

@@ -44,6 +44,9 @@ pub struct NewArgs {
     /// Under which name it cosigns: where the witness is, without https://
     #[arg(long, value_name = "HOST/NAME")]
     name: String,
+    /// The folder in which it will remember what it saw, made with the key: `serve` takes no other one.
+    #[arg(long, value_name = "DIR", default_value = "witness")]
+    state: PathBuf,
 }
 
 #[derive(clap::Args)]
@@ -69,17 +72,21 @@ pub struct ServeArgs {
     /// memory a witness cosigns what contradicts what it cosigned before.
     #[arg(long, value_name = "DIR", default_value = "witness")]
     state: PathBuf,
+    /// The key has cosigned nothing yet: make the folder. Without it, a folder that does not know the key is
+    /// refused, as it may be that its disk is not mounted.
+    #[arg(long)]
+    first_use: bool,
 }
 
 pub fn run(command: Command) -> CommandResult {
     match command {
         Command::Serve(args) => serve(&args),
-        Command::Key(KeyCommand::New(args)) => new(&args.key, &args.name),
+        Command::Key(KeyCommand::New(args)) => new(&args.key, &args.name, &args.state),
         Command::Key(KeyCommand::Show(args)) => print(&read_witness(&args.key)?),
     }
 }
 
-fn new(file: &Path, name: &str) -> CommandResult {
+fn new(file: &Path, name: &str, state: &Path) -> CommandResult {
     // Nobody may lose a key by asking for one.
     if file.exists() {
         return Err(Failure::usage(format!("{} exists already", file.display())));
@@ -87,6 +94,8 @@ fn new(file: &Path, name: &str) -> CommandResult {
     let key = new_witness(name).map_err(|e| Failure::usage(format!("--name {}: {e}", safe(name))))?;
     write_witness(file, &key)
         .map_err(|e| Failure::could_not_run(format!("writing {}: {e}", file.display())))?;
+    // A crash before: `serve --first-use` makes the folder.
+    Witness::begin(state, &key)?;
     writeln!(anstream::stdout(), "made {}; whoever reads it can cosign in its name", file.display())?;
     print(&key)
 }
@@ -105,7 +114,14 @@ fn serve(args: &ServeArgs) -> CommandResult {
         |text: &String| text.trim().parse().map_err(|e| Failure::usage(format!("--log {}: {e}", safe(text))));
     let logs = args.logs.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let key = read_witness(&args.key)?;
-    let witness = Arc::new(Witness::open(&args.state, key, &logs)?);
+    if args.first_use {
+        Witness::begin(&args.state, &key)?;
+    }
+    let witness = Witness::open(&args.state, key, &logs)?;
+    for origin in witness.unseen() {
+        tracing::warn!("nothing was seen yet of {}: whatever it shows first is believed", safe(origin));
+    }
+    let witness = Arc::new(witness);
     super::runtime()?.block_on(async {
         let mut stop = Stop::install()?;
         let bound = server::bind("--listen", args.listen).await;
@@ -123,7 +139,9 @@ fn serve(args: &ServeArgs) -> CommandResult {
 impl From<WitnessError> for Failure {
     fn from(e: WitnessError) -> Self {
         let exit = match e {
-            WitnessError::Damaged { .. } => Exit::Integrity,
+            WitnessError::Damaged { .. } | WitnessError::Unknown { .. } | WitnessError::OfAnother { .. } => {
+                Exit::Integrity
+            }
             WitnessError::Locked { .. } | WitnessError::Io { .. } => Exit::CouldNotRun,
         };
         Self::new(exit, e.to_string())

@@ -52,14 +52,22 @@ pub struct Chain {
 #[must_use]
 pub fn pushers(commits: &[Commit], pushes: &[PushedBy]) -> Option<BTreeSet<u64>> {
     let mut unknown: HashSet<&Sha> = commits.iter().filter(|c| !c.update_merge).map(|c| &c.sha).collect();
-    let work = unknown.clone();
     let mut people = BTreeSet::new();
-    for push in pushes.iter().filter(|p| p.commits.iter().any(|sha| work.contains(sha))) {
+    for push in of_work(commits, pushes) {
         people.insert(push.user.as_ref()?.id);
         unknown.retain(|sha| !push.commits.contains(sha));
     }
     // Nothing at all is nothing that is known.
     (unknown.is_empty() && !pushes.is_empty()).then_some(people)
+}
+
+/// The pushes that brought more than clean updates from the base.
+pub fn of_work<'a>(
+    commits: &'a [Commit],
+    pushes: &'a [PushedBy],
+) -> impl Iterator<Item = &'a PushedBy> + use<'a> {
+    let work: HashSet<&Sha> = commits.iter().filter(|c| !c.update_merge).map(|c| &c.sha).collect();
+    pushes.iter().filter(move |p| p.commits.iter().any(|sha| work.contains(sha)))
 }
 
 struct Edge<'a> {

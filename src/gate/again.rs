@@ -23,7 +23,7 @@ const CATCH_UP: Duration = Duration::from_secs(30);
 
 /// After people, teams or rules changed, GitHub's answers may be those of before for so long: nothing in them
 /// tells. They are cached no longer either.
-const SETTLING: Duration = Duration::from_secs(61);
+pub(super) const SETTLING: Duration = Duration::from_secs(61);
 
 /// What settles: whose looks, in a repository or in all of an installation.
 pub(super) type Place = (FanOut, Option<u64>, Option<u64>);
@@ -370,7 +370,7 @@ pub(super) fn pace() -> Duration {
 }
 
 /// Tests settle sooner.
-fn settling() -> Duration {
+pub(super) fn settling() -> Duration {
     fail::fail_point!("gate::settling", |ms: Option<String>| ms
         .and_then(|ms| ms.parse().ok())
         .map_or(SETTLING, Duration::from_millis));

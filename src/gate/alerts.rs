@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Older alerts are not posted any more at a start: nobody would wait for them.
-const STILL_NEWS: Duration = Duration::from_secs(24 * 3600);
+pub(super) const STILL_NEWS: Duration = Duration::from_secs(24 * 3600);
 
 /// Times one alert is posted before it is left to the next start.
 const TRIES: u32 = 5;
@@ -94,13 +94,17 @@ impl More {
 }
 
 /// Entries to alert of that no entry says were posted, as the ledger is read at start.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Unposted(BTreeSet<u64>);
 
 impl Unposted {
     pub(super) fn note(&mut self, entry: &Entry, now: Time) {
         if entry.kind == Kind::Service && entry.data["event"] == json!("alerted") {
             entry.refs.iter().for_each(|seq| _ = self.0.remove(seq));
+        }
+        // What was said of the push before holds no more.
+        if let Some(before) = entry.data["landing"]["instead_of"].as_u64() {
+            self.0.remove(&before);
         }
         let exception = || entry.data["landing"]["exceptions"].as_array().is_some_and(|e| !e.is_empty());
         if entry.kind == Kind::Waiver && now.since(entry.time) < STILL_NEWS && alarming(entry) {

@@ -55,6 +55,8 @@ struct Asked<'a> {
     given: &'a Given,
     at: &'a RepoAt,
     change: &'a Change,
+    /// Nobody signed what was read: GitHub's API told of the comment.
+    unsigned: bool,
     /// Where the pull request stands.
     head: Sha,
     /// Level on the repository, as GitHub calls it.
@@ -113,7 +115,9 @@ impl Gate {
             }
             return Ok(Some(Followed { step: None, again: vec![(address, Cause::Rerequested)] }));
         }
-        let asked = Asked { given: &given, at: &at, change: &change, head, level: &level, now: Time::now() };
+        let unsigned = event.source == Source::Api;
+        let (given, at, change, level) = (&given, &at, &change, &*level);
+        let asked = Asked { given, at, change, unsigned, head, level, now: Time::now() };
         let step = match self.decide(&asked).await? {
             Ok(step) => step,
             Err(why) => refusal(&asked, &why),
@@ -132,10 +136,10 @@ impl Gate {
         Ok(Some(Followed { step: Some((draft, step.alert)), again }))
     }
 
-    /// An event sent again, or one that no signature covers, gives no command.
+    /// An event sent again gives no command.
     fn given<'i>(&self, item: &'i Item) -> Option<(&'i Event, Given)> {
         let event = item.event.as_deref()?;
-        if item.replayed || event.source != Source::Github || event.name != "issue_comment" {
+        if item.replayed || event.source == Source::Gatelog || event.name != "issue_comment" {
             return None;
         }
         let payload = self.payload_of(item.seq).ok()?;
@@ -160,6 +164,13 @@ impl Gate {
             Ok(command) => command.clone(),
             Err(why) => return Ok(Err(why.clone())),
         };
+        if asked.unsigned {
+            return Ok(Err(
+                "the comment did not arrive as GitHub signed it and was only read from its record of \
+                           deliveries: write it again"
+                    .to_owned(),
+            ));
+        }
         if asked.now.since(asked.given.at) > LATE {
             return Ok(Err(
                 "the comment came more than 15 minutes after it was written: write it again".to_owned()

@@ -14,9 +14,10 @@ use serde_json::json;
 use super::{Gate, Item, Later, again::passed, drafts, lock};
 use crate::{
     event::{self, About, Cause, Event, Repository, Sha, Source, Subject, SubjectKind},
+    github::RepoAt,
     ledger::entry::{Draft, EventData, Key, Kind, Receipt, Ref},
     time::Time,
-    verdict::Decision,
+    verdict::{Decision, Target},
 };
 
 /// GitHub waits no longer for the checks of a group: 360 minutes.
@@ -94,6 +95,19 @@ impl Groups {
 
     pub fn is_unjudged(&self, repository: u64, head: &Sha) -> bool {
         self.unjudged.contains_key(&(repository, head.clone()))
+    }
+
+    /// The pull requests that the newest decision on a group was about.
+    pub fn carried(&self, repository: u64, head: &Sha) -> Vec<u64> {
+        let judged = self.waiting.get(&(repository, head.clone())).and_then(|w| w.judged.as_ref());
+        judged.map(|(_, pulls)| pulls.clone()).unwrap_or_default()
+    }
+
+    /// Groups whose newest decision was about this pull request.
+    pub fn that_carry(&self, (repository, number): (u64, u64)) -> Vec<GroupAddress> {
+        let carries = |w: &&Waiting| w.judged.as_ref().is_some_and(|(_, pulls)| pulls.contains(&number));
+        let here = self.waiting.values().filter(|w| w.address.repository.id == repository);
+        here.filter(carries).map(|w| w.address.clone()).collect()
     }
 
     /// Groups that wait now, by head.
@@ -269,6 +283,20 @@ impl Gate {
             _ => {}
         }
         again.into_iter().map(|at| (at, Cause::MergeGroup)).collect()
+    }
+
+    /// Every event of a pull request is judged: what waited for that may be shown on the groups that carry it.
+    pub(super) fn show_groups_that_carry(&self, pull: (u64, u64)) {
+        if !self.0.settings.publish {
+            return;
+        }
+        let groups = lock(&self.0.groups).that_carry(pull);
+        for group in groups {
+            let check = self.0.settings.check_name.clone();
+            let target = Target { repository: pull.0, sha: group.head, check };
+            let at = RepoAt { installation: group.installation, repository: group.repository };
+            self.touch(target, at, |_| {});
+        }
     }
 
     pub(super) fn enqueue_group(&self, at: &GroupAddress, cause: Cause, receipt: Receipt) {

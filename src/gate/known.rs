@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Gate, Item, lock};
+use super::{
+    Gate, Item, lock,
+    pulls::{Pulls, retargeted},
+};
 use crate::{
     event::{self, About, PullRequestRef, Sha},
     facts::{Facts, pushes::KnownPush},
@@ -48,11 +51,10 @@ impl Gate {
     /// What the payloads have stated of a pull request, below which the API must not fall.
     pub(super) fn floor(&self, at: &RepoAt, pull: &PullRequestRef, item: &Item, older: &[Item]) -> Floor {
         let (repository, number) = (at.repository.id, pull.number);
-        let (late, head, stated_at, told) = {
+        let (late, head, stated_at) = {
             let pulls = lock(&self.0.pulls);
-            let told = pulls.reviews(repository, number, Time::now());
             let late = item.replayed || pulls.is_late(repository, pull);
-            (late, pulls.head(repository, number), pulls.stated_at(repository, number), told)
+            (late, pulls.head(repository, number), pulls.stated_at(repository, number))
         };
         let newest = pull.head.clone().filter(|_| !late).or(head);
         let mut heads = Vec::new();
@@ -66,30 +68,22 @@ impl Gate {
                 heads.push(head);
             }
         }
-        let batch = older.iter().chain([item]).filter(|i| !i.replayed);
-        let mut reviews = Vec::new();
-        let in_hand = batch.filter_map(|i| match &i.event.as_deref()?.about {
-            About::PullRequest(stated) => stated.review.clone(),
-            _ => None,
-        });
-        // A dismissal stays one, though an older delivery comes after it.
-        for review in told.into_iter().chain(in_hand) {
-            let dismissed = reviews.contains(&(review.0, "DISMISSED".to_owned()));
-            if !dismissed {
-                reviews.retain(|(id, _): &(u64, String)| *id != review.0);
-                reviews.push(review);
-            }
-        }
+        let batch: Vec<&PullRequestRef> = older.iter().chain([item]).filter_map(stated).collect();
+        let pulls = lock(&self.0.pulls);
+        let in_time = batch.iter().copied().filter(|stated| !pulls.is_late(repository, stated));
         Floor {
             head: newest,
             older_heads: heads,
-            base_ref: pull.base_ref.clone().filter(|_| !late),
-            reviews,
+            base_ref: base_stated(in_time),
             commits: pull.commits,
             at: if late { stated_at } else { pull.updated_at.max(stated_at) },
-            patient: Time::now().since(item.received_at) < BEHIND,
-            old_base: pull.old_base.clone().filter(|_| !late),
+            ..floor_of(&pulls, (repository, number), item, &batch)
         }
+    }
+
+    /// As [`Gate::floor`], of a pull request that a merge group carries: no event in hand states anything of it.
+    pub(super) fn floor_in_group(&self, at: &RepoAt, number: u64, item: &Item) -> Floor {
+        floor_of(&lock(&self.0.pulls), (at.repository.id, number), item, &[])
     }
 
     /// Pushes to a branch as our own deliveries tell them, oldest first: every one that led to its head,
@@ -191,6 +185,48 @@ impl Gate {
     }
 }
 
+/// What an event states of its pull request; one sent again states nothing of now.
+fn stated(item: &Item) -> Option<&PullRequestRef> {
+    match &item.event.as_deref().filter(|_| !item.replayed)?.about {
+        About::PullRequest(stated) => Some(stated),
+        _ => None,
+    }
+}
+
+/// The newest base that was stated; of the same second, the one that came last.
+fn base_stated<'a>(batch: impl Iterator<Item = &'a PullRequestRef>) -> Option<String> {
+    batch.filter(|p| p.base_ref.is_some()).max_by_key(|p| p.updated_at)?.base_ref.clone()
+}
+
+/// What events have told lately of a pull request, those in hand too, however old they are.
+fn floor_of(
+    pulls: &Pulls,
+    (repository, number): (u64, u64),
+    item: &Item,
+    batch: &[&PullRequestRef],
+) -> Floor {
+    let now = Time::now();
+    let mut reviews = Vec::new();
+    let in_hand = batch.iter().filter_map(|stated| stated.review.clone());
+    // A dismissal stays one, though an older delivery comes after it.
+    for review in pulls.reviews(repository, number, now).into_iter().chain(in_hand) {
+        let dismissed = reviews.contains(&(review.0, "DISMISSED".to_owned()));
+        if !dismissed {
+            reviews.retain(|(id, _): &(u64, String)| *id != review.0);
+            reviews.push(review);
+        }
+    }
+    let in_hand = batch.iter().filter_map(|stated| retargeted(stated));
+    Floor {
+        reviews,
+        at: pulls.stated_at(repository, number),
+        patient: now.since(item.received_at) < BEHIND,
+        // Whatever event came last: the approvals from before the change are stale for all of them.
+        retarget: pulls.retarget(repository, number, now).into_iter().chain(in_hand).max_by_key(|r| r.at),
+        ..Floor::default()
+    }
+}
+
 fn tells_of_pushes(data: &EventData) -> bool {
     data.name == "push"
         || (data.name == "pull_request" && matches!(data.action.as_deref(), Some("synchronize" | "opened")))
@@ -206,4 +242,66 @@ struct Told {
     seq: u64,
     known: KnownPush,
     from_push: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        event::{Cause, Repository},
+        gate::{drafts::PullAddress, look},
+        github::gather::Retargeted,
+    };
+
+    fn at(second: i64) -> Option<Time> {
+        Time::from_unix_micros(second * 1_000_000)
+    }
+
+    fn item(seq: u64, stated: PullRequestRef) -> Item {
+        let repository = Repository { id: 1, name: "o/r".parse().unwrap(), default_branch: None };
+        let address = PullAddress { installation: 1, organization: None, repository, number: 7 };
+        let mut event = look::own_event(&address, Cause::Fact);
+        event.about = About::PullRequest(PullRequestRef { number: 7, ..stated });
+        let event = Some(Arc::new(event));
+        Item { seq, event, received_at: Time::now(), guid: None, replayed: false, unreadable: false }
+    }
+
+    /// A label is set right after the base was changed, and answers for both.
+    #[test]
+    fn what_an_older_event_of_the_batch_told_is_a_floor_too() {
+        let to = |base: &str, second| PullRequestRef {
+            base_ref: Some(base.to_owned()),
+            updated_at: at(second),
+            ..PullRequestRef::default()
+        };
+        let edited = item(10, PullRequestRef { old_base: Some("sandbox".to_owned()), ..to("main", 20) });
+        for last in [to("main", 20), PullRequestRef::default()] {
+            let last = item(11, last);
+            let batch: Vec<_> = [&edited, &last].into_iter().filter_map(stated).collect();
+            let floor = floor_of(&Pulls::default(), (1, 7), &last, &batch);
+            let told = Retargeted { from: "sandbox".to_owned(), to: "main".to_owned(), at: at(20) };
+            assert_eq!(floor.retarget, Some(told));
+            assert_eq!(base_stated(batch.into_iter()), Some("main".to_owned()));
+        }
+        // One that is sent again tells nothing.
+        let again = Item { replayed: true, ..edited };
+        assert!(stated(&again).is_none());
+    }
+
+    #[test]
+    fn the_newest_change_of_the_base_counts_whatever_came_last() {
+        let change = |from: &str, to: &str, second| PullRequestRef {
+            old_base: Some(from.to_owned()),
+            base_ref: Some(to.to_owned()),
+            updated_at: at(second),
+            ..PullRequestRef::default()
+        };
+        let items = [item(10, change("main", "dev", 21)), item(11, change("sandbox", "main", 20))];
+        let batch: Vec<_> = items.iter().filter_map(stated).collect();
+        let floor = floor_of(&Pulls::default(), (1, 7), &items[1], &batch);
+        assert_eq!(floor.retarget.map(|r| r.to), Some("dev".to_owned()));
+        assert_eq!(base_stated(batch.into_iter()), Some("dev".to_owned()));
+    }
 }

@@ -2,6 +2,7 @@
 //! verdict of a push to a watched branch.
 
 mod deployed;
+mod later;
 
 use serde_json::{Value, json};
 
@@ -198,6 +199,7 @@ impl Gate {
             required: required.map_or("unknown", Required::as_str).to_owned(),
             bypassed: bypass.as_ref().map(Option::is_some),
             exceptions: exceptions(kind, required, bypass.as_ref().is_some_and(Option::is_some)),
+            instead_of: None,
         };
         let merged_by: Vec<&Account> =
             landing.iter().flat_map(|l| &l.merged).filter_map(|m| m.merged_by.as_ref()).collect();
@@ -226,6 +228,7 @@ impl Gate {
             required: "unknown".to_owned(),
             bypassed: None,
             exceptions: exceptions("unknown", None, false),
+            instead_of: None,
         };
         let (branch, before, after) = match &event.about {
             About::Ref(r) => (Some(&r.name), r.before.as_ref(), r.after.as_ref()),

@@ -73,7 +73,7 @@ impl Gate {
                 SubjectKind::PullRequest => {
                     behind = self.look_at_pull(item, older, at, event, &mut facts).await?;
                 }
-                SubjectKind::MergeGroup => self.look_at_group(at, event, &mut facts).await?,
+                SubjectKind::MergeGroup => behind = self.look_at_group(item, at, event, &mut facts).await?,
                 _ => {}
             }
         } else if about != SubjectKind::None {
@@ -95,7 +95,7 @@ impl Gate {
             let watched = about == SubjectKind::Ref && self.is_watched_push(item);
             let (done, landing) = self.complete(at, early, &payload, facts, bundle, watched).await?;
             facts = done;
-            if watched && event.source != Source::Gatelog {
+            if watched {
                 merged = self.merge_verdict(at, &facts, landing.as_ref()).await?;
             }
         }
@@ -160,8 +160,15 @@ impl Gate {
         Ok(false)
     }
 
-    async fn look_at_group(&self, at: &RepoAt, event: &Event, facts: &mut Facts) -> Result<(), Trouble> {
-        let About::MergeGroup { head, head_ref, base, base_ref, .. } = &event.about else { return Ok(()) };
+    /// Whether GitHub's answer on a pull request that it carries is from before what an event told.
+    async fn look_at_group(
+        &self,
+        item: &Item,
+        at: &RepoAt,
+        event: &Event,
+        facts: &mut Facts,
+    ) -> Result<bool, Trouble> {
+        let About::MergeGroup { head, head_ref, base, base_ref, .. } = &event.about else { return Ok(false) };
         let name = base_ref.strip_prefix("refs/heads/").unwrap_or(base_ref).to_owned();
         facts.target = Some(TargetRef { ref_kind: crate::event::RefKind::Branch, name: name.clone() });
         let group = MergeGroup {
@@ -171,10 +178,12 @@ impl Gate {
             base_ref: name,
             entries: None,
         };
-        match gather::merge_group(&self.0.github, at, &group).await {
+        let floor = |number: u64| self.floor_in_group(at, number, item);
+        match gather::merge_group(&self.0.github, at, &group, &floor).await {
             Ok(grouped) => {
                 facts.merge_group = Some(grouped.group);
                 facts.facts.missing.extend(grouped.missing);
+                return Ok(grouped.behind);
             }
             Err(t) if t.kind == TroubleKind::Gone => {
                 facts.merge_group = Some(group);
@@ -182,7 +191,7 @@ impl Gate {
             }
             Err(t) => return Err(t),
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Asks the controls what they need, and fetches it; of a push to a watched branch also what the merge

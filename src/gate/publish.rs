@@ -313,7 +313,7 @@ impl Gate {
             Step::Again(stale) => {
                 let looks = self.judge_again(target, at, stale).await?;
                 if let Some(given) = to_write {
-                    self.keep_turn(target, given, looks);
+                    self.keep_turn(target, at, given, looks);
                 }
             }
         }

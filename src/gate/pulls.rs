@@ -12,6 +12,7 @@ use super::drafts::PullAddress;
 use crate::{
     event::{About, CheckRef, Event, PullRequestRef, RefKind, Repository, Sha},
     facts::checks::{CheckKind, ToldCheck},
+    github::gather::Retargeted,
     time::Time,
     verdict::Decision,
 };
@@ -41,6 +42,8 @@ struct Open {
     stated_at: Option<Time>,
     /// Reviews that payloads stated lately: id, state, when.
     reviews: Vec<(u64, String, Time)>,
+    /// The newest change of its base that a payload stated lately, and when.
+    retarget: Option<(Retargeted, Time)>,
     /// The facts that controls asked for when it was last looked at by this process.
     read: Option<BTreeSet<String>>,
     /// The newest decision on it, and the entry of its verdict.
@@ -55,6 +58,18 @@ pub(super) struct Judged {
     pub verdict: u64,
     pub updated_at: Time,
     pub base_ref: String,
+    /// When the event that was judged was recorded: what was read is younger.
+    pub asked_at: Time,
+}
+
+/// GitHub tells in whole seconds when something changed, and clocks differ.
+const SAME_SECOND: Duration = Duration::from_secs(2);
+
+impl Judged {
+    /// Something more may have changed in the very second, after it was read, and nothing would tell.
+    pub fn may_lack(&self) -> bool {
+        self.asked_at < self.updated_at.plus(SAME_SECOND)
+    }
 }
 
 /// How to reach a repository.
@@ -83,6 +98,11 @@ impl Pulls {
             open.stated_at = open.stated_at.max(pull.updated_at);
             open.reviews.retain(|(_, _, at)| now.since(*at) < FLOOR);
             open.reviews.extend(pull.review.clone().map(|(review, state)| (review, state, now)));
+            if let Some(told) = retargeted(pull)
+                && open.retarget.as_ref().is_none_or(|(known, _)| known.at <= told.at)
+            {
+                open.retarget = Some((told, now));
+            }
         }
     }
 
@@ -170,6 +190,12 @@ impl Pulls {
         let open = self.open.get(&(repository, number));
         let lately = open.into_iter().flat_map(|o| &o.reviews).filter(|(_, _, at)| now.since(*at) < FLOOR);
         lately.map(|(id, state, _)| (*id, state.clone())).collect()
+    }
+
+    /// The newest change of its base that a payload has stated lately.
+    pub fn retarget(&self, repository: u64, number: u64, now: Time) -> Option<Retargeted> {
+        let (told, at) = self.open.get(&(repository, number))?.retarget.clone()?;
+        Some(told).filter(|_| now.since(at) < FLOOR)
     }
 
     pub fn decide(&mut self, repository: u64, number: u64, decision: Decision, verdict: u64) {
@@ -317,6 +343,11 @@ impl Pulls {
     }
 }
 
+/// The change of the base that a payload tells of.
+pub(super) fn retargeted(pull: &PullRequestRef) -> Option<Retargeted> {
+    Some(Retargeted { from: pull.old_base.clone()?, to: pull.base_ref.clone()?, at: pull.updated_at })
+}
+
 /// What an event states of a check run or status; nothing of a suite.
 fn told(check: &CheckRef) -> Option<ToldCheck> {
     let (kind, id) = match (check.check_run, check.status) {
@@ -397,6 +428,28 @@ mod tests {
         let both = [(5, "APPROVED".to_owned()), (5, "DISMISSED".to_owned())];
         assert_eq!(pulls.reviews(1, 7, at(100)), both);
         assert_eq!(pulls.reviews(1, 7, at(200)), []);
+    }
+
+    fn retarget(at: i64, from: &str, to: &str) -> Event {
+        let mut event = stated(at, 'a', true, None);
+        if let About::PullRequest(pull) = &mut event.about {
+            (pull.old_base, pull.base_ref) = (Some(from.to_owned()), Some(to.to_owned()));
+        }
+        event
+    }
+
+    #[test]
+    fn a_change_of_the_base_is_a_floor_for_a_while() {
+        let mut pulls = Pulls::default();
+        pulls.learn(&retarget(10, "dev", "main"), at(10));
+        pulls.learn(&stated(11, 'a', true, None), at(11));
+        let told = |pulls: &Pulls, now| pulls.retarget(1, 7, at(now)).map(|r| (r.from, r.to, r.at));
+        let is = |from: &str, to: &str, s| Some((from.to_owned(), to.to_owned(), Some(at(s))));
+        assert_eq!(told(&pulls, 100), is("dev", "main", 10), "whatever came after it");
+        pulls.learn(&retarget(12, "main", "next"), at(12));
+        pulls.learn(&retarget(10, "dev", "main"), at(13));
+        assert_eq!(told(&pulls, 100), is("main", "next", 12), "the newest, though an older one came late");
+        assert_eq!(told(&pulls, 200), None);
     }
 
     #[test]

@@ -3,24 +3,37 @@
 //!
 //! A push happened once, and what was decided of it stays decided. Only `pending`, which ends, and `error`
 //! for want of facts are looked at again by themselves, and whatever somebody asks to be judged again. The
-//! event of the look has the payload of the first.
+//! event of the look has the payload of the first. Its merge verdict is another matter: [`super::landed`].
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use super::{Gate, Item, again::passed, backoff, jitter, look::Looked};
+use super::{
+    Gate, Item,
+    again::{passed, settling},
+    backoff, jitter,
+    look::Looked,
+};
 use crate::{
     event::{Cause, Subject, SubjectKind},
-    ledger::entry::{Kind, VerdictData},
+    ledger::entry::{Entry, VerdictData},
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
 
-/// A push whose look cannot be recorded is given up after this; the next start looks.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// A push that landed longer ago is not asked about again at a start.
+const LANDED_LATELY: Duration = Duration::from_secs(3600);
 
 /// A verdict on a push that does not stand: it, its event, and until when it is valid.
 #[derive(Clone, Copy)]
 pub(super) struct Undecided {
+    pub verdict: u64,
+    pub event: u64,
+    pub until: Time,
+}
+
+/// A push whose merge verdict saw no bypass: it, its event, and when that is asked again.
+#[derive(Clone, Copy)]
+pub(super) struct Landed {
     pub verdict: u64,
     pub event: u64,
     pub until: Time,
@@ -57,10 +70,11 @@ impl Gate {
             let begun = Time::now();
             while !*gate.0.stopping.borrow() {
                 let look = gate.look_at_event_again(push.event, push.verdict, Cause::Expired, "push").await;
-                let waited = Time::now().since(begun);
                 match look {
                     Ok(()) => return,
-                    Err(trouble) if trouble.passes() && waited < PATIENCE => {
+                    // However long the ledger is full: nothing else would bring the check to an end.
+                    Err(trouble) if trouble.passes() => {
+                        let waited = Time::now().since(begun);
                         let pause = trouble.retry_after.unwrap_or_else(|| backoff(waited));
                         tokio::time::sleep(pause + jitter(pause)).await;
                     }
@@ -70,6 +84,11 @@ impl Gate {
                 }
             }
         });
+    }
+
+    pub(super) fn look_at_pushes_told(&self, told: Told) {
+        told.undecided.into_values().for_each(|push| self.look_at_push_at(push));
+        told.landed.into_iter().for_each(|push| self.look_at_bypass_at(push));
     }
 
     /// Somebody asks for the checks on a commit: what was pushed there is judged again, once for each time.
@@ -90,34 +109,40 @@ impl Gate {
     }
 }
 
-/// What is told at start of pushes that were not decided.
+/// What is told at start of pushes that were not decided, or landed lately.
 #[derive(Default)]
-pub(super) struct Told(std::collections::HashMap<u64, Undecided>);
+pub(super) struct Told {
+    pub undecided: HashMap<u64, Undecided>,
+    landed: Vec<Landed>,
+}
 
 impl Told {
-    pub fn note(&mut self, stored: &crate::ledger::Stored) {
-        let entry = &stored.entry;
-        let Some(refers_to) = entry.refs.first() else { return };
-        if entry.subject.kind != SubjectKind::Ref {
-            return;
-        }
-        if entry.kind == Kind::Event {
-            // The look that followed.
-            self.0.remove(refers_to);
-        } else if entry.kind == Kind::Verdict
+    /// A verdict.
+    pub fn judged(&mut self, entry: &Entry, now: Time) {
+        if entry.subject.kind == SubjectKind::Ref
+            && let Some(event) = entry.refs.first()
             && let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone())
-            && let Some(until) = data.valid_until.filter(|_| is_open(data.decision))
         {
-            self.0.insert(entry.seq, Undecided { verdict: entry.seq, event: *refers_to, until });
+            let (verdict, event) = (entry.seq, *event);
+            if let Some(until) = data.valid_until.filter(|_| is_open(data.decision)) {
+                self.undecided.insert(verdict, Undecided { verdict, event, until });
+            }
+            let first = data.landing.is_some_and(|l| l.bypassed == Some(false) && l.instead_of.is_none());
+            if first && now.since(entry.time) < LANDED_LATELY {
+                self.landed.push(Landed { verdict, event, until: entry.time.plus(settling()) });
+            }
         }
     }
 
-    pub fn all(self) -> impl Iterator<Item = Undecided> {
-        self.0.into_values()
+    /// An event: where it is about a push that was judged before, it is the look that followed.
+    pub fn looked(&mut self, subject: &Subject, refs: &[u64]) {
+        if let (SubjectKind::Ref, Some(verdict)) = (subject.kind, refs.first()) {
+            self.undecided.remove(verdict);
+        }
     }
 }
 
 /// Whether something is still to be decided.
-fn is_open(decision: Decision) -> bool {
+pub(super) fn is_open(decision: Decision) -> bool {
     matches!(decision, Decision::Pending | Decision::Error)
 }

@@ -9,25 +9,25 @@ use std::{
 
 use serde_json::json;
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 
 use super::{
     Gate, Inner, Item, Settings,
     again::pace,
-    alerts, attempts, commands, drafts,
+    attempts, drafts,
     drafts::PullAddress,
-    lock, own_app, publish,
-    pulls::{Judged, Known, Pulls},
-    pushes, reconcile, waivers,
+    lock, publish,
+    pulls::{Judged, Known},
+    reconcile, room,
 };
 use crate::{
     config::Judging,
-    event::{self, Cause, ContentType, Event, Source, SubjectKind},
+    event::{self, Cause, ContentType, Event, SubjectKind},
     github::{Before, Github, RepoAt, Trouble, gather},
     ledger::{
-        Ledger, OpenReport, Stored,
+        Ledger, Stored,
         entry::{EventData, Flag, Kind, Ref, VerdictData},
     },
     policy::{Bundle, ENGINE, Judge, LoadError, REWRITER},
@@ -36,6 +36,10 @@ use crate::{
     verdict::Decision,
     worker,
 };
+
+mod read_back;
+
+pub use read_back::ReadBack;
 
 /// A gate that runs, and the task that judges for it.
 pub struct Running {
@@ -67,44 +71,24 @@ impl Running {
     }
 }
 
-/// What the ledger's entries tell at start.
-#[derive(Default)]
-struct Told {
-    pulls: Pulls,
-    /// Repository → events that name it, oldest first.
-    events: HashMap<u64, Vec<u64>>,
-    alarm: own_app::Told,
-    policy: Option<u64>,
-    /// Digest → its newest entry.
-    bundles: HashMap<String, u64>,
-    /// Merge groups that were not destroyed: repository and head → the event that asked for checks.
-    groups: HashMap<(u64, event::Sha), u64>,
-    unposted: alerts::Unposted,
-    /// Pushes that are to be judged again.
-    pushes: pushes::Told,
-    waivers: waivers::Waivers,
-    /// What installations did that GitHub still counts, and when; oldest first.
-    did: Vec<(u64, Before, Time)>,
-    /// Entries that hold the state of the sweeps.
-    sweeps: Vec<u64>,
-}
-
 impl Gate {
-    /// Starts the gate on an open ledger: records the start, takes up what is unfinished.
+    /// Starts the gate on an open ledger: records the start, takes up what is unfinished. `past`: what was told
+    /// while it was opened; the rest of it is read here.
     ///
     /// # Errors
     /// The ledger cannot be read or written.
     pub async fn start(
         settings: Settings,
         ledger: Ledger,
-        opened: &OpenReport,
+        past: ReadBack,
         github: Github,
         bundle: Bundle,
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Running> {
         let bundle = Arc::new(bundle);
         let judge = judge(settings.judging, &bundle).await?;
-        let mut told = read_back(&ledger)?;
+        let mut told = past.finish(&ledger)?;
+        let opened = ledger.open_report();
         let changed = !is_active(&ledger, told.policy, &bundle)?;
         let started = json!({
             "event": "started",
@@ -135,7 +119,7 @@ impl Gate {
             metrics,
             work,
             waiting: AtomicUsize::new(0),
-            large: Semaphore::new(super::LARGE_AT_ONCE),
+            large: room::Room::default(),
             pulls: Mutex::new(told.pulls),
             groups: Mutex::default(),
             unjudged: Mutex::default(),
@@ -162,19 +146,18 @@ impl Gate {
         gate.take_up_unreported();
         gate.schedule_all();
         gate.settle_again();
-        for push in told.pushes.all() {
-            gate.look_at_push_at(push);
-        }
+        gate.look_at_pushes_told(told.pushes);
         gate.post_again(told.unposted);
         gate.watch_reviews();
         let worker = tokio::spawn(worker::run(gate.clone(), rx, stop));
         let cause = if changed { Cause::Bundle } else { Cause::Start };
-        let looking = gate.clone();
+        let (looking, wordless) = (gate.clone(), told.wordless);
         tokio::spawn(async move {
             let outdated =
                 |head: &event::Sha| looking.newest_of_group(head).is_some_and(|v| !looking.judges_so(&v));
             looking.look_again_at_groups(cause, outdated).await;
             looking.look_at_open_pulls(cause, service).await;
+            looking.look_at_what_was_waived(&wordless).await;
             if let Some(every) = looking.0.settings.sweep_every {
                 looking.sweep_for_ever(every).await;
             }
@@ -414,13 +397,15 @@ impl Gate {
     }
 
     /// Whether the verdict was made of what GitHub lists now, or of something newer. What was judged is
-    /// compared, and not what events told, because the one that matters may be lost. Where the facts were
-    /// erased, a verdict stands as long as nothing changed after it.
+    /// compared, and not what events told, because the one that matters may be lost. What was judged in the second
+    /// in which it changed is looked at once more. Where the facts were erased, a verdict stands as long as nothing changed after it.
     fn is_as_judged(&self, repository: u64, pull: &gather::OpenPull, verdict: u64, at: Time) -> bool {
         let noted = lock(&self.0.pulls).judged(repository, pull.number, verdict);
         let Some(judged) = noted.or_else(|| self.judged_of(verdict)) else { return pull.updated_at < at };
         let stands = judged.updated_at > pull.updated_at
-            || (judged.updated_at == pull.updated_at && judged.base_ref == pull.base_ref);
+            || (judged.updated_at == pull.updated_at
+                && judged.base_ref == pull.base_ref
+                && !judged.may_lack());
         lock(&self.0.pulls).judge(repository, pull.number, judged);
         stands
     }
@@ -431,7 +416,10 @@ impl Gate {
         let facts: serde_json::Value = serde_json::from_slice(&facts).ok()?;
         let pull = &facts["pull_request"];
         let updated_at = pull["updated_at"].as_str()?.parse().ok()?;
-        Some(Judged { verdict, updated_at, base_ref: pull["base"]["ref"].as_str()?.to_owned() })
+        let base_ref = pull["base"]["ref"].as_str()?.to_owned();
+        let event = *self.0.ledger.entry(verdict).ok()??.entry.refs.first()?;
+        let asked_at = self.0.ledger.entry(event).ok()??.entry.time;
+        Some(Judged { verdict, updated_at, base_ref, asked_at })
     }
 
     /// The second looks that the process before may not have come to: an event may have waited to be judged, and
@@ -506,100 +494,8 @@ pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
     Ok(bundle)
 }
 
-fn read_back(ledger: &Ledger) -> anyhow::Result<Told> {
-    let (mut told, now) = (Told::default(), Time::now());
-    for seq in 0..ledger.head().size {
-        let Some(stored) = ledger.entry(seq)? else { continue };
-        told.unposted.note(&stored.entry, now);
-        told.pushes.note(&stored);
-        match stored.entry.kind {
-            Kind::Event => told.event(&stored),
-            Kind::Policy => told.policy(&stored),
-            Kind::Report => told.report(&stored, now),
-            Kind::Waiver => told.waivers.note(&stored.entry, commands::words_of(ledger, seq)),
-            Kind::Reconcile => reconcile::note(&mut told.sweeps, &stored.entry),
-            Kind::Verdict => told.verdict(&stored, now),
-            Kind::Service if stored.entry.data["acknowledged"] == json!(true) => {
-                told.alarm.acknowledged(seq, &stored.entry.data);
-            }
-            _ => {}
-        }
-    }
-    Ok(told)
-}
-
 /// How long ago an event may have come whose second looks are not all recorded.
 const MAY_SETTLE: Duration = Duration::from_secs(3600);
-
-/// GitHub counts what was written for an hour, and what was asked for a minute.
-const COUNTED: Duration = Duration::from_secs(3600);
-const ASKED: Duration = Duration::from_secs(60);
-
-impl Told {
-    fn report(&mut self, stored: &Stored, now: Time) {
-        let wrote = matches!(stored.entry.data["result"].as_str(), Some("created" | "updated" | "unknown"));
-        if wrote {
-            self.did(stored, Before::Wrote, now, COUNTED);
-        }
-    }
-
-    fn verdict(&mut self, stored: &Stored, now: Time) {
-        if stored.entry.bodies.contains_key("facts") {
-            self.did(stored, Before::Judged, now, ASKED);
-        }
-    }
-
-    fn did(&mut self, stored: &Stored, did: Before, now: Time, counted: Duration) {
-        if let Some(installation) = stored.entry.subject.installation
-            && now.since(stored.entry.time) < counted
-        {
-            self.did.push((installation, did, stored.entry.time));
-        }
-    }
-
-    fn policy(&mut self, stored: &Stored) {
-        self.policy = Some(stored.entry.seq);
-        if let Some(digest) = stored.entry.data["bundle"].as_str() {
-            self.bundles.insert(digest.to_owned(), stored.entry.seq);
-        }
-    }
-
-    fn event(&mut self, stored: &Stored) {
-        let subject = &stored.entry.subject;
-        if flags(stored).contains(&Flag::UnknownRun) {
-            self.alarm.unknown_run(stored.entry.seq);
-        }
-        let Some(repository) = subject.repository else { return };
-        if subject.installation.is_some() {
-            self.events.entry(repository).or_default().push(stored.entry.seq);
-        }
-        if let (SubjectKind::MergeGroup, Some(head)) = (subject.kind, &subject.head) {
-            return self.group(stored, (repository, head.clone()));
-        }
-        let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else { return };
-        let Ok(data) = serde_json::from_value::<EventData>(stored.entry.data.clone()) else { return };
-        if data.source == Source::Gatelog || data.flags.contains(&Flag::Replayed) {
-            return;
-        }
-        match (data.name.as_str(), data.action.as_deref()) {
-            ("pull_request", Some("closed")) => self.pulls.close(repository, number),
-            ("pull_request", _) => self.pulls.open(repository, number, subject.head.clone(), None),
-            _ => {}
-        }
-    }
-}
-
-impl Told {
-    fn group(&mut self, stored: &Stored, group: (u64, event::Sha)) {
-        let data = serde_json::from_value::<EventData>(stored.entry.data.clone());
-        let action = data.ok().filter(|d| d.source != Source::Gatelog).and_then(|d| d.action);
-        match action.as_deref() {
-            Some("checks_requested") => _ = self.groups.insert(group, stored.entry.seq),
-            Some("destroyed") => _ = self.groups.remove(&group),
-            _ => {}
-        }
-    }
-}
 
 fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::Result<bool> {
     let Some(seq) = policy else { return Ok(false) };
@@ -611,7 +507,7 @@ fn is_active(ledger: &Ledger, policy: Option<u64>, bundle: &Bundle) -> anyhow::R
 }
 
 fn flags(stored: &Stored) -> Vec<Flag> {
-    serde_json::from_value::<EventData>(stored.entry.data.clone()).map(|d| d.flags).unwrap_or_default()
+    read_back::event_data(&stored.entry).map(|d| d.flags).unwrap_or_default()
 }
 
 /// `delivery:<GUID>` or `delivery:<GUID>#2`.

@@ -53,7 +53,10 @@ impl Gate {
     /// See [`EraseError`].
     pub async fn erase(&self, request: Request) -> Result<Erased, EraseError> {
         let holds = self.config().map_err(EraseError::Holds)?.map(|c| holds(&c)).unwrap_or_default();
-        let erased = self.0.ledger.erase(request, holds).await?;
+        let erased = self.0.ledger.erase(request, holds).await;
+        // Whatever came of it: some may be done, or one of before was completed.
+        self.forget_erased();
+        let erased = erased?;
         if let Some(erasure) = erased.erasure {
             tracing::info!(erasure, bodies = erased.plan.count, "bodies were erased");
         }

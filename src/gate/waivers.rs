@@ -56,6 +56,8 @@ pub struct Held {
     /// Waits for a second person.
     pub waits: bool,
     pub approved_by: Option<Who>,
+    /// The entry in which the second person agreed.
+    pub agreed_in: Option<u64>,
     /// Asked for on the pull request, not by the operator.
     pub by_comment: bool,
     pub revoked: bool,
@@ -67,6 +69,12 @@ impl Held {
     /// Goes on when the pull request gets another head, as long as nobody who made it pushed there.
     pub fn goes_on(&self) -> bool {
         self.by_comment && self.waiver.scope.head.is_none()
+    }
+
+    /// Of a comment, and names no base (older entries do not): perhaps it was made for another one, so it does not
+    /// hold.
+    pub fn names_no_base(&self) -> bool {
+        self.by_comment && self.waiver.scope.branch.is_none()
     }
 
     /// Whether one of these people made it.
@@ -114,7 +122,7 @@ impl Waivers {
         }
         match (data.step, data.of) {
             (WaiverStep::Requested | WaiverStep::Granted, _) => self.begin(entry, data, words, pull),
-            (step, Some(of)) => self.step(of, step, &data, words),
+            (step, Some(of)) => self.step(entry.seq, of, step, &data, words),
             (_, None) => {}
         }
     }
@@ -144,12 +152,21 @@ impl Waivers {
         let waits = data.step == WaiverStep::Requested;
         let review = data.review_due.map_or(Review::NotNeeded, Review::Due);
         let by_comment = data.via == COMMENT;
-        let held =
-            Held { waiver, by: words.by, waits, approved_by: None, by_comment, revoked: false, review, pull };
+        let held = Held {
+            waiver,
+            by: words.by,
+            waits,
+            approved_by: None,
+            agreed_in: None,
+            by_comment,
+            revoked: false,
+            review,
+            pull,
+        };
         self.held.insert(entry.seq, held);
     }
 
-    fn step(&mut self, of: u64, step: WaiverStep, data: &WaiverData, words: Option<Words>) {
+    fn step(&mut self, seq: u64, of: u64, step: WaiverStep, data: &WaiverData, words: Option<Words>) {
         let Some(held) = self.held.get_mut(&of) else { return };
         match step {
             WaiverStep::Approved => {
@@ -157,6 +174,7 @@ impl Waivers {
                 let Some(words) = words else { return };
                 held.waits = false;
                 held.approved_by = Some(words.by);
+                held.agreed_in = Some(seq);
                 // An emergency's clock begins when it is agreed to.
                 held.waiver.from = data.from.unwrap_or(held.waiver.from);
                 held.waiver.until = data.until.unwrap_or(held.waiver.until);
@@ -166,6 +184,24 @@ impl Waivers {
             WaiverStep::Reviewed => held.review = Review::Done,
             WaiverStep::Overdue if held.review != Review::Done => held.review = Review::Overdue,
             _ => {}
+        }
+    }
+
+    /// Entries whose words are held.
+    pub fn told_by(&self) -> BTreeSet<u64> {
+        let agreed = self.held.values().filter_map(|h| h.agreed_in);
+        let answers = self.answers.values().flatten().map(|(_, said)| said.entry);
+        self.held.keys().copied().chain(agreed).chain(answers).collect()
+    }
+
+    /// Forgets what a step said, because its body was erased: an exception that rests on it does not hold any more.
+    pub fn forget(&mut self, seq: u64) {
+        self.held.remove(&seq);
+        for held in self.held.values_mut().filter(|h| h.agreed_in == Some(seq)) {
+            (held.waits, held.approved_by, held.agreed_in) = (true, None, None);
+        }
+        for answers in self.answers.values_mut() {
+            answers.retain(|(_, said)| said.entry != seq);
         }
     }
 
@@ -183,13 +219,11 @@ impl Waivers {
         self.held.get(&seq)
     }
 
-    /// What holds, or will, for a repository. One of a comment that names no base (older entries do not) was perhaps
-    /// made for another one: it does not hold.
+    /// What holds, or will, for a repository.
     pub fn of_repository(&self, repository: u64, now: Time) -> Vec<&Held> {
-        let holds = |h: &&Held| !h.waits && !h.revoked && h.waiver.until > now;
+        let holds = |h: &&Held| !h.waits && !h.revoked && h.waiver.until > now && !h.names_no_base();
         let here = |h: &&Held| h.waiver.scope.repository_id.is_none_or(|id| id == repository);
-        let for_a_base = |h: &&Held| !h.by_comment || h.waiver.scope.branch.is_some();
-        self.held.values().filter(holds).filter(here).filter(for_a_base).collect()
+        self.held.values().filter(holds).filter(here).collect()
     }
 
     /// Requests on a pull request that wait for a second person and have not ended.

@@ -7,7 +7,7 @@ use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -65,6 +65,8 @@ fn current() -> Option<Lane> {
 struct Work {
     lane: Lane,
     place: Arc<Place>,
+    /// It holds what others need: it is tried again later rather than to wait.
+    hurries: AtomicBool,
 }
 
 /// One of a number of places to work in.
@@ -117,7 +119,17 @@ pub async fn in_place<W: Future>(
         Arc::new(Place { places: places.clone(), held: Mutex::default(), waiting: AtomicUsize::default() });
     place.take().await;
     let lane = repository.map(Lane::of).unwrap_or_default();
-    WORK.scope(Work { lane, place }, work).await
+    WORK.scope(Work { lane, place, hurries: AtomicBool::default() }, work).await
+}
+
+/// From here on, this work waits for no limit of GitHub's: a call that would is refused as one over the limit.
+pub(crate) fn wait_no_more() {
+    // Outside of any work nothing is held.
+    let _ = WORK.try_with(|work| work.hurries.store(true, Ordering::Relaxed));
+}
+
+pub(super) fn hurries() -> bool {
+    WORK.try_with(|work| work.hurries.load(Ordering::Relaxed)).unwrap_or(false)
 }
 
 /// Waits without holding a place.

@@ -173,6 +173,22 @@ impl Budget {
         aside(woken).await.unwrap_or_else(|_| Turn::free())
     }
 
+    /// A turn at once, before all who wait, or none.
+    pub(super) fn at_once(&self, who: As, limit: Limit, cost: u32, lane: Lane) -> Option<Turn> {
+        let Some(queue) = self.queue(who, limit) else { return Some(Turn::free()) };
+        let mut state = queue.lock();
+        if state.is_full(&queue.bounds, cost).is_some() {
+            return None;
+        }
+        state.begin(lane, cost);
+        drop(state);
+        Some(Turn { queue: Some(queue), lane, cost, used: false })
+    }
+
+    pub(super) fn writes_in_a_minute(&self) -> u32 {
+        self.scale.writes
+    }
+
     /// A turn at once if nobody waits and less than half of the minute, and of the hour, is used: for what may
     /// as well not happen.
     pub(super) fn spare(&self, who: As, limit: Limit, lane: Lane) -> Option<Turn> {

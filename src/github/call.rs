@@ -15,7 +15,7 @@ use tower_http::follow_redirect::RequestUri;
 
 use super::{
     Github, Trouble, TroubleKind,
-    behalf::Lane,
+    behalf::{Lane, hurries},
     budget::{Limit, Turn},
     limits::Resource,
     rest::Response,
@@ -28,6 +28,9 @@ const MAX_ANSWER: usize = 64 << 20;
 /// GitHub's media type, and the version of the REST API that the code was written against.
 const ACCEPT: &str = "application/vnd.github+json";
 const API_VERSION: &str = "2022-11-28";
+
+/// When a call is tried again that could not wait.
+const IN_A_HURRY: Duration = Duration::from_secs(5);
 
 /// Before the one repetition of a call that got 502.
 const PAUSE_AFTER_502: Duration = Duration::from_millis(250);
@@ -216,7 +219,7 @@ impl Github {
 
     /// One exchange with GitHub, whatever the status, within the time limit.
     pub(super) async fn attempt(&self, call: &Call<'_>, auth: Authorization) -> Result<Response, Trouble> {
-        let mut turns = self.turns(call).await;
+        let mut turns = self.turns(call).await?;
         // It may have been long: GitHub may have said meanwhile that nothing goes.
         self.inner.limits.check(call.who, call.resource())?;
         turns.iter_mut().for_each(Turn::begin);
@@ -236,7 +239,7 @@ impl Github {
     }
 
     /// Waits for what the call takes of the limits. A write that is made a second time waits once more.
-    async fn turns(&self, call: &Call<'_>) -> Vec<Turn> {
+    async fn turns(&self, call: &Call<'_>) -> Result<Vec<Turn>, Trouble> {
         let (budget, lane) = (&self.inner.budget, call.lane);
         let mut turns = Vec::new();
         if call.writes() {
@@ -248,10 +251,16 @@ impl Github {
             });
         }
         let (limit, cost) = call.costs();
-        turns.push(budget.turn(call.who, limit, cost, lane, 0).await);
+        turns.push(match hurries() {
+            false => budget.turn(call.who, limit, cost, lane, 0).await,
+            true => budget.at_once(call.who, limit, cost, lane).ok_or_else(|| {
+                let why = "the installation has used its minute up";
+                call.trouble(TroubleKind::RateLimited, why).after(IN_A_HURRY)
+            })?,
+        });
         // Last: what is under way is for a moment, the others for a minute.
         turns.push(budget.turn(call.who, Limit::Calls, 1, lane, 0).await);
-        turns
+        Ok(turns)
     }
 
     async fn exchange(&self, call: &Call<'_>, auth: Authorization) -> Result<Response, Trouble> {

@@ -32,7 +32,7 @@ pub(super) use cache::{PeopleCaches, ShaCaches};
 pub use complete::{Completed, Known, KnownPull, Needs, complete};
 pub use deployed::Deploying;
 pub use group::{Grouped, OpenPull, merge_group, open_pulls};
-pub use pull::{Floor, Pulled, pull};
+pub use pull::{Floor, Pulled, Retargeted, pull};
 pub use rules::Bypass;
 
 use super::{RepoAt, Trouble, TroubleKind, graphql::Answer};

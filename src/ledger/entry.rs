@@ -154,6 +154,9 @@ pub struct LandingData {
     /// Why this is an exception: `not_allowed`, `not_required`, `not_bound`, `bypassed`, `unknown`. Empty: it
     /// is none.
     pub exceptions: Vec<String>,
+    /// The entry of an earlier merge verdict on the same push, which this one takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<u64>,
 }
 
 /// `data` of a `waiver`: one step in the life of an exception. Owner, reason, names and paths stand in the

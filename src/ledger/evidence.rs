@@ -16,6 +16,9 @@
 //! **Complete**, because all entries of the range are there, not only those that were asked for: which of
 //! them belong to a pull request is computed again by whoever verifies ([`select`]), so that a denial or
 //! a waiver cannot be left out. Entries name nobody; only the bodies of what was asked for are in it.
+//!
+//! What concerns a pull request and names neither it nor one of its heads is not found so ([`Selection::beyond`]):
+//! then the evidence says what it does not prove.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +33,7 @@ use crate::{
     time::Time,
 };
 
+pub mod about;
 pub mod archive;
 pub mod verify;
 
@@ -41,6 +45,9 @@ pub const TREE: &str = "tree.json";
 pub const ENTRIES: &str = "entries.jsonl";
 pub const OTHERS: &str = "others.jsonl";
 pub const SALTS: &str = "salts.json";
+
+/// All that is in it beside the bodies. `index.html` and `README.txt` are for people: nothing proves them.
+pub const FILES: &[&str] = &["README.txt", "index.html", MANIFEST, CHECKPOINT, TREE, ENTRIES, OTHERS, SALTS];
 
 /// Where a body lies in the file.
 #[must_use]
@@ -182,6 +189,17 @@ pub fn created_at(selection: &Selection, payload: &serde_json::Value) -> Option<
     pull.get("created_at")?.as_str()?.parse().ok().filter(|_| is_it)
 }
 
+impl Selection {
+    /// What concerns it and may not be selected, because no number in an entry says so: it is asked for by `--entry`,
+    /// or by a time of the repository.
+    #[must_use]
+    pub fn beyond(&self) -> Option<&'static str> {
+        let beyond = "completeness: merge groups that it was in, what landed of it and where that was deployed, \
+                      exceptions wider than it, and pushes of its head from before it was opened";
+        matches!(self, Self::PullRequest { .. }).then_some(beyond)
+    }
+}
+
 /// Whether nothing that was asked for can lie outside of the range, or what is not proved.
 ///
 /// `range` is not empty, `size` is that of the checkpoint, `created` what [`created_at`] says.
@@ -196,7 +214,7 @@ pub fn completeness(
 ) -> Result<String, String> {
     let (Some(first), Some(last)) = (range.first(), range.last()) else { return Err("completeness".into()) };
     let until = if last.seq + 1 == size {
-        format!("until the checkpoint of {size} entries")
+        format!("until the checkpoint of {size} entries, the last of {}", last.time)
     } else {
         format!("until entry {}, {}", last.seq, last.time)
     };
@@ -208,7 +226,7 @@ pub fn completeness(
             if first.seq > 0 && !created.is_some_and(before) {
                 return Err("completeness: that nothing about it comes before the range".into());
             }
-            Ok(format!("everything about it is here, {until}"))
+            Ok(format!("everything that names it or one of its heads is here, {until}"))
         }
         Selection::Time { since, until: end, .. } => {
             if first.seq > 0 && since.is_none_or(|since| first.time >= since) {

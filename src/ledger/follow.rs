@@ -21,9 +21,11 @@ use super::{
 };
 use crate::time::Time;
 
+mod generation;
 mod news;
 mod prove;
 
+pub use generation::{Beginning, Begun};
 pub use news::{Gap, News};
 pub use prove::prove;
 
@@ -48,6 +50,9 @@ pub struct State {
     pub time: Option<Time>,
     /// When the service stopped, if that is the last that was heard of it.
     pub stopped: Option<Time>,
+    /// The last checkpoints that were seen of the generations before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,9 @@ pub struct Misbehaviour {
     pub served: String,
     /// Where they are of different sizes: what the larger one has in place of the smaller one.
     pub prefix: Option<Prefix>,
+    /// Where a new generation names what contradicts it: how that begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Beginning>,
 }
 
 /// The root over the first entries of a tree, and the consistency proof that shows it.
@@ -144,21 +152,45 @@ impl State {
         let note = get(fetch, "checkpoint")?;
         let trusted = self.trusted()?;
         let checkpoint = Checkpoint::open(&note, &trusted)?;
-        // A log that was rewritten is told even where the witnesses are missing.
-        let cosigned = demand.check(&note);
-        let served = String::from_utf8_lossy(&note).into_owned();
-        let edge = self.edge()?;
-        if let Some(kept) = self.checkpoint.clone() {
-            let old = Checkpoint::open(kept.as_bytes(), &self.all_known()?)?;
-            if (old.size, old.root) != (edge.size(), edge.root()) {
-                return Err(FollowError::State("it does not fit the checkpoint in it".into()));
+        if let Some((old, kept)) = self.kept()? {
+            if generation::follows(&old.origin, &checkpoint.origin) {
+                let begun = generation::begun((&old, &kept), (&note, &checkpoint), &trusted, fetch)?;
+                let mut next = self.of_next(&old, kept);
+                let news = next.take_in(&note, checkpoint, demand, fetch)?;
+                *self = next;
+                return Ok(News { begun: Some(begun), ..news });
             }
             if old.origin != checkpoint.origin {
                 let what = format!("{} was followed, {} is served", old.origin, checkpoint.origin);
                 return Err(FollowError::State(what));
             }
-            not_older(&old, &checkpoint, &kept, &served, fetch)?;
+            not_older(&old, &checkpoint, &kept, &String::from_utf8_lossy(&note), fetch)?;
         }
+        self.take_in(&note, checkpoint, demand, fetch)
+    }
+
+    /// What was seen last, opened and as a note.
+    fn kept(&self) -> Result<Option<(Checkpoint, String)>, FollowError> {
+        let Some(kept) = self.checkpoint.clone() else { return Ok(None) };
+        let (old, edge) = (Checkpoint::open(kept.as_bytes(), &self.all_known()?)?, self.edge()?);
+        if (old.size, old.root) != (edge.size(), edge.root()) {
+            return Err(FollowError::State("it does not fit the checkpoint in it".into()));
+        }
+        Ok(Some((old, kept)))
+    }
+
+    /// Checks all that is new under a checkpoint of the log that is followed, which is not older.
+    fn take_in(
+        &mut self,
+        note: &[u8],
+        checkpoint: Checkpoint,
+        demand: &Demand,
+        fetch: &mut Fetch<'_>,
+    ) -> Result<News, FollowError> {
+        // A log that was rewritten is told even where the witnesses are missing.
+        let cosigned = demand.check(note);
+        let served = String::from_utf8_lossy(note).into_owned();
+        let edge = self.edge()?;
         let mut look = Look { next: self.clone(), edge, full: HashMap::new(), news: News::default() };
         if let Err(wrong) = look.all(self.size, &checkpoint, fetch) {
             return Err(self.blame(wrong, &checkpoint, &served, fetch));
@@ -169,6 +201,7 @@ impl State {
         next.levels = edge.levels().to_vec();
         news.before = self.size;
         news.cosigned = cosigned;
+        news.last = next.time;
         news.checkpoint = Some(checkpoint);
         *self = next;
         Ok(news)
@@ -213,7 +246,7 @@ impl State {
 
 fn rewritten(what: String, kept: &str, served: &str, prefix: Option<Prefix>) -> FollowError {
     let (kept, served) = (kept.to_owned(), served.to_owned());
-    FollowError::Rewritten(Box::new(Misbehaviour { what, kept, served, prefix }))
+    FollowError::Rewritten(Box::new(Misbehaviour { what, kept, served, prefix, generation: None }))
 }
 
 /// Told apart: a stale copy of a checkpoint, and a log that was cut or forked.

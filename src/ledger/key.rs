@@ -143,7 +143,9 @@ impl Keys {
     /// A change is under way, or there is no randomness.
     pub fn rotated(&self) -> Result<Self, String> {
         let [old] = &self.signers[..] else {
-            return Err("a change of keys is under way: finish it first".into());
+            return Err(
+                "a change of keys is under way: finish it first (`gatelog log key rotate --finish`)".into()
+            );
         };
         Ok(Self { signers: vec![old.clone(), fresh(old.verifier().name())?], ledger: self.ledger })
     }
@@ -155,7 +157,7 @@ impl Keys {
     pub fn finished(&self) -> Result<Self, String> {
         match &self.signers[..] {
             [_, new] => Ok(Self { signers: vec![new.clone()], ledger: self.ledger }),
-            _ => Err("no change of keys is under way".into()),
+            _ => Err("no change of keys is under way: begin one with `gatelog log key rotate`".into()),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Reading a store at open: the index, the tree, and whether it is the ledger that it should be.
 
 use super::{
+    chain::leaf_hash,
     edge::Edge,
     entry::{Entry, Hash},
     index::Index,
 };
 use crate::{
-    store::{ReadError, Store, embedded::OpenError, journal::mark::Mark},
+    store::{ReadError, Scanned, Store, embedded::OpenError, journal::mark::Mark},
     time::Time,
 };
 
@@ -38,8 +39,12 @@ impl Loaded {
     }
 }
 
-/// Builds the index and the tree from the store, and finds the time of the last entry.
-pub(super) fn load(store: &dyn Store, marks: &[(&str, Mark)]) -> Result<Loaded, ReadError> {
+/// Builds the index and the tree from the store, and finds the time of the last entry. Each entry is handed on.
+pub(super) fn load(
+    store: &dyn Store,
+    marks: &[(&str, Mark)],
+    tell: &mut dyn FnMut(Scanned<'_>),
+) -> Result<Loaded, ReadError> {
     let mut index = Index::default();
     let mut tree = Edge::default();
     let mut last = Hash::default();
@@ -53,12 +58,23 @@ pub(super) fn load(store: &dyn Store, marks: &[(&str, Mark)]) -> Result<Loaded, 
         }
     };
     take_roots(&tree);
-    store.scan(&mut |seq, leaf, summary| {
+    let mut changed = None;
+    store.scan(&mut |scanned| {
+        let Scanned { seq, raw, leaf, summary } = scanned;
+        tell(scanned);
         index.apply(seq, summary);
-        tree.push(leaf);
+        // Of the entry as it is, not of a hash that is kept of it.
+        let hash = leaf_hash(raw);
+        if hash != leaf {
+            changed.get_or_insert(seq);
+        }
+        tree.push(hash);
         take_roots(&tree);
-        (last, time) = (leaf, Some(summary.time));
+        (last, time) = (hash, Some(summary.time));
     })?;
+    if let Some(seq) = changed {
+        return Err(ReadError::Damaged { seq, what: "its bytes do not have its hash".into() });
+    }
     if last != store.tip().leaf {
         let what = "its hash is not the one that the journal ends with".into();
         return Err(ReadError::Damaged { seq: tree.size().saturating_sub(1), what });

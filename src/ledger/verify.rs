@@ -8,6 +8,8 @@
 
 use std::path::Path;
 
+use serde::Deserialize as _;
+
 use super::{
     body::commitment,
     checkpoint::Checkpoint,
@@ -21,7 +23,7 @@ use crate::{
         JournalError,
         catalog::Comparison,
         frame::{BodyRecord, FrameEntry, SegmentHeader},
-        mark::{self, Mark},
+        mark::{self, Mark, Signed},
         reader::{Group, Groups},
         recover::Torn,
     },
@@ -35,6 +37,9 @@ pub struct Verified {
     pub entries: u64,
     pub root: Hash,
     pub ledger_id: [u8; 16],
+    /// It is a later generation: the last checkpoint of the one before, as its first entry names it. Whether that
+    /// was the last one, only somebody knows who saw it.
+    pub predecessor: Option<Signed>,
     /// Of the first and the last entry.
     pub times: Option<(Time, Time)>,
     /// Bodies that are what their entries commit to.
@@ -281,8 +286,13 @@ impl Check<'_> {
     }
 
     /// Entry 0 says which ledger this is.
-    fn first(&self, entry: &FrameEntry) -> Result<(), VerifyError> {
+    fn first(&mut self, entry: &FrameEntry) -> Result<(), VerifyError> {
         let entry = Entry::parse(&entry.raw).or_else(|e| failed(0, format!("it cannot be read: {e}")))?;
+        let predecessor = entry.data.get("predecessor").filter(|p| !p.is_null());
+        self.found.predecessor = predecessor
+            .map(Signed::deserialize)
+            .transpose()
+            .or_else(|e| failed(0, format!("what it names as the generation before cannot be read: {e}")))?;
         let id = entry.data.get("ledger_id").and_then(|id| id.as_str());
         if entry.kind != Kind::Service || id != Some(&hex::encode(self.found.ledger_id)) {
             return failed(0, "it is not the first entry of the ledger that the segments belong to");

@@ -129,6 +129,15 @@ pub enum WitnessError {
     #[error("another witness{} keeps its state in {}", .pid.map_or(String::new(), |p| format!(" (process {p})")), .dir.display())]
     Locked { dir: PathBuf, pid: Option<u32> },
     /// What was seen cannot be told, so nothing may be cosigned.
+    /// The folder does not know this key: it may not be the one with the memory.
+    #[error(
+        "{} is not the memory of {key}: it was never written there. Put back the folder that was (is a disk not mounted?), or, \
+         if the key has cosigned nothing yet, say --first-use", .dir.display()
+    )]
+    Unknown { dir: PathBuf, key: String },
+    /// It is that of another key.
+    #[error("{} is the memory of the witness {key}: a key has a folder of its own", .dir.display())]
+    OfAnother { dir: PathBuf, key: String },
     #[error("{}: {what}; restore it from a copy, or make another witness with another key", .path.display())]
     Damaged { path: PathBuf, what: String },
     #[error("{}: {error}", .path.display())]
@@ -146,6 +155,9 @@ pub struct Witness {
     _lock: Lock,
 }
 
+/// In the folder: the vkey whose memory it is.
+const KEY: &str = "vkey";
+
 /// Lowercase hex of `SHA-256(origin)`: how a log is named in the folder and in URLs.
 #[must_use]
 pub fn origin_hash(origin: &str) -> String {
@@ -153,14 +165,35 @@ pub fn origin_hash(origin: &str) -> String {
 }
 
 impl Witness {
-    /// Takes the folder, which is made if it is not there, and reads what was seen of the logs. A log may
-    /// have several keys, as while they are changed.
+    /// Makes the folder in which a key that has cosigned nothing yet will remember what it cosigns. Where it is
+    /// there already for this key, nothing is done.
+    ///
+    /// # Errors
+    /// It is that of another key, or I/O.
+    pub fn begin(dir: &Path, key: &CosigningKey) -> Result<(), WitnessError> {
+        let failed = |path: &Path, error: io::Error| WitnessError::Io { path: path.to_owned(), error };
+        files::create_dir(dir).map_err(|e| failed(dir, e))?;
+        match owner(dir)? {
+            Some(owner) => is_owner(dir, &owner, key),
+            None => {
+                let text = format!("{}\n", key.cosigner());
+                files::replace(dir, KEY, text.as_bytes()).map_err(|e| failed(&dir.join(KEY), e))
+            }
+        }
+    }
+
+    /// Takes the folder and reads what was seen of the logs. A log may have several keys, as while they are
+    /// changed. A folder that is not known to be this key's is refused: one that is empty because its disk is not
+    /// mounted would make the witness cosign what contradicts what it cosigned.
     ///
     /// # Errors
     /// See [`WitnessError`].
     pub fn open(dir: &Path, key: CosigningKey, logs: &[Verifier]) -> Result<Self, WitnessError> {
         let failed = |path: &Path, error: io::Error| WitnessError::Io { path: path.to_owned(), error };
-        files::create_dir(dir).map_err(|e| failed(dir, e))?;
+        let unknown = || WitnessError::Unknown { dir: dir.to_owned(), key: key.cosigner().to_string() };
+        if !dir.is_dir() {
+            return Err(unknown());
+        }
         let lock = match files::lock(dir).map_err(|e| failed(dir, e))? {
             Locked::Ours(lock) => lock,
             Locked::Theirs(pid) => return Err(WitnessError::Locked { dir: dir.to_owned(), pid }),
@@ -168,6 +201,12 @@ impl Witness {
         // Whoever had the folder may have died between a name and its sync: what is read and shown must not be
         // gone after the next power cut.
         files::sync_dir(dir).map_err(|e| failed(dir, e))?;
+        match owner(dir)? {
+            Some(owner) => is_owner(dir, &owner, &key)?,
+            // Of before the key was written there: what it saw shows that it is one.
+            None if remembers(dir).map_err(|e| failed(dir, e))? => Self::begin(dir, &key)?,
+            None => return Err(unknown()),
+        }
         let mut by_origin: BTreeMap<String, Vec<Verifier>> = BTreeMap::new();
         for log in logs {
             by_origin.entry(log.name().to_owned()).or_default().push(log.clone());
@@ -177,6 +216,12 @@ impl Witness {
             seen.extend(read(&dir.join(file_of(origin)), origin)?.map(|s| (origin.clone(), s)));
         }
         Ok(Self { key, logs: by_origin, dir: dir.to_owned(), seen: seen.into(), _lock: lock })
+    }
+
+    /// The logs of which nothing was seen yet.
+    pub fn unseen(&self) -> Vec<&str> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        self.logs.keys().map(String::as_str).filter(|origin| !seen.contains_key(*origin)).collect()
     }
 
     #[must_use]
@@ -238,6 +283,29 @@ impl Witness {
         files::replace(&self.dir, &file_of(&seen.origin), &text)?;
         files::fail_at("witness.seen.after")
     }
+}
+
+/// Whose memory the folder is.
+fn owner(dir: &Path) -> Result<Option<String>, WitnessError> {
+    let path = dir.join(KEY);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(WitnessError::Io { path, error }),
+    }
+}
+
+fn is_owner(dir: &Path, owner: &str, key: &CosigningKey) -> Result<(), WitnessError> {
+    if owner == key.cosigner().to_string() {
+        return Ok(());
+    }
+    Err(WitnessError::OfAnother { dir: dir.to_owned(), key: owner.escape_debug().to_string() })
+}
+
+/// Whether something that was seen is kept there.
+fn remembers(dir: &Path) -> io::Result<bool> {
+    let mut files = fs::read_dir(dir)?;
+    files.try_fold(false, |found, file| Ok(found || file?.path().extension().is_some_and(|e| e == "json")))
 }
 
 fn file_of(origin: &str) -> String {

@@ -207,11 +207,22 @@ async fn acknowledge(State(app): State<App>) -> Response {
 
 async fn proof(State(app): State<App>, UrlPath(seq): UrlPath<u64>) -> Response {
     let Some(publisher) = app.publisher else { return unsigned() };
+    let newest = publisher.published().map(|p| p.checkpoint.size);
     match tokio::task::spawn_blocking(move || publisher.prove(seq)).await {
         Ok(Ok(Some(proof))) => ([(header::CONTENT_TYPE, "text/plain")], proof.text()).into_response(),
-        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, "no published checkpoint holds that entry yet"),
+        Ok(Ok(None)) => problem(StatusCode::NOT_FOUND, &not_covered(seq, newest)),
         Ok(Err(e)) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
         Err(e) => problem(StatusCode::INTERNAL_SERVER_ERROR, &e.to_string()),
+    }
+}
+
+fn not_covered(seq: u64, newest: Option<u64>) -> String {
+    match newest {
+        Some(size) => format!("the last published checkpoint holds {size} entries, so not entry {seq}"),
+        None => {
+            "nothing was published yet; with publish_only_with_quorum, the witnesses have to cosign first"
+                .into()
+        }
     }
 }
 
@@ -234,7 +245,7 @@ fn key_answer(done: Result<Verifier, PublishError>) -> Response {
 }
 
 fn unsigned() -> Response {
-    problem(StatusCode::NOT_FOUND, "nothing is signed here: [ledger] key_file is not set")
+    problem(StatusCode::NOT_FOUND, "nothing is signed here: set [ledger] origin and key_file")
 }
 
 async fn reconcile(State(app): State<App>) -> Response {

@@ -225,7 +225,7 @@ async fn a_port_in_use_is_one_sentence() {
 async fn gate(dir: &Path) -> (Gate, Github) {
     let policies = dir.join("policies");
     crate::cli::init::write_policies(&policies).unwrap();
-    let (ledger, opened) = Ledger::open(&dir.join("data"), Time::now).unwrap();
+    let (ledger, _) = Ledger::open(&dir.join("data"), Time::now).unwrap();
     let key = crate::simulated_github::AppKey::of_this_process().unwrap();
     let github = Github::new(&github::Settings {
         api_url: "http://127.0.0.1:1".into(),
@@ -250,7 +250,7 @@ async fn gate(dir: &Path) -> (Gate, Github) {
         watched: gate::reconcile::Watched::default(),
         alerts: None,
     };
-    let running =
-        Gate::start(settings, ledger, &opened, github.clone(), bundle, Arc::default()).await.unwrap();
+    let past = gate::ReadBack::default();
+    let running = Gate::start(settings, ledger, past, github.clone(), bundle, Arc::default()).await.unwrap();
     (running.gate, github)
 }

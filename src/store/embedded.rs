@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    EraseError, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
+    EraseError, ReadError, Record, SaltedBody, Scanned, Store, StoreError, StoreStats, Tip,
     files::{self, Lock, Locked},
     journal::{
         JournalError, Place, Sizes,
@@ -315,13 +315,13 @@ impl Store for Embedded {
         Ok(Some(value.tiles.swap_remove(level.into())))
     }
 
-    fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned<'_>)) -> Result<(), ReadError> {
         self.view.wait();
         let mut next = 0;
         self.view
             .scan(&mut |seq, value| {
                 next = seq + 1;
-                each(seq, value.leaf, &value.summary);
+                each(Scanned { seq, raw: &value.raw, leaf: value.leaf, summary: &value.summary });
             })
             .map_err(|what| ReadError::Damaged { seq: next, what: format!("sled: {what}") })?;
         if next == self.tip().size {

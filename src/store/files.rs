@@ -107,8 +107,15 @@ pub enum Locked {
 /// # Errors
 /// I/O.
 pub fn lock(dir: &Path) -> io::Result<Locked> {
+    lock_file(&dir.join("lock"))
+}
+
+/// Takes a lock of its own file, which is made if it is not there and stays.
+///
+/// # Errors
+/// I/O.
+pub fn lock_file(path: &Path) -> io::Result<Locked> {
     use rustix::fs::{FlockOperation, flock};
-    let path = dir.join("lock");
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -61,6 +61,9 @@ pub enum SetAsideError {
     /// No generation can be counted on from there.
     #[error("the origin {0:?} does not end in the number of a generation, such as /1")]
     Origin(String),
+    /// It has all that it signed: so many entries. Nothing forces it to end.
+    #[error("the ledger in {} is whole: it has all {size} entries that it signed", .dir.display())]
+    Whole { dir: PathBuf, size: u64 },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("setting the ledger aside: {0}")]
@@ -83,11 +86,31 @@ pub fn set_aside(
     origin: Option<&str>,
     last: Option<Signed>,
 ) -> Result<(Beginning, PathBuf), SetAsideError> {
+    set_aside_unless(dir, origin, last, |_| false)
+}
+
+/// [`set_aside`], unless the ledger, which nobody else has open meanwhile, proves to be whole: others have seen
+/// no more than it has.
+///
+/// # Errors
+/// As [`set_aside`], and that it is whole.
+pub fn set_aside_unless(
+    dir: &Path,
+    origin: Option<&str>,
+    last: Option<Signed>,
+    is_whole: impl FnOnce(&Path) -> bool,
+) -> Result<(Beginning, PathBuf), SetAsideError> {
     let _lock = match files::lock(dir)? {
         Locked::Ours(lock) => lock,
         Locked::Theirs(pid) => return Err(OpenError::Locked { dir: dir.to_owned(), pid }.into()),
     };
     let signed = mark::last_signed(dir).map_err(OpenError::from)?;
+    if let (Some(signed), None) = (&signed, &last)
+        && !mark::is_restored(dir)
+        && is_whole(dir)
+    {
+        return Err(SetAsideError::Whole { dir: dir.to_owned(), size: signed.size });
+    }
     let predecessor = last.or(signed);
     let origin = match (&predecessor, origin) {
         (Some(signed), _) => &signed.origin,

@@ -5,13 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{EraseError, Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip};
-use crate::ledger::{
-    entry::Hash,
-    erasure::Bodies,
-    summary::{Short, Summary},
-    tile,
-};
+use super::{EraseError, Kept, ReadError, Record, SaltedBody, Scanned, Store, StoreError, StoreStats, Tip};
+use crate::ledger::{entry::Hash, erasure::Bodies, summary::Short, tile};
 
 /// What an append does instead of succeeding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,9 +113,9 @@ impl Store for Memory {
         Ok(last.and_then(|i| self.disk.content().records.get(i).and_then(of)))
     }
 
-    fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {
-        for (seq, record) in (0..).zip(&self.disk.content().records) {
-            each(seq, record.leaf, &record.summary);
+    fn scan(&self, each: &mut dyn FnMut(Scanned<'_>)) -> Result<(), ReadError> {
+        for (seq, Record { raw, leaf, summary, .. }) in (0..).zip(&self.disk.content().records) {
+            each(Scanned { seq, raw, leaf: *leaf, summary });
         }
         Ok(())
     }

@@ -21,8 +21,11 @@ pub const ORIGIN: &str = "gate.example.com/log/1";
 
 pub const SECRET: &str = "a secret of the tests";
 
-/// How long a start may take: a debug build on a busy machine, loading and testing policies.
-const READY: Duration = Duration::from_secs(60);
+/// How long a start may take: a debug build on a busy machine, loading and testing policies; in the long suite, a
+/// million entries.
+fn patience() -> Duration {
+    Duration::from_secs(if super::long() { 600 } else { 60 })
+}
 
 pub struct Service {
     pub dir: PathBuf,
@@ -151,7 +154,7 @@ impl Service {
     }
 
     async fn ready(&mut self) -> Result<(), ExitStatus> {
-        let until = Instant::now() + READY;
+        let until = Instant::now() + patience();
         loop {
             if let Some(status) = self.ended() {
                 return Err(status);
@@ -159,7 +162,7 @@ impl Service {
             if self.get(self.port, "/readyz").await.is_some_and(|(status, _)| status == 200) {
                 return Ok(());
             }
-            assert!(Instant::now() < until, "not ready after {READY:?}:\n{}", self.log());
+            assert!(Instant::now() < until, "not ready after {:?}:\n{}", patience(), self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

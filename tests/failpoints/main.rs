@@ -14,13 +14,15 @@ use fail::FailScenario;
 use gatelog::{
     ledger::{
         AppendError, Ledger,
-        entry::{Draft, Ref},
+        entry::{Draft, Entry, Kind, Ref},
         erasure::{
             Cause,
             plan::Wanted,
             run::{Request, RunError},
         },
-        verify::verify,
+        key::Keys,
+        publish::{Place, Publisher},
+        verify::{verify, verify_signed},
     },
     store::{
         backup::{self, BackupError},
@@ -436,6 +438,105 @@ fn die(child: &str, dir: &Path, failpoints: &str) -> std::process::ExitStatus {
         .stderr(Stdio::null())
         .status()
         .unwrap()
+}
+
+// ---- Checkpoints and keys.
+
+const ORIGIN: &str = "gate.example.com/log/1";
+
+fn place(dir: &Path) -> Place {
+    Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") }
+}
+
+#[test]
+#[ignore = "run by the test of deaths as a process of its own"]
+fn child_changes_keys() {
+    let Ok(dir) = std::env::var(CHILD) else { return };
+    let _scenario = FailScenario::setup();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async {
+        let dir = Path::new(&dir);
+        let ledger = open_small(dir);
+        let publisher = Publisher::open(ledger.clone(), place(dir), None).unwrap();
+        publisher.begin().await.unwrap();
+        let said = std::cell::RefCell::new(String::new());
+        // What somebody has seen: size, root, keys.
+        let publish = async |i: usize| {
+            ledger.append(pair(i)).await.unwrap();
+            let shown = publisher.publish().await.unwrap();
+            let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
+            let (size, root) = (shown.checkpoint.size, shown.checkpoint.root);
+            *said.borrow_mut() += &format!("{size} {root} {}\n", keys.join(" "));
+            fs::write(dir.join("said.aside"), said.borrow().as_bytes()).unwrap();
+            fs::rename(dir.join("said.aside"), dir.join("said")).unwrap();
+        };
+        publish(0).await;
+        publisher.rotate().await.unwrap();
+        publish(1).await;
+        publisher.finish_rotation().await.unwrap();
+        publish(2).await;
+        ledger.close().await.unwrap();
+    });
+}
+
+/// At each step of publishing checkpoints, and of a change of keys from its beginning to its end: what somebody has
+/// seen goes on, under keys that the ledger tells of, and the change can be brought to its end.
+#[tokio::test]
+async fn a_death_at_any_step_of_a_checkpoint_or_a_change_of_keys_contradicts_nothing() {
+    let scenario = FailScenario::setup();
+    let of_keys = ["key.write.before", "key.write.after"];
+    let of_checkpoints = ["ledger.signed.before", "ledger.signed.after"];
+    let of_entries =
+        ["journal.write.before", "journal.write.torn", "journal.sync.before", "journal.sync.after"];
+    for (step, times) in [(&of_keys[..], 2), (&of_checkpoints, 7), (&of_entries, 7)]
+        .into_iter()
+        .flat_map(|(steps, times)| steps.iter().map(move |s| (*s, times)))
+    {
+        for after in 0.. {
+            let dir = Dir::new();
+            fs::create_dir_all(dir.path()).unwrap();
+            Keys::new(ORIGIN).unwrap().write(&place(&dir.path()).key_file).unwrap();
+            let status = die("child_changes_keys", &dir.path(), &format!("{step}={after}*off->return(die)"));
+            let ledger = open_small(&dir.path());
+            let publisher = Publisher::open(ledger.clone(), place(&dir.path()), None)
+                .unwrap_or_else(|e| panic!("{step} {after}: {e}"));
+            publisher.begin().await.unwrap_or_else(|e| panic!("{step} {after}: {e}"));
+            let told: Vec<Entry> = (0..ledger.head().size)
+                .map(|seq| ledger.entry(seq).unwrap().unwrap().entry)
+                .filter(|e| e.kind == Kind::Key)
+                .collect();
+            let is_told = |event: &str, key: &str| {
+                told.iter().any(|e| e.data["event"] == event && e.data["vkey"] == key)
+            };
+            let keys: Vec<String> = publisher.keys().iter().map(ToString::to_string).collect();
+            assert!(keys.iter().all(|key| is_told("active", key)), "{step} {after}: {keys:?} of {told:?}");
+            for line in fs::read_to_string(dir.path().join("said")).unwrap_or_default().lines() {
+                let mut words = line.split_whitespace();
+                let (size, root) = (words.next().unwrap().parse().unwrap(), words.next().unwrap());
+                assert_eq!(ledger.root_of(size).unwrap().to_string(), root, "{step} {after}: {line}");
+                for key in words {
+                    assert!(
+                        keys.iter().any(|k| k == key) || is_told("retired", key),
+                        "{step} {after}: {key}"
+                    );
+                }
+            }
+            if keys.len() == 1 && !told.iter().any(|e| e.data["event"] == "retired") {
+                publisher.rotate().await.unwrap();
+            }
+            if publisher.keys().len() == 2 {
+                publisher.finish_rotation().await.unwrap();
+            }
+            ledger.close().await.unwrap();
+            let found = verify_signed(&dir.path().join("journal"), &publisher.keys()).unwrap();
+            assert_eq!(found.root, ledger.head().root, "{step} {after}");
+            if status.success() {
+                assert!(after >= times, "{step} was reached {after} times");
+                break;
+            }
+        }
+    }
+    scenario.teardown();
 }
 
 // ---- Deaths: a child process appends and says what was acknowledged, until it dies at the step.

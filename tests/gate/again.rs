@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use crate::common::scene::{REPO, Scene};
+use crate::common::{
+    scene::{REPO, Scene},
+    view::View,
+};
 use gatelog::{
+    event::SubjectKind,
     ledger::entry::{Kind, ReportResult},
     simulated_github::{Fault, Role, Route, commit},
+    verdict::Decision,
 };
 use serde_json::json;
 
@@ -315,11 +320,11 @@ async fn what_came_while_others_settled_is_looked_at_when_it_has_settled_itself(
     let early = |s: &Scene| {
         let view = s.view();
         let look = view.entries.iter().find(|e| e.key.starts_with("settled:")).map(|e| e.seq);
-        look.is_some_and(|seq| view.verdict_of(seq).is_some())
+        look.and_then(|seq| view.verdict_of(seq)).map(|(_, verdict)| verdict.decision)
     };
-    until("the look of the first is taken", &s, || early(&s)).await;
-    assert_eq!(s.check(pr).0, "success", "what GitHub showed was old");
+    let early = s.until("the look of the first is taken", 90, || early(&s)).await;
     s.gh.catch_up();
+    assert_eq!(early, Decision::Allow, "what GitHub showed was old");
     until("that of the second is taken", &s, || s.check(pr).0 == "failure").await;
     s.settle().await;
     s.service.verify().await;
@@ -392,4 +397,46 @@ async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
     assert_eq!(on_push(&s).conclusion.as_deref(), Some("success"), "{:?}", on_push(&s).title);
     s.service.stop().await;
     s.service.verify().await;
+}
+
+/// The queue merges a green group at once. One that could not be shown before an approval went is not shown green
+/// because that was not judged yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_of_a_merge_group_does_not_go_out_late() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("publish::fresh=return(600000)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    s.settle().await;
+    s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::Status(502));
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    let allowed = |view: &View| {
+        let on_it = |e: &&gatelog::ledger::entry::Entry| e.subject.kind == SubjectKind::MergeGroup;
+        view.of_kind(&Kind::Verdict).filter(on_it).any(|e| e.data["decision"] == json!("allow"))
+    };
+    until("the group is allowed, and not shown", &s, || allowed(&s.view())).await;
+    // It is looked at again, and GitHub does not answer.
+    let route = || Route::GraphqlWith("MergeGroup".to_owned());
+    let hold = s.gh.hold(route());
+    s.act(|w| w.dismiss("carol", REPO, pr, review)).await;
+    hold.arrived(1).await;
+    // Writing works again.
+    s.gh.heal();
+    let also = s.gh.hold(route());
+    until("it is shown as in progress", &s, || s.run_on(&group, "gatelog").is_some()).await;
+    let run = s.run_on(&group, "gatelog").unwrap();
+    assert_eq!(run.conclusion, None);
+    // Whatever brings it up again shows no more.
+    s.act(|w| w.press("bob", run.id, "explain")).await;
+    let nothing = "nothing is explained: GitHub does not show the newest decision";
+    until("it was brought up again", &s, || s.service.log().contains(nothing)).await;
+    let shown = |s: &Scene| s.run_on(&group, "gatelog").and_then(|r| r.conclusion);
+    assert_eq!(shown(&s), None);
+    hold.release();
+    also.release();
+    s.gh.heal();
+    until("the group is red", &s, || shown(&s).as_deref() == Some("failure")).await;
+    s.settle().await;
+    s.assert_runs_are_sound();
+    s.service.stop().await;
 }

@@ -1,10 +1,13 @@
 //! What somebody with write access may try so that a check turns, or stays, green: through the real
 //! binary and real HTTP. Each was possible once, or is a near relative of one that was.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::scene::{REPO, Scene};
-use gatelog::simulated_github::{Fault, Role, Route, Webhook, commit};
+use gatelog::{
+    simulated_github::{Change, Fault, Hold, Role, Route, Webhook, commit},
+    verdict::Decision,
+};
 
 /// A running scene with parameters of its own for `octo-org/app`, written as YAML in one line.
 async fn started_with(parameters: &str) -> Scene {
@@ -95,6 +98,63 @@ async fn a_merge_group_turns_red_when_its_pull_request_does() {
     s.act(|w| w.set_role("alice", REPO, "carol", Some(Role::Read))).await;
     s.settle().await;
     assert_eq!(shown(&group).as_deref(), Some("failure"), "{}", s.service.log());
+}
+
+/// Its look may ask another replica than that of the pull request, which is behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_is_not_kept_green_by_an_answer_from_before_what_turned_its_pull_request() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, pr)).await.what;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    let shown = || s.run_on(&group, "gatelog").unwrap().conclusion;
+    assert_eq!(shown().as_deref(), Some("success"), "{}", s.service.log());
+    let pull = || s.gh.with(|w| w.pull(REPO, pr).unwrap().clone());
+    let before = pull();
+    let did = s.gh.with(|w| w.dismiss("carol", REPO, pr, review)).unwrap();
+    let after = pull();
+    // The first read is the pull request's own, the second that of the group.
+    for (nth, shows) in [(1, before), (2, after)] {
+        let change = Change::new(move |w| {
+            let id = w.repository(REPO).unwrap().id;
+            w.repositories.get_mut(&id).unwrap().pulls.insert(pr, shows);
+        });
+        s.gh.fault_after(Route::GraphqlWith("query PrFacts".into()), nth, 1, Fault::Meanwhile(change));
+    }
+    s.gh.deliver_all(&did.hooks).await.unwrap();
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{:?}", s.check(pr));
+    assert_eq!(shown().as_deref(), Some("failure"), "{}", s.service.log());
+}
+
+/// GitHub merges a group when it is green: what just happened to a pull request that it carries is judged first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_is_not_shown_green_before_what_happened_to_its_pull_request_is_judged() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let hold = Hold::default();
+    s.gh.fault(Route::GraphqlWith("query PrFacts".into()), 1, Fault::Hold(hold.clone()));
+    s.act(|w| w.label("carol", REPO, pr, "nice")).await;
+    hold.arrived(1).await;
+    let did = s.act(|w| w.enqueue("alice", REPO, pr)).await;
+    let shown = || s.run_on(&did.what, "gatelog").and_then(|r| r.conclusion);
+    let allowed = || {
+        let view = s.view();
+        did.hooks.iter().any(|h| h.event == "merge_group" && view.decision(&h.guid) == Some(Decision::Allow))
+    };
+    s.until("the group is judged", 90, || allowed().then_some(())).await;
+    // It would be shown at once.
+    let end = Instant::now() + Duration::from_millis(1500);
+    while Instant::now() < end {
+        assert_eq!(shown(), None, "{}", s.service.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    hold.release();
+    s.until("it is shown then", 90, || (shown().as_deref() == Some("success")).then_some(())).await;
+    s.settle().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,8 @@ use crate::common::{
 use gatelog::{
     event::SubjectKind,
     ledger::entry::{Kind, ReportResult},
-    simulated_github::{Fault, Method, Route},
+    simulated_github::{Fault, Method, Role, Route, commit},
+    time::Time,
 };
 use serde_json::json;
 
@@ -391,4 +392,39 @@ async fn only_what_github_merged_and_gatelog_allowed_is_deployed() {
     assert!(said.contains(r#""approved""#), "{said}");
     s.settle().await;
     s.service.verify().await;
+}
+
+/// An unsigned hotfix under a broken glass: allowed where it landed, so it may be deployed.
+#[tokio::test]
+async fn what_was_excused_where_it_landed_is_deployed() {
+    let mut s = Scene::set().await;
+    s.use_parameters(RULES);
+    keep_controls(&s, &["deployments", "signed_commits", "restricted_branches"]);
+    let glass = "waiving:\n  break_glass: {by: {permission: maintain}, hours: 4, review_within_hours: 72}\n";
+    fs::write(s.service.dir.join("policies/waivers.yaml"), glass).unwrap();
+    s.gh.with(|w| {
+        w.now = Time::now();
+        w.add_user("erin");
+        w.grant("erin", REPO, Role::Maintain).unwrap();
+    });
+    s.service.start().await;
+    let unsigned = commit("alice", "hot").write("hot.txt", "h");
+    s.act(|w| w.push("alice", REPO, "hot", &[unsigned])).await;
+    let number = s.act(|w| w.open_pull("alice", REPO, "hot", "main", "hot")).await.what;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "failure");
+    s.act(|w| w.say("erin", REPO, number, "/gatelog break-glass because the shop is down")).await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{}", s.service.log());
+    let merged = s.act(|w| w.merge("erin", REPO, number, Method::Merge)).await.what;
+    s.settle().await;
+    let said = answer(&s, "bob", ("main", &merged), "production").await;
+    assert!(said.contains(r#""approved""#), "{said}\n{}", s.service.log());
+    // The same pushed by hand is excused by nothing.
+    let by_hand = commit("alice", "by hand").write("hand.txt", "h");
+    let pushed = s.act(|w| w.push("alice", REPO, "main", &[by_hand])).await.what;
+    s.settle().await;
+    let said = answer(&s, "bob", ("main", &pushed), "production").await;
+    assert!(said.contains(r#""rejected""#), "{said}");
+    s.service.stop().await;
 }

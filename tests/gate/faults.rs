@@ -18,6 +18,7 @@ use crate::shim::Shim;
 use gatelog::{
     ledger::entry::Kind,
     simulated_github::{ReviewState, Webhook, sign},
+    time::Time,
 };
 
 /// A scene whose ledger's folder is under the shim; nothing runs yet.
@@ -236,6 +237,16 @@ fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Somebody else fills it, though not to the last byte: with this file.
+fn fill(lab: &Lab) -> PathBuf {
+    let other = lab.s.service.ledger.join("other");
+    let (mut file, chunk) = (fs::File::create(&other).unwrap(), vec![1; 1 << 20]);
+    while rustix::fs::statvfs(&lab.s.service.ledger).unwrap().f_bavail > 2000 {
+        std::io::Write::write_all(&mut file, &chunk).unwrap();
+    }
+    other
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_503_until_there_is_room() {
     let Some(mut lab) = Lab::set().await else { return };
@@ -243,19 +254,13 @@ async fn a_full_disk_is_503_until_there_is_room() {
         return;
     }
     lab.something().await;
-    // Somebody else fills it, though not to the last byte.
-    let other = lab.s.service.ledger.join("other");
-    let (mut file, chunk) = (fs::File::create(&other).unwrap(), vec![1; 1 << 20]);
-    while rustix::fs::statvfs(&lab.s.service.ledger).unwrap().f_bavail > 2000 {
-        std::io::Write::write_all(&mut file, &chunk).unwrap();
-    }
+    let other = fill(&lab);
     let before = lab.refused;
     lab.something().await;
     assert!(lab.refused >= before + 4, "{} refused", lab.refused);
     let (status, headers) = lab.post_raw().await;
     assert!(status == 503 && headers.contains("retry-after: 10"), "{status} {headers}");
     assert!(lab.s.service.ended().is_none(), "{}", lab.s.service.log());
-    drop(file);
     fs::remove_file(&other).unwrap();
     lab.all_is_well().await;
     assert!(lab.s.service.ended().is_none(), "{}", lab.s.service.log());
@@ -499,4 +504,54 @@ async fn a_damaged_sled_is_made_again_and_that_is_recorded() {
         let started = view.of_kind(&Kind::Service).filter(|e| e.data["event"] == "started").last().unwrap();
         assert!(started.data["rebuilt"].is_string(), "{file}: {}", started.data);
     }
+}
+
+/// An exception ends while the ledger takes nothing: what stands green because of it turns when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_exception_is_not_lost_on_a_full_disk() {
+    let Some(mut lab) = Lab::set().await else { return };
+    if !start_on_a_small_disk(&mut lab, 80).await {
+        return;
+    }
+    let opened = lab.s.gh.with(|w| push_and_open(w, "topic", "A door")).unwrap();
+    let pr = opened.what;
+    lab.deliver(opened.hooks).await;
+    lab.s.settle().await;
+    let ledger = lab.s.service.ledger.display().to_string();
+    let queued = lab.s.gh.with(|w| w.enqueue("alice", REPO, pr)).unwrap();
+    lab.deliver(queued.hooks).await;
+    lab.s.settle().await;
+    let group = |lab: &Lab| lab.s.run_on(&queued.what, "gatelog").and_then(|r| r.conclusion);
+    let shown = |lab: &Lab| (lab.s.check(pr).0, group(lab));
+    let green = ("success".to_owned(), Some("success".to_owned()));
+    let mut full = None;
+    // On a machine that is busy the disk may not be full before the end: then a longer one.
+    for seconds in [8, 20, 60, 180] {
+        let until = Time::now().plus(Duration::from_secs(seconds));
+        let at = until.to_string();
+        let mut add: Vec<&str> =
+            "waiver add --control CHG-02 --owner mona --reason x --until".split(' ').collect();
+        add.extend([at.as_str(), "--ledger", &ledger]);
+        let out = lab.s.service.gatelog(&add).await;
+        assert!(out.status.success(), "{out:?}");
+        while shown(&lab) != green && Time::now() < until {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let other = fill(&lab);
+        if shown(&lab) == green && Time::now() < until {
+            full = Some((other, until));
+            break;
+        }
+        fs::remove_file(&other).unwrap();
+    }
+    let (other, until) = full.expect("this machine is too slow");
+    tokio::time::sleep(until.since(Time::now()) + Duration::from_secs(2)).await;
+    assert_eq!(shown(&lab).0, "success", "nothing can be recorded");
+    fs::remove_file(&other).unwrap();
+    let by = Instant::now() + Duration::from_secs(60);
+    while shown(&lab) != ("failure".to_owned(), Some("failure".to_owned())) {
+        assert!(Instant::now() < by, "{:?}\n{}", shown(&lab), lab.s.service.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    lab.all_is_well().await;
 }

@@ -334,3 +334,127 @@ async fn a_push_that_was_not_shown_in_time_is_shown_later_and_until_then_not_com
     s.service.stop().await;
     s.service.verify().await;
 }
+
+/// GitHub notes this push as one that bypassed its rules.
+fn note_bypass(s: &Scene, before: &str, after: &str) {
+    let suite = json!({"id": 21, "actor_id": 5, "actor_name": "mallory", "before_sha": before,
+        "after_sha": after, "ref": "refs/heads/main", "repository_id": 1, "result": "bypass",
+        "evaluation_result": "fail", "pushed_at": "2026-11-02T09:00:00Z"});
+    s.gh.with(|w| w.repositories.values_mut().next().unwrap().rule_suites.push(suite));
+}
+
+async fn exceptions(s: &Scene) -> (Value, String) {
+    let (code, answer, table) = audit(s, &["exceptions"]).await;
+    assert_eq!(code, 0, "{table}");
+    (answer["exceptions"].clone(), table)
+}
+
+/// Commits with a merge verdict, and with an exception.
+async fn counted(s: &Scene) -> (u64, u64) {
+    let begun = s.view().entries[0].time.to_string();
+    let (_, answer, _) = audit(s, &["completeness", "--since", &begun]).await;
+    let count = |name: &str| answer["landed"][name].as_u64().unwrap();
+    assert_eq!(count("unexplained"), 0, "{answer}");
+    (count("with_verdict"), count("with_exception"))
+}
+
+fn alerted(s: &Scene) -> usize {
+    s.service.log().matches("\"alert\":\"exception\"").count()
+}
+
+#[tokio::test]
+async fn a_bypass_that_github_shows_later_is_an_exception_then() {
+    let mut s = Scene::set().await;
+    let app = s.gh.app_id();
+    s.gh.with(|w| demand(w, Some(app)));
+    let env = [("FAILPOINTS", "gate::settling=return(3000)")];
+    s.service.start_with(env).await.unwrap();
+    sweep(&s).await;
+    let number = green(&s, "a").await;
+    let landed = s.act(|w| w.merge("bob", REPO, number, Method::Squash)).await.what;
+    let first = landings(&s.settle().await).pop().unwrap();
+    assert_eq!(first.1["exceptions"], json!([]), "{}", s.service.log());
+    sweep(&s).await;
+    assert_eq!((counted(&s).await, alerted(&s)), ((1, 0), 0));
+    // By another process, which knows the push from the ledger alone.
+    s.service.stop().await;
+    note_bypass(&s, &landed, &landed);
+    s.service.start_with(env).await.unwrap();
+    until("judged again", &s, || landings(&s.view()).len() == 2).await;
+    let view = s.settle().await;
+    let (entry, landing) = landings(&view).pop().unwrap();
+    let wanted = json!({"kind": "squash", "required": "bound", "bypassed": true, "exceptions": ["bypassed"],
+        "instead_of": first.0.seq});
+    assert_eq!(landing, wanted);
+    let (rows, table) = exceptions(&s).await;
+    assert_eq!(
+        (rows.as_array().unwrap().len(), &rows[0]["entry"], &rows[0]["by"]),
+        (1, &json!(entry.seq), &json!("mallory")),
+        "{table}"
+    );
+    assert_eq!((counted(&s).await, alerted(&s)), ((0, 1), 1), "{}", s.service.log());
+    // Looked at once more it says the same, and nothing new is recorded of it.
+    let run = s.run_on(&landed, "gatelog/push").unwrap().id;
+    s.act(|w| w.rerequest("carol", run)).await;
+    assert_eq!((landings(&s.settle().await).len(), alerted(&s)), (2, 1));
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn an_exception_that_was_only_not_known_yet_leaves_the_list() {
+    let mut s = bound().await;
+    sweep(&s).await;
+    let number = green(&s, "a").await;
+    s.gh.fault(Route::Rest("GET", "/rules/branches"), usize::MAX, Fault::Status(404));
+    let landed = s.act(|w| w.merge("bob", REPO, number, Method::Squash)).await.what;
+    s.settle().await;
+    sweep(&s).await;
+    assert_eq!(counted(&s).await, (0, 1));
+    assert_eq!(exceptions(&s).await.0[0]["exceptions"], json!(["unknown"]));
+    s.gh.heal();
+    let run = s.run_on(&landed, "gatelog/push").unwrap().id;
+    s.act(|w| w.rerequest("carol", run)).await;
+    let (_, landing) = landings(&s.settle().await).pop().unwrap();
+    assert_eq!(
+        (&landing["required"], &landing["exceptions"]),
+        (&json!("bound"), &json!([])),
+        "{}",
+        s.service.log()
+    );
+    assert_eq!(counted(&s).await, (1, 0));
+    assert_eq!(exceptions(&s).await.1, "no exceptions\n");
+    // What was read when it landed stands, whatever becomes of the rules.
+    s.gh.with(|w| w.repositories.values_mut().next().unwrap().rules.clear());
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+/// Withheld is neither shown nor unexplained.
+#[tokio::test]
+async fn what_is_withheld_is_counted_apart() {
+    let mut s = bound().await;
+    sweep(&s).await;
+    // GitHub says in whole seconds when it sent something: this is in the period.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    s.gh.fault(Route::WriteCheckRun, usize::MAX, Fault::Status(502));
+    let number = s.pull("topic", "A door").await;
+    until("judged", &s, || s.view().unfinished().0.is_empty() && s.view().unfinished().1.len() == 1).await;
+    s.act(|w| w.close("alice", REPO, number)).await;
+    until("withheld", &s, || {
+        s.view().reports().any(|r| r.result == gatelog::ledger::entry::ReportResult::Withheld)
+    })
+    .await;
+    s.gh.heal();
+    s.settle().await;
+    sweep(&s).await;
+    let begun = s.view().entries[0].time.to_string();
+    let (code, answer, table) = audit(&s, &["completeness", "--since", &begun]).await;
+    assert_eq!(
+        (code, &answer["events"]["withheld"], &answer["events"]["reported"]),
+        (0, &json!(1), &json!(0)),
+        "{table}"
+    );
+    assert!(table.contains("reported 0, withheld 1, "), "{table}");
+    s.service.stop().await;
+}

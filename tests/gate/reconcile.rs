@@ -1,5 +1,7 @@
 //! Sweeps: what GitHub says happened and the ledger does not have is found, fetched and judged.
 
+use std::time::Duration;
+
 use crate::common::{
     scene::{REPO, Scene, push_and_open},
     view::View,
@@ -7,6 +9,7 @@ use crate::common::{
 use gatelog::{
     ledger::entry::{Entry, Kind},
     simulated_github::{Fault, Route, commit},
+    time::Time,
     verdict::Decision,
 };
 use serde_json::{Value, json};
@@ -405,5 +408,38 @@ async fn a_check_that_github_refused_is_shown_by_the_next_sweep() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     s.assert_runs_are_sound();
+    s.service.stop().await;
+}
+
+/// GitHub tells in whole seconds when something changed, so a second change in the second that was judged looks as
+/// if it had been judged.
+#[tokio::test]
+async fn a_change_that_was_lost_in_the_second_that_was_judged_is_found() {
+    let mut s = Scene::started().await;
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    let second = Duration::from_secs(1);
+    s.gh.with(|w| w.now = Time::now().before(second));
+    let review = s.act(|w| w.approve("bob", REPO, number)).await.what;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{}", s.service.log());
+    let changed = |s: &Scene| s.gh.with(|w| w.pull(REPO, number).unwrap().updated_at);
+    let judged = changed(&s);
+    s.gh.with(|w| {
+        w.now = judged.before(second);
+        w.dismiss("carol", REPO, number, review).unwrap();
+    });
+    assert_eq!(changed(&s), judged);
+    tokio::time::sleep(judged.plus(3 * second).since(Time::now())).await;
+    assert_eq!(sweep(&s).await["judged_again"], json!(1), "{}", s.service.log());
+    s.settle().await;
+    assert_eq!(s.check(number).0, "failure", "{:?}", s.check(number));
+    // By another process too: what is read of it in the ledger is that it was looked at later.
+    assert_eq!(sweep(&s).await["judged_again"], json!(0), "once is enough");
+    s.service.stop().await;
+    s.service.start().await;
+    assert_eq!(sweep(&s).await["judged_again"], json!(0));
+    s.settle().await;
+    assert_eq!((looks(&s, "start"), looks(&s, "sweep")), (0, 1));
     s.service.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::common::scene::{REPO, Scene, push_and_open};
 use gatelog::{
     ledger::entry::{Kind, WaiverData, WaiverStep},
-    simulated_github::{Method, Role, commit},
+    simulated_github::{Fault, Method, Role, Route, commit},
     time::Time,
 };
 
@@ -69,6 +69,68 @@ fn steps(s: &Scene) -> Vec<(u64, WaiverStep)> {
         (e.seq, serde_json::from_value::<WaiverData>(e.data.clone()).unwrap().step)
     };
     view.of_kind(&Kind::Waiver).map(step).collect()
+}
+
+/// What is in the files of the ledger.
+fn is_written(s: &Scene, text: &str) -> bool {
+    let files = std::fs::read_dir(s.service.ledger.join("journal")).unwrap();
+    let bytes = files.map(|f| std::fs::read(f.unwrap().path()).unwrap());
+    bytes.into_iter().any(|b| b.windows(text.len()).any(|w| w == text.as_bytes()))
+}
+
+/// The looks that were taken because of an exception, by gatelog itself.
+fn looks(s: &Scene) -> usize {
+    let view = s.view();
+    view.of_kind(&Kind::Event).filter(|e| e.key.starts_with("erased:")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exception_whose_words_were_erased_holds_no_more_and_is_not_written_anew() {
+    let mut s = started(RULES).await;
+    let pr = s.pull("topic", "A door").await;
+    let other = s.pull("other", "A window").await;
+    for pr in [pr, other] {
+        say(&s, "dora", pr, &format!("/gatelog waive CHG-02 until {} because all are away", day(2))).await;
+        assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    }
+    assert!(is_written(&s, "\"dora\""));
+    let of_other = steps(&s)[1].0.to_string();
+    let (code, said) = run(&s, &["log", "erase", "--reason", "ticket 7", "--entry", &of_other]).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.until("nothing stands on it", 90, || (s.check(other).0 == "failure").then_some(())).await;
+    s.settle().await;
+    assert_eq!((looks(&s), s.check(pr).0.as_str()), (1, "success"), "the one that it concerns");
+    // As a person, while nobody runs: the next start sees to it, and once.
+    s.service.stop().await;
+    let (code, said) =
+        run(&s, &["log", "erase", "--ledger", "data", "--reason", "ticket 8", "--login", "dora"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!is_written(&s, "\"dora\""));
+    s.service.start().await;
+    s.until("nothing stands on it", 90, || (s.check(pr).0 == "failure").then_some(())).await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(s.check(pr).0, "failure", "{}", s.service.log());
+    assert!(!is_written(&s, "\"dora\""), "it is written anew");
+    s.service.kill9().await;
+    s.service.start().await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(looks(&s), 2, "once for each erasure");
+    s.service.verify().await;
+}
+
+/// Somebody is erased while the exception holds that she made.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_is_not_named_by_what_is_judged_afterwards() {
+    let s = started(RULES).await;
+    let pr = s.pull("topic", "A door").await;
+    say(&s, "dora", pr, &format!("/gatelog waive CHG-02 until {} because all are away", day(2))).await;
+    assert_eq!(s.check(pr).0, "success", "{}", s.service.log());
+    let (code, said) = run(&s, &["log", "erase", "--reason", "ticket 7", "--login", "dora"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    s.until("nothing stands on it", 90, || (s.check(pr).0 == "failure").then_some(())).await;
+    say(&s, "alice", pr, "/gatelog recheck").await;
+    assert_eq!(s.check(pr).0, "failure");
+    assert!(!is_written(&s, "\"dora\""), "it is written anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,4 +551,78 @@ async fn another_look_is_given_five_times_an_hour() {
     assert_eq!(looks(), 5);
     say(&s, "bob", pr, "/gatelog recheck").await;
     assert_eq!(looks(), 6, "each person has their own");
+}
+
+/// Nobody delivered it, and GitHub does not deliver it again: only what its API shows of it is there, which nobody
+/// signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_was_only_read_is_answered_and_not_carried_out() {
+    let mut s = started(RULES).await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    s.service.stop().await;
+    let waive = format!("/gatelog waive CHG-02 until {} because the reviewers are away", day(2));
+    for (who, line) in [("dora", waive.as_str()), ("alice", "/gatelog recheck"), ("mallory", waive.as_str())]
+    {
+        for hook in s.gh.with(|w| w.say(who, REPO, pr, line)).unwrap().hooks {
+            s.gh.deliver(&hook).await.unwrap_err();
+        }
+    }
+    s.gh.fault(Route::Rest("POST", "app/hook/deliveries"), usize::MAX, Fault::Status(404));
+    s.service.start().await;
+    let (code, said) = run(&s, &["reconcile", "--ledger", "data"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let view = s.settle().await;
+    let by_api = |e: &&gatelog::ledger::entry::Entry| e.data["source"] == "api";
+    assert_eq!(view.of_kind(&Kind::Event).filter(by_api).count(), 3, "{}", s.service.log());
+    assert_eq!(steps(&s).iter().map(|(_, step)| *step).collect::<Vec<_>>(), [WaiverStep::Refused]);
+    assert_eq!(s.check(pr).0, "failure");
+    let page = page(&s, pr);
+    assert!(
+        page.contains("dora") && page.contains("waive: refused: ") && page.contains("write it again"),
+        "{page}"
+    );
+    let again = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "rerequested").count();
+    assert_eq!(again, 1, "a recheck decides nothing");
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+/// Nobody who opened, wrote or pushed what was let through looks at it afterwards, in a comment or by name.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_worked_on_it_does_not_review_it() {
+    let s = started(RULES).await;
+    s.gh.with(|w| {
+        for login in ["grace", "heidi", "ivan"] {
+            w.add_user(login);
+            w.grant(login, REPO, Role::Maintain).unwrap();
+        }
+    });
+    let pr = s.act(|w| push_and_open(w, "topic", "A door")).await.what;
+    // One after the other: what the API shows first is dated by this machine's clock.
+    s.settle().await;
+    let written = commit("grace", "by grace").write("grace.txt", "g").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[written])).await;
+    s.settle().await;
+    let pushed = commit("alice", "by alice").write("more.txt", "m").signed();
+    s.act(|w| w.push("heidi", REPO, "topic", &[pushed])).await;
+    s.settle().await;
+    say(&s, "erin", pr, "/gatelog break-glass because the shop is down").await;
+    let seq = steps(&s)[0].0;
+    for who in ["grace", "heidi", "erin"] {
+        say(&s, who, pr, &format!("/gatelog reviewed {seq} because it was right")).await;
+        assert_eq!(steps(&s).last().unwrap().1, WaiverStep::Refused, "{who}");
+        assert!(page(&s, pr).contains("by somebody who had no part in it"), "{who}: {}", page(&s, pr));
+    }
+    let by_name = async |name: &str| {
+        let seq = seq.to_string();
+        run(&s, &["waiver", "review", &seq, "--by", name, "--note", "right", "--ledger", "data"]).await
+    };
+    for name in ["alice", "@Grace", "heidi", "erin"] {
+        let (code, said) = by_name(name).await;
+        assert!(code == Some(2) && said.contains("by somebody who had no part in it"), "{name}: {said}");
+    }
+    let (code, said) = by_name("ivan").await;
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(steps(&s).last().unwrap().1, WaiverStep::Reviewed);
 }

@@ -11,7 +11,7 @@ use gatelog::{
     },
     github::{
         Github, RepoAt, Settings, Trouble, TroubleKind,
-        gather::{self, Completed, Floor, Known, KnownPull, KnownPush, Pulled},
+        gather::{self, Completed, Floor, Known, KnownPull, KnownPush, Pulled, Retargeted},
     },
     simulated_github::{
         Change as Meanwhile, Fault, Method, Options, Role, Route, SimulatedGithub, Webhook, World, commit,
@@ -29,7 +29,7 @@ static FLOOR: Floor = Floor {
     commits: None,
     at: None,
     patient: false,
-    old_base: None,
+    retarget: None,
 };
 
 struct Setup {
@@ -79,6 +79,10 @@ fn client(sim: &SimulatedGithub, timeout: Duration) -> Github {
 }
 
 impl Setup {
+    async fn group(&self, group: &MergeGroup) -> Result<gather::Grouped, Trouble> {
+        gather::merge_group(&self.github, &self.at, group, &|_| Floor::default()).await
+    }
+
     fn with<T>(&self, f: impl FnOnce(&mut World) -> T) -> T {
         self.sim.with(f)
     }
@@ -341,14 +345,19 @@ async fn a_change_of_the_base_is_waited_for_in_the_timeline() {
         w.push("alice", REPO, "dev", &[]).unwrap();
         w.retarget("alice", REPO, 1, "dev").unwrap();
     });
-    let floor = |from: &str| Floor {
+    let changed = s.with(|w| w.pull(REPO, 1).unwrap().updated_at);
+    let told = |from: &str, at| Floor {
         base_ref: Some("dev".to_owned()),
-        old_base: Some(from.to_owned()),
+        retarget: Some(Retargeted { from: from.to_owned(), to: "dev".to_owned(), at: Some(at) }),
         ..Floor::default()
     };
+    let floor = |from: &str| told(from, changed);
     assert!(gather::pull(&s.github, &s.at, 1, &floor("main")).await.is_ok());
     let behind = gather::pull(&s.github, &s.at, 1, &floor("older")).await.unwrap_err();
     assert_eq!(behind.kind, TroubleKind::Unavailable);
+    // What was told is older than the newest change that is shown, so it is in the timeline too.
+    let before = changed.before(std::time::Duration::from_secs(1));
+    assert!(gather::pull(&s.github, &s.at, 1, &told("older", before)).await.is_ok());
     // It has been changed again since, so this change need not be the newest.
     s.with(|w| w.retarget("alice", REPO, 1, "main").unwrap());
     let at = Some(s.with(|w| w.pull(REPO, 1).unwrap().created_at));
@@ -1009,14 +1018,14 @@ async fn with_queue() -> Setup {
 #[tokio::test]
 async fn a_merge_group_is_its_entry_and_all_ahead() {
     let s = with_queue().await;
-    let grouped = gather::merge_group(&s.github, &s.at, &group_of(&s, 2)).await.unwrap();
+    let grouped = s.group(&group_of(&s, 2)).await.unwrap();
     assert!(grouped.missing.is_empty(), "{:?}", grouped.missing);
     let numbers = |g: &gather::Grouped| {
         g.group.entries.as_ref().unwrap().iter().map(|c| c.pull_request.number).collect::<Vec<_>>()
     };
     assert_eq!(numbers(&grouped), [1, 2]);
     assert_eq!(s.asked().len(), 3, "the queue, and each pull request");
-    let first = gather::merge_group(&s.github, &s.at, &group_of(&s, 1)).await.unwrap();
+    let first = s.group(&group_of(&s, 1)).await.unwrap();
     assert_eq!(numbers(&first), [1]);
 
     // Stage 2 works on every entry.
@@ -1034,14 +1043,14 @@ async fn a_group_that_the_queue_does_not_show_is_missing() {
     let s = with_queue().await;
     let mut group = group_of(&s, 2);
     group.head_sha = s.head();
-    let grouped = gather::merge_group(&s.github, &s.at, &group).await.unwrap();
+    let grouped = s.group(&group).await.unwrap();
     assert_eq!(gone(&grouped.missing), [("merge_group", None)]);
     assert!(grouped.group.entries.is_none());
 
     let s = setup().await;
     s.sim.lag(2);
     s.with(|w| w.enqueue("alice", REPO, 1).unwrap());
-    let grouped = gather::merge_group(&s.github, &s.at, &group_of(&s, 1)).await.unwrap();
+    let grouped = s.group(&group_of(&s, 1)).await.unwrap();
     assert!(grouped.missing.is_empty(), "{:?}", grouped.missing);
 }
 
@@ -1049,9 +1058,25 @@ async fn a_group_that_the_queue_does_not_show_is_missing() {
 async fn what_an_entry_lacks_the_group_lacks() {
     let s = with_queue().await;
     s.sim.fault_after(Route::Graphql, 2, 1, partial(&["reviews"]));
-    let grouped = gather::merge_group(&s.github, &s.at, &group_of(&s, 2)).await.unwrap();
+    let grouped = s.group(&group_of(&s, 2)).await.unwrap();
     assert_eq!(gone(&grouped.missing), [("merge_group", None), ("reviews", None)]);
     assert!(grouped.missing[1].reason.starts_with("#2: "), "{}", grouped.missing[1].reason);
+}
+
+/// Its green is merged when all checks have passed: what it carries is read as late as a pull request itself.
+#[tokio::test]
+async fn a_group_is_not_read_from_before_what_events_told_of_its_entries() {
+    let s = with_queue().await;
+    let told = s.with(|w| w.pull(REPO, 1).unwrap().updated_at).plus(Duration::from_secs(1));
+    let group = group_of(&s, 2);
+    let read = async |patient| {
+        let floor = |n| Floor { at: (n == 1).then_some(told), patient, ..Floor::default() };
+        gather::merge_group(&s.github, &s.at, &group, &floor).await
+    };
+    assert_eq!(read(true).await.unwrap_err().kind, TroubleKind::Unavailable);
+    let late = read(false).await.unwrap();
+    assert!(late.behind && late.missing.is_empty(), "it is taken, and marked: {:?}", late.missing);
+    assert!(!s.group(&group).await.unwrap().behind);
 }
 
 /// A push to `main` as its webhook tells it.

@@ -146,7 +146,7 @@ impl Tour {
             base_ref: text("base_ref"),
             entries: None,
         };
-        gather::merge_group(&self.github, &self.at, &group).await.unwrap();
+        gather::merge_group(&self.github, &self.at, &group, &|_| gather::Floor::default()).await.unwrap();
         gather::open_pulls(&self.github, &self.at).await.unwrap();
     }
 

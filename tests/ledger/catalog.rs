@@ -8,10 +8,11 @@ use std::{
 };
 
 use gatelog::{
+    event::Subject,
     ledger::{
         Ledger,
         chain::{leaf_hash, node_hash},
-        entry::{Body, Draft, Hash, Key, Kind, Ref},
+        entry::{Body, Draft, Entry, Hash, Key, Kind, Ref},
         erasure::{Cause, plan::Wanted, run::Request},
         key::Keys,
         proof::Node,
@@ -22,13 +23,14 @@ use gatelog::{
         Sizes,
         catalog::{Directory, keep},
         census::count,
+        reader::Groups,
         segments,
     },
     time::Time,
     verdict::Decision,
 };
 
-use crate::common::{long, measured, program::said};
+use crate::common::{long, measured, program::said, scene::Scene};
 use crate::ledger_util::*;
 
 const ORIGIN: &str = "gate.example.com/log/1";
@@ -81,6 +83,9 @@ fn policy() -> Draft {
 fn silent(event: u64) -> Draft {
     let mut verdict = verdict(Ref::Seq(event), Decision::Allow);
     verdict.data["target"] = serde_json::Value::Null;
+    // Its body says what it says.
+    let body = Body { bytes: verdict.data.to_string().into(), media: "application/json" };
+    verdict.bodies = vec![("verdict".into(), body)];
     verdict
 }
 
@@ -108,7 +113,7 @@ fn nodes(leaves: &[Hash]) -> Vec<(Node, Hash)> {
 }
 
 fn leaves(dir: &Path) -> Vec<Hash> {
-    let mut groups = gatelog::store::journal::reader::Groups::open(&dir.join("journal")).unwrap().unwrap();
+    let mut groups = Groups::open(&dir.join("journal")).unwrap().unwrap();
     let mut all = vec![];
     while let Some(group) = groups.next_group().unwrap() {
         all.extend(group.entries.iter().map(|e| leaf_hash(&e.raw)));
@@ -428,6 +433,44 @@ async fn an_event_is_missing_only_if_the_whole_ledger_does_not_have_it() {
     assert!(out.status.success() && said(&out).contains("GitHub sent 2, recorded 2"), "{}", said(&out));
 }
 
+/// That nothing was found, because there was nothing to look at, does not look like a good answer.
+#[tokio::test]
+async fn an_audit_of_nothing_says_so() {
+    let dir = Dir::new();
+    let times = hourly(&dir.path(), false).await;
+    let data = dir.path().to_str().unwrap().to_owned();
+    let later = "2027-01-01";
+    let wanted: [(&[&str], i32, &str); 8] = [
+        (&["exceptions", "--repo", "99"], 2, "no entry is about the repository 99"),
+        (&["exceptions", "--repo", "99", "--since", later], 2, "no entry is about the repository 99"),
+        (&["exceptions", "--repo", "3", "--since", later], 0, "no entry of that time is about 3"),
+        (
+            &["exceptions", "--repo", "Octo/Pay", "--since", later],
+            0,
+            "no entry of that time is about Octo/Pay",
+        ),
+        (&["exceptions", "--since", later], 0, "no entry is of that time"),
+        (&["exceptions", "--since", later, "--until", &times[9]], 2, "--until is not after --since"),
+        (&["completeness", "--since", later], 4, "no sweep has read everything since then"),
+        (
+            &["completeness", "--repo", "octo/pay", "--since", &times[228]],
+            4,
+            "repository 3): no sweep knew it",
+        ),
+    ];
+    for (args, code, text) in wanted {
+        let out = gatelog(&[&["audit"], args, &["--ledger", &data]].concat());
+        assert_eq!(out.status.code(), Some(code), "{args:?}: {}", said(&out));
+        assert!(said(&out).contains(text), "{args:?}: no `{text}` in {}", said(&out));
+    }
+    for args in
+        [&["exceptions", "--repo", "3"][..], &["exceptions", "--repo", "octo/pay", "--since", &times[9]]]
+    {
+        let out = gatelog(&[&["audit"], args, &["--ledger", &data]].concat());
+        assert!(out.status.success() && out.stderr.is_empty(), "{}", said(&out));
+    }
+}
+
 /// What commands on the files take, with catalogs and without: 200,000 entries with `GATELOG_EFFORT=long`.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_on_the_files_do_not_grow_with_the_ledger() {
@@ -458,6 +501,18 @@ async fn commands_on_the_files_do_not_grow_with_the_ledger() {
         begun.elapsed()
     };
     run("log list", "all", &["log", "list"]);
+    run("log verify", "all", &["log", "verify"]);
+    run("audit exceptions", "all", &["audit", "exceptions"]);
+    let begun = std::time::Instant::now();
+    let (ledger, _) = open(&data);
+    measured(&format!("{size} entries, all: opening"), &format!("{:?}", begun.elapsed()));
+    let begun = std::time::Instant::now();
+    let wanted = Wanted::Person { login: "mona".into(), also: vec![] };
+    let request = Request { wanted, cause: Cause::LocalOperator, reason: "ticket 7".into(), dry_run: true };
+    assert_eq!(ledger.erase(request, vec![]).await.unwrap().plan.count, 0);
+    measured(&format!("{size} entries, all: log erase --login"), &format!("{:?}", begun.elapsed()));
+    ledger.close().await.unwrap();
+    drop(ledger);
     let mut took = vec![];
     for with in ["with catalogs", "without"] {
         let (proof, zip) = (file(&format!("{with}.p")), file(&format!("{with}.zip")));
@@ -475,4 +530,61 @@ async fn commands_on_the_files_do_not_grow_with_the_ledger() {
     assert_eq!(fs::read(file("with catalogs.p")).unwrap(), fs::read(file("without.p")).unwrap());
     assert_eq!(fs::read(file("with catalogs.zip")).unwrap(), fs::read(file("without.zip")).unwrap());
     assert!(!long() || took[0] * 5 < took[1], "{took:?}");
+}
+
+/// A start reads every entry, and costs as much for each however many there are: 200,000 and 1,000,000 of them with
+/// `GATELOG_EFFORT=long`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_reads_every_entry_and_repeats_nothing() {
+    let mut each = vec![];
+    for size in if long() { &[0, 200_000, 1_000_000][..] } else { &[900] } {
+        let mut s = Scene::set().await;
+        let size = changes(&s.service.ledger, *size).await;
+        let begun = std::time::Instant::now();
+        s.service.start().await;
+        let (took, cpu) = (begun.elapsed(), cpu_of(s.service.pid().unwrap()));
+        measured(&format!("start with {size} entries"), &format!("{took:?}, {cpu:?} of processor time"));
+        each.push((size, cpu));
+        let mut groups = Groups::open_near(&s.service.ledger.join("journal"), size).unwrap().unwrap();
+        let mut new = vec![];
+        while let Some(group) = groups.next_group().unwrap() {
+            new.extend(group.entries.iter().map(|e| Entry::parse(&e.raw).unwrap()));
+        }
+        let new: Vec<Kind> = new.into_iter().filter(|e| e.seq >= size).map(|e| e.kind).collect();
+        assert_eq!(new, [Kind::Service, Kind::Policy], "nothing is judged or shown again");
+        s.service.stop().await;
+    }
+    if let [(_, none), (some, of_some), (many, of_many)] = each[..] {
+        let of_each = |cpu: Duration, n: u64| cpu.saturating_sub(none).as_nanos() / u128::from(n);
+        assert!(of_each(of_many, many) < 2 * of_each(of_some, some), "{each:?}");
+    }
+}
+
+/// Makes a ledger of events, their verdicts and what was shown of those: at least so many entries. How many.
+async fn changes(dir: &Path, size: u64) -> u64 {
+    let (ledger, _) = open(dir);
+    while ledger.head().size < size {
+        let first = ledger.head().size;
+        let change = |n: u64| {
+            let about = Subject { installation: None, id: Some(n), ..subject() };
+            let of = |draft| Draft { subject: about.clone(), ..draft };
+            let at = usize::try_from(n - first).unwrap();
+            let event = delivery(&format!("g{n}"), &format!("{{\"n\":{n}}}"));
+            let verdict = verdict(Ref::InGroup(at), Decision::Allow);
+            let shown = Draft { refs: vec![Ref::InGroup(at + 1)], ..report(&[n + 1]) };
+            [of(event), of(verdict), of(shown)]
+        };
+        ledger.append((first..size.min(first + 300)).step_by(3).flat_map(change).collect()).await.unwrap();
+    }
+    ledger.close().await.unwrap();
+    ledger.head().size
+}
+
+/// Processor time that a process has taken.
+fn cpu_of(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = [fields[11], fields[12]].iter().map(|t| t.parse::<u64>().unwrap()).sum();
+    // USER_HZ is 100 wherever Linux runs.
+    Duration::from_millis(10 * ticks)
 }

@@ -293,6 +293,31 @@ async fn exit_codes_of_a_bad_ledger_and_of_none() {
     }
 }
 
+/// Whoever may not look into a ledger is not told that there is none.
+#[tokio::test]
+async fn a_folder_that_cannot_be_looked_into_is_not_called_empty() {
+    let dir = Dir::new();
+    std::fs::create_dir_all(dir.path()).unwrap();
+    let itself = dir.path().join("loop");
+    std::os::unix::fs::symlink(&itself, &itself).unwrap();
+    let output = gatelog(&itself, &["list"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(said.contains("cannot be read: ") && said.contains("as the user that gatelog runs as"), "{said}");
+}
+
+#[tokio::test]
+async fn a_backup_goes_into_a_folder() {
+    let (dir, ledger) = story().await;
+    ledger.close().await.unwrap();
+    let file = dir.0.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let output = gatelog(&dir.path(), &["backup", file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("is a file: name the folder of the backup"), "{said}");
+}
+
 /// Of a ledger that was stopped cleanly too, whose last segment ends with its seal.
 #[tokio::test]
 async fn an_entry_beyond_the_end_does_not_exist() {

@@ -1,11 +1,17 @@
 //! Bodies that are compressed or erased: everything else stays as it was, and everyone says what is gone.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use gatelog::{
+    event::Subject,
     ledger::{
         Ledger,
-        entry::{Kind, Ref},
+        entry::{Draft, Kind, Ref},
         erasure::{
             Cause, LIST,
             plan::{Hold, PlanError, Wanted},
@@ -13,17 +19,20 @@ use gatelog::{
         },
         verify::{Verified, VerifyError, verify},
     },
-    store::journal::{
-        Sizes, mark,
-        reader::{Groups, SegmentReader},
-        rewrite::{erased, rewrite},
-        segments,
+    store::{
+        journal::{
+            Sizes, mark,
+            reader::{Groups, SegmentReader},
+            rewrite::{erased, rewrite},
+            segments,
+        },
+        memory::{Disk, Memory},
     },
     time::Time,
     verdict::Decision,
 };
 
-use crate::ledger_util::*;
+use crate::{ledger_util::*, tiles::Counting};
 
 const SIZES: Sizes = Sizes { segment: 20_000, ahead: 1_000 };
 
@@ -50,6 +59,13 @@ async fn filled(dir: &Path, events: u64) -> Ledger {
     // No verdict waits to be reported: what is in work cannot be erased.
     ledger.append(vec![report(&ledger.unreported())]).await.unwrap();
     ledger
+}
+
+/// A verdict that shows nothing: it waits for no report.
+fn silent(event: Ref) -> Draft {
+    let mut draft = verdict(event, Decision::Allow);
+    draft.data["target"] = serde_json::Value::Null;
+    draft
 }
 
 fn request(wanted: Wanted) -> Request {
@@ -218,6 +234,63 @@ async fn a_person_is_found_by_login_address_and_name() {
     assert_eq!(erasure.kind, Kind::Erasure);
     assert_eq!(erasure.data["bodies"], 4);
     assert_eq!(verified(&dir.path()).redactions[0].entries, gone);
+}
+
+#[tokio::test]
+async fn a_reason_that_names_the_person_is_refused() {
+    let dir = Dir::new();
+    let ledger = filled(&dir.path(), 3).await;
+    let said = |reason: &str, wanted| Request { reason: reason.into(), ..request(wanted) };
+    let also = vec!["ada@example.com".to_owned(), "Ada Lovelace".to_owned()];
+    let wanted = || Wanted::Person { login: "@Ada".into(), also: also.clone() };
+    for reason in ["ada left", "ticket 7 (@ADA)", "of ada@example.com", "asked by ada lovelace"] {
+        let refused = ledger.erase(said(reason, wanted()), vec![]).await.unwrap_err().to_string();
+        assert!(refused.contains("the reason names the person"), "{reason}: {refused}");
+    }
+    let done = ledger.erase(said("ticket 7 of the Canadaproject", wanted()), vec![]).await.unwrap();
+    assert_eq!(done.plan.count, 1);
+}
+
+/// Retention is kept every hour: what was looked at is not read again, unless other things are held.
+#[tokio::test]
+async fn what_has_gone_by_age_is_not_looked_at_again() {
+    let store = Arc::new(Counting { inner: Some(Memory::open(&Disk::default())), ..Counting::default() });
+    let (ledger, _) = Ledger::on_store(store.clone(), Time::now).unwrap();
+    let named = r#"{"repository": {"id": 3, "full_name": "octo-org/app"}}"#;
+    for n in 0..200 {
+        let group = vec![delivery(&format!("g{n}"), named), silent(Ref::InGroup(0))];
+        ledger.append(group).await.unwrap();
+    }
+    // Not judged yet.
+    let elsewhere = |draft| Draft { subject: Subject { repository: Some(9), ..subject() }, ..draft };
+    let waits = one(&ledger, elsewhere(delivery("waits", "{}"))).await.seq;
+    let hold = Hold { repository: Some("octo-org/app".into()), reason: "case 12".into(), ..Hold::default() };
+    let keep = async |holds: Vec<Hold>| {
+        let before = store.entries.load(Relaxed);
+        let wanted = Wanted::Before(Time::now());
+        let plan = ledger.erase(request(wanted), holds).await.unwrap().plan;
+        (plan, store.entries.load(Relaxed) - before)
+    };
+    let (held, reads) = keep(vec![hold.clone()]).await;
+    assert_eq!((held.count, held.held["case 12"].len(), held.in_work), (0, 400, vec![waits]));
+    assert!(reads > 400, "{reads}");
+    let (again, reads) = keep(vec![hold.clone()]).await;
+    assert_eq!((again.count, again.in_work), (0, vec![waits]));
+    assert!(reads < 10, "{reads} entries were read again");
+    let longer = Wanted::Before(Time::from_unix_micros(0).unwrap());
+    assert_eq!(ledger.erase(request(longer), vec![hold.clone()]).await.unwrap().plan.count, 0);
+    // What comes after is found, and so is what waited.
+    let judged = elsewhere(silent(Ref::Seq(waits)));
+    ledger.append(vec![judged, delivery("after", named), silent(Ref::InGroup(1))]).await.unwrap();
+    let (later, reads) = keep(vec![hold.clone()]).await;
+    assert_eq!((later.count, later.held["case 12"].len()), (2, 2));
+    assert!(reads < 30, "{reads}");
+    let (freed, reads) = keep(vec![]).await;
+    assert_eq!((freed.count, freed.gone), (402, 2), "another hold: all is looked at");
+    assert!(reads > 400, "{reads}");
+    let (last, reads) = keep(vec![]).await;
+    assert_eq!((last.count, last.gone), (0, 404));
+    assert!(reads < 10, "{reads}");
 }
 
 #[tokio::test]

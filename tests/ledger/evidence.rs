@@ -67,7 +67,7 @@ async fn signed(s: &Scene, size: u64) {
     panic!("{size} entries are not signed");
 }
 
-fn gatelog(args: &[&str]) -> Output {
+pub(crate) fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
 }
 
@@ -105,7 +105,8 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
     assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
     let text = said(&ours);
     for part in [
-        "complete: everything about it is here, until the checkpoint",
+        "complete: everything that names it or one of its heads is here, until the checkpoint",
+        "not proved: completeness: merge groups that it was in, what landed of it",
         " verdicts are what their facts and policies give",
         "VERIFIED  ",
     ] {
@@ -137,7 +138,18 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
 
     assert_eq!(s.service.stop().await.code(), Some(0));
     let again = export(&s, &["--pr", &format!("{REPO}#{pr}")], &file);
-    assert_eq!(again.status.code(), Some(5), "a file that is there is left alone: {}", said(&again));
+    assert_eq!(again.status.code(), Some(2), "a file that is there is left alone: {}", said(&again));
+    assert!(said(&again).contains("exists already and is not written over"), "{}", said(&again));
+    for (vkey, why) in [
+        ("junk".to_owned(), "not of the form NAME+KEYID+BASE64"),
+        (vkey.replace("/log/", "/lag/"), "its key id does not fit"),
+    ] {
+        let both = [Some(verify(&file, &vkey)), python(&file, &vkey)];
+        for out in both.into_iter().flatten() {
+            assert_eq!(out.status.code(), Some(2), "{vkey}: {}", said(&out));
+            assert!(said(&out).contains("--vkey ") && said(&out).contains(why), "{}", said(&out));
+        }
+    }
     for (name, what, expected) in [
         ("entry", vec!["--entry", "3"], "not proved: completeness: that no other entry says more about it"),
         (
@@ -156,16 +168,20 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
             assert_eq!(said(&theirs), said(&ours), "{name}");
         }
     }
-    for (what, exit) in [
-        (vec!["--pr", "octo-org/nowhere#1"], 2),
-        (vec!["--pr", "octo-org/shop"], 2),
-        (vec!["--entry", "999999"], 2),
-        (vec!["--since", "2026-01-02", "--until", "2026-01-01"], 2),
-        (vec!["--since", "yesterday"], 2),
-        (vec![], 2),
+    let nothing = format!("{REPO}#999");
+    for (what, why) in [
+        (vec!["--pr", "octo-org/nowhere#1"], "no event names the repository octo-org/nowhere"),
+        (vec!["--pr", "octo-org/shop"], "write it as owner/name#12"),
+        (vec!["--pr", &nothing], "nothing of what was asked for: pull request octo-org/app#999, among the "),
+        (vec!["--entry", "999999"], "the last signed checkpoint holds entries 0.."),
+        (vec!["--since", "2026-01-02", "--until", "2026-01-01"], "--since is not before --until"),
+        (vec!["--since", "2120-01-01", "--repo", REPO], "repository octo-org/app from 2120-01-01T00:00:00"),
+        (vec!["--since", "yesterday"], "yesterday"),
+        (vec![], "required"),
     ] {
         let out = export(&s, &what, &dir.path().join("none"));
-        assert_eq!(out.status.code(), Some(exit), "{what:?}: {}", said(&out));
+        assert_eq!(out.status.code(), Some(2), "{what:?}: {}", said(&out));
+        assert!(said(&out).contains(why), "{what:?}: {}", said(&out));
         assert!(!dir.path().join("none").exists(), "{what:?}");
     }
 }
@@ -174,9 +190,9 @@ fn contains(bytes: &[u8], part: &str) -> bool {
     bytes.windows(part.len()).any(|w| w == part.as_bytes())
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-fn unpack(file: &Path) -> (Manifest, Files) {
+pub(crate) fn unpack(file: &Path) -> (Manifest, Files) {
     let mut archive = Archive::open(File::open(file).unwrap()).unwrap();
     let names = archive.names().to_vec();
     let mut files: Files =
@@ -186,7 +202,7 @@ fn unpack(file: &Path) -> (Manifest, Files) {
 }
 
 /// With a manifest that fits: whoever changes the files knows how.
-fn pack(manifest: Manifest, files: &Files, to: &Path) {
+pub(crate) fn pack(manifest: Manifest, files: &Files, to: &Path) {
     let mut zip = Builder::new(Cursor::new(vec![]));
     for (name, bytes) in files {
         zip.add(name, bytes).unwrap();
@@ -361,7 +377,7 @@ async fn what_is_tampered_with_is_noticed_by_both_verifiers() {
 }
 
 /// One file of a zip, written as somebody would who wants to harm the reader.
-struct Raw {
+pub(crate) struct Raw {
     name: String,
     deflated: Vec<u8>,
     crc: u32,
@@ -370,7 +386,7 @@ struct Raw {
 }
 
 /// `size` zeros, honestly said.
-fn zeros(name: &str, size: usize) -> Raw {
+pub(crate) fn zeros(name: &str, size: usize) -> Raw {
     let mut zip = Builder::new(Cursor::new(vec![]));
     zip.add("x", &vec![0; size]).unwrap();
     let manifest = Manifest {
@@ -393,7 +409,7 @@ fn zeros(name: &str, size: usize) -> Raw {
 
 /// Local headers with their data, then the directory (APPNOTE 4.3.12), then its end (4.3.16). `shared`: all files
 /// are the bytes of the first.
-fn raw_zip(files: &[Raw], shared: bool) -> Vec<u8> {
+pub(crate) fn raw_zip(files: &[Raw], shared: bool) -> Vec<u8> {
     let head = |f: &Raw| {
         let mut out = [20u16, 0, 8, 0, 0x21].map(u16::to_le_bytes).concat();
         out.extend([f.crc, f.deflated.len() as u32, f.said].map(u32::to_le_bytes).concat());
@@ -660,7 +676,7 @@ fn write_in_manifest(file: &Path, from: &str, to: &str) {
 }
 
 /// Two pull requests hours apart, in a ledger whose clock is ours.
-async fn hours(dir: &Path) -> String {
+pub(crate) async fn hours(dir: &Path) -> String {
     let now = std::sync::Arc::new(std::sync::Mutex::new("2026-11-24T00:00:00Z".parse::<Time>().unwrap()));
     let clock = now.clone();
     let (ledger, _) = Ledger::open_sized(dir, Sizes::default(), move || *clock.lock().unwrap()).unwrap();
@@ -670,19 +686,24 @@ async fn hours(dir: &Path) -> String {
         (7, "synchronize", 30),
         (12, "opened", 60),
         (12, "synchronize", 60),
+        // Of a repository whose name nothing says.
+        (20, "opened", 60),
     ]
     .into_iter()
     .enumerate()
     {
         let made = now.lock().unwrap().to_string();
+        let repository = if number == 20 { 5 } else { 3 };
+        let named = serde_json::json!({"id": 3, "full_name": "acme/pay"});
+        let nameless = serde_json::json!({"id": 5});
         let payload = serde_json::json!({
-            "action": action, "repository": {"id": 3, "full_name": "acme/pay"},
+            "action": action, "repository": if number == 20 { nameless } else { named },
             "pull_request": {"number": number, "created_at": made.replace(".000000", "")},
         });
         let draft = Draft {
             subject: Subject {
                 kind: SubjectKind::PullRequest,
-                repository: Some(3),
+                repository: Some(repository),
                 id: Some(number),
                 ..delivery("x", "").subject
             },
@@ -705,7 +726,7 @@ async fn hours(dir: &Path) -> String {
     vkey
 }
 
-fn export_of(dir: &Path, what: &[&str], to: &Path) {
+pub(crate) fn export_of(dir: &Path, what: &[&str], to: &Path) {
     let fixed =
         ["audit", "evidence", "export", "--ledger", dir.to_str().unwrap(), "-o", to.to_str().unwrap()];
     let out = gatelog(&[&fixed[..], what].concat());
@@ -728,7 +749,7 @@ async fn what_may_lie_before_the_range_is_not_called_complete() {
     };
     let (manifest, _) = unpack(&file);
     assert!(manifest.from > 0, "{manifest:?}");
-    check(&file, "complete: everything about it is here");
+    check(&file, "complete: everything that names it or one of its heads is here");
 
     // Genuine entries from a later one on, said to be all about the pull request.
     let late = dir.path().join("late.zip");
@@ -739,6 +760,11 @@ async fn what_may_lie_before_the_range_is_not_called_complete() {
         lines(&files["entries.jsonl"]).iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect();
     manifest.selected = select(&manifest.selection, &entries).into_iter().collect();
     assert!(!manifest.selected.is_empty() && manifest.from > 0, "{manifest:?}");
+    let mut files = files;
+    files.retain(|name, _| {
+        let seq = name.strip_prefix("bodies/").and_then(|n| n.split('/').next()?.parse().ok());
+        seq.is_none_or(|seq: u64| manifest.selected.contains(&seq))
+    });
     pack(manifest, &files, &late);
     check(&late, "not proved: completeness: that nothing about it comes before the range");
 }

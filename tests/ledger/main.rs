@@ -9,6 +9,8 @@ mod damage;
 mod erase;
 mod erasure;
 mod evidence;
+mod evidence_asked;
+mod judged;
 #[path = "../ledger_util/mod.rs"]
 mod ledger_util;
 mod monitor;

@@ -19,7 +19,7 @@ use gatelog::{
     ledger::{
         Ledger,
         checkpoint::Checkpoint,
-        entry::{Draft, Ref, VerdictData},
+        entry::{Draft, Kind, Ref, VerdictData},
         key::Keys,
         note::Verifier,
         tile,
@@ -72,7 +72,8 @@ async fn covered(s: &Scene, vkey: &str) -> u64 {
 
 async fn monitor(s: &Service, more: &[&str]) -> (i32, String) {
     let url = url(s);
-    let args = [&["log", "monitor", &url, "--state", "auditor.json"], more].concat();
+    let state = if more.contains(&"--state") { &[][..] } else { &["--state", "auditor.json"] };
+    let args = [&["log", "monitor", &url], state, more].concat();
     let out = s.gatelog(&args).await;
     (out.status.code().unwrap(), said(&out))
 }
@@ -114,6 +115,90 @@ async fn an_auditor_follows_the_log() {
     s.settle().await;
     let (code, text) = monitor(&s.service, &[]).await;
     assert!(code == 0 && text.contains("it died after"), "{text}");
+}
+
+/// The same files a while later: nothing new, as where nothing happens. Only their age tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_stands_still_is_said_to() {
+    let (mut s, vkey) = scene(20).await;
+    s.service.start().await;
+    s.settle().await;
+    covered(&s, &vkey).await;
+    let (code, text) = monitor(&s.service, &["--vkey", &vkey, "--max-age", "1h"]).await;
+    assert!(code == 0 && text.contains("last entry ") && text.contains("VERIFIED"), "{text}");
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (code, text) = monitor(&s.service, &["--max-age", "1s"]).await;
+        if code == 4 {
+            assert!(text.contains("nothing new") && text.contains("FAILED: the last entry is of "), "{text}");
+            break;
+        }
+        assert!(code == 0 && Instant::now() < until, "{text}");
+    }
+    let (code, text) = monitor(&s.service, &[]).await;
+    assert!(code == 0 && text.contains("nothing new"), "{text}");
+}
+
+#[test]
+fn two_monitors_of_one_state_do_not_write_over_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let vkey = Keys::new(ORIGIN).unwrap().verifiers().next().unwrap().to_string();
+    let look = || {
+        let args = ["log", "monitor", "http://127.0.0.1:1/log", "--state", "auditor.json", "--vkey", &vkey];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatelog"));
+        let out = command.args(args).current_dir(&dir).output().unwrap();
+        assert_eq!(out.status.code(), Some(5), "{}", said(&out));
+        said(&out)
+    };
+    assert!(look().contains("Connection refused"), "{}", look());
+    let file = fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.path().join("auditor.json.lock"));
+    let other = file.unwrap();
+    other.lock().unwrap();
+    assert!(look().contains("another monitor"), "{}", look());
+    other.unlock().unwrap();
+    assert!(look().contains("Connection refused"), "{}", look());
+}
+
+/// What is erased stays proved: to an auditor who saw it before, to one who comes later, and by a proof of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_is_followed_and_proofs_of_before_hold() {
+    let (mut s, vkey) = scene(0).await;
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    covered(&s, &vkey).await;
+    let event = s.view().of_kind(&Kind::Event).find(|e| e.subject.id == Some(pr)).unwrap().seq.to_string();
+    assert_eq!(monitor(&s.service, &["--vkey", &vkey]).await.0, 0);
+    for (proof, entry) in [("before", "before.json"), ("after", "after.json")] {
+        if proof == "after" {
+            let out = s.service.gatelog(&["log", "erase", "--entry", &event, "--reason", "ticket 7"]).await;
+            assert!(out.status.success(), "{}", said(&out));
+            s.settle().await;
+            covered(&s, &vkey).await;
+        }
+        let out = s.service.gatelog(&["log", "prove", &event, "-o", proof, "--entry", entry]).await;
+        assert!(out.status.success(), "{}", said(&out));
+    }
+    let (code, text) = monitor(&s.service, &[]).await;
+    assert!(code == 0 && text.contains("1 erasures"), "{text}");
+    let (code, text) = monitor(&s.service, &["--state", "late.json", "--vkey", &vkey]).await;
+    assert!(code == 0 && text.contains("1 erasures"), "{text}");
+    let read = |name: &str| fs::read(s.service.dir.join(name)).unwrap();
+    assert_eq!(read("before.json"), read("after.json"), "the entry is what it was");
+    for proof in ["before", "after"] {
+        let check = ["log", "verify-proof", proof, "--vkey", &vkey, "--entry", "after.json"];
+        let out = s.service.gatelog(&check).await;
+        assert!(out.status.success() && said(&out).contains("VERIFIED"), "{}", said(&out));
+    }
+    let other = String::from_utf8(read("after.json")).unwrap().replace("github", "gitlab");
+    assert_ne!(other.as_bytes(), read("after.json"));
+    fs::write(s.service.dir.join("other.json"), other).unwrap();
+    let check = ["log", "verify-proof", "after", "--vkey", &vkey, "--entry", "other.json"];
+    assert_eq!(s.service.gatelog(&check).await.status.code(), Some(3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

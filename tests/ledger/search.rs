@@ -51,7 +51,10 @@ fn event(n: u64, repository: u64, name: &str, number: u64) -> Draft {
 }
 
 fn answer(n: u64, decision: Decision, of: &Draft) -> Draft {
-    Draft { subject: of.subject.clone(), ..verdict(Ref::Seq(n - 1), decision) }
+    let verdict = verdict(Ref::Seq(n - 1), decision);
+    // Its body says what it says.
+    let bodies = vec![("verdict".into(), json(&verdict.data))];
+    Draft { subject: of.subject.clone(), bodies, ..verdict }
 }
 
 fn exception(n: u64) -> Draft {

@@ -185,11 +185,22 @@ async fn one_entry_is_proved_offline() {
         let (code, text) = verify(&other, "entry.json").await;
         assert!(code == Some(3) && text.contains("no key that you trust"), "{text}");
         assert_eq!(verify("nonsense", "entry.json").await.0, Some(2));
+        let args = ["log", "prove", "0", "-o", "first.tlog-proof", "--entry", "first.json"];
+        assert_eq!(s.service.gatelog(&args).await.status.code(), Some(0));
+        let (code, text) = verify(&vkey, "first.json").await;
+        let why = format!("it is of entry {seq}, and what is to be proved is entry 0");
+        assert!(code == Some(3) && text.contains(&why), "{text}");
+        let out = s.service.gatelog(&["log", "prove", "100000", "-o", "no.tlog-proof"]).await;
+        assert_eq!(out.status.code(), Some(4));
+        let why = " entries, so not entry 100000\n";
+        assert!(
+            said(&out).starts_with("gatelog: the last published") && said(&out).ends_with(why),
+            "{}",
+            said(&out)
+        );
         let proof = TlogProof::parse(&fs::read(file("change.tlog-proof")).unwrap()).unwrap();
         assert_eq!(proof.index.to_string(), seq);
     }
-    let args = ["log", "prove", "100000", "-o", "no.tlog-proof"];
-    assert_eq!(s.service.gatelog(&args).await.status.code(), Some(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -225,12 +236,16 @@ async fn a_changed_key_is_recorded_and_both_sign_meanwhile() {
         checkpoint(&s.service, &[key]).await;
     }
     let twice = s.service.gatelog(&["log", "key", "rotate"]).await;
-    assert!(said(&twice).contains("a change of keys is under way"), "{}", said(&twice));
+    let why = "gatelog: a change of keys is under way: finish it first (`gatelog log key rotate --finish`)\n";
+    assert_eq!((twice.status.code(), said(&twice).as_str()), (Some(2), why));
     // It survives a stop, and is recorded once.
     s.service.stop().await;
     s.service.start().await;
     let finish = s.service.gatelog(&["log", "key", "rotate", "--finish"]).await;
     assert!(said(&finish).contains(&old), "{}", said(&finish));
+    let finished = s.service.gatelog(&["log", "key", "rotate", "--finish"]).await;
+    let why = "gatelog: no change of keys is under way: begin one with `gatelog log key rotate`\n";
+    assert_eq!((finished.status.code(), said(&finished).as_str()), (Some(2), why));
     let (_, note) = checkpoint(&s.service, &[&new]).await;
     let trusted: [Verifier; 1] = [old.parse().unwrap()];
     assert!(note::open(note.as_bytes(), &trusted).is_err(), "the old key signs no more");
@@ -254,7 +269,7 @@ fn roll_back(data: &Path, backup: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
-    let (mut s, _) = scene(false).await;
+    let (mut s, vkey) = scene(false).await;
     // An erasure far up in the old generation.
     for _ in 0..3 {
         s.pull(&format!("branch-{}", s.view().entries.len()), "Stones").await;
@@ -263,6 +278,10 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     let out = s.service.gatelog(&["log", "erase", "--entry", "5", "--reason", "ticket 7"]).await;
     assert_eq!(out.status.code(), Some(0), "{}", said(&out));
     s.settle().await;
+    let url = format!("http://127.0.0.1:{}/log", s.service.internal);
+    let monitor = ["log", "monitor", &url, "--state", "auditor.json", "--vkey"];
+    let seen = s.service.gatelog(&[&monitor[..], &[&vkey]].concat()).await;
+    assert_eq!(seen.status.code(), Some(0), "{}", said(&seen));
     s.service.stop().await;
     let (data, backup) = (s.service.ledger.clone(), s.service.dir.join("backup"));
     copy(&data, &backup);
@@ -285,6 +304,12 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     s.service.start().await;
     s.service.stop().await;
 
+    // One that is whole is not left behind by mistake.
+    let out = s.service.gatelog(&["log", "new-generation"]).await;
+    let whole = said(&out).contains("is whole: it has all") && said(&out).contains("--although-whole");
+    assert!(out.status.code() == Some(2) && whole, "{}", said(&out));
+    assert!(!data.join("generation-1").exists() && !data.join("generation").exists());
+
     // Without one: another generation, which names where the old one ended.
     let signed: serde_json::Value = serde_json::from_slice(&fs::read(data.join("signed")).unwrap()).unwrap();
     roll_back(&data, &backup);
@@ -304,6 +329,18 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     let first: &Entry = &view.entries[0];
     assert_eq!(first.data["generation"], 2);
     assert_eq!(first.data["predecessor"], signed);
+    // Who followed the old one is told once what nobody shows any more, and follows the new one.
+    let goes_on = "generation: the log goes on from gate.example.com/log/1";
+    for (code, part) in [(4, goes_on), (0, "VERIFIED")] {
+        let seen = s.service.gatelog(&[&monitor[..], &[&vkey]].concat()).await;
+        assert!(seen.status.code() == Some(code) && said(&seen).contains(part), "{}", said(&seen));
+    }
+    let verified = s.service.gatelog(&["log", "verify"]).await;
+    assert!(
+        said(&verified).contains("goes on from gate.example.com/log/1, whose last"),
+        "{}",
+        said(&verified)
+    );
     let in_use = s.service.gatelog(&["log", "new-generation"]).await;
     assert!(said(&in_use).contains("in use"), "{}", said(&in_use));
     // What the old one erased says nothing about this one.
@@ -317,6 +354,8 @@ async fn a_ledger_older_than_what_it_signed_goes_on_only_as_another() {
     assert!(said(&shown).contains("(erasure "), "{}", said(&shown));
     s.service.stop().await;
     s.service.verify().await;
+    let out = s.service.gatelog(&["log", "new-generation", "--although-whole"]).await;
+    assert!(out.status.code() == Some(0) && said(&out).contains("generation 3 names"), "{}", said(&out));
 }
 
 /// An empty folder, as where a disk was not mounted, would begin another ledger: under a name and with a key

@@ -11,6 +11,7 @@ use gatelog::{
         embedded::OpenError,
         journal::{Sizes, segments},
         memory::{Disk, Fault, Memory},
+        sled::View,
     },
     time::Time,
     verdict::Decision,
@@ -250,4 +251,29 @@ async fn two_writers_cannot_share_a_store() {
     let error = second.append(vec![delivery("b", "b")]).await.unwrap_err();
     assert!(error.to_string().contains("somebody else writes"), "{error}");
     assert_eq!(one(&first, delivery("c", "c")).await.seq, 2);
+}
+
+/// Somebody changed an entry in sled and made its checksum right again: the hash that is kept of it is not believed.
+#[tokio::test]
+async fn an_entry_changed_in_sled_is_taken_from_the_journal() {
+    let dir = Dir::new();
+    let (ledger, _) = open(&dir.path());
+    for n in 0..6 {
+        one(&ledger, delivery(&format!("g{n}"), "{}")).await;
+    }
+    let (head, before) = (ledger.head(), ledger.entry(3).unwrap().unwrap());
+    ledger.close().await.unwrap();
+    drop(ledger);
+    let view = View::open(&dir.path().join("sled")).unwrap();
+    let mut value = view.get(3).unwrap().unwrap();
+    let changed = String::from_utf8(value.raw.to_vec()).unwrap().replace("\"push\"", "\"pull\"");
+    assert_ne!(changed.as_bytes(), &value.raw[..]);
+    value.raw = changed.into();
+    view.amend(3, &value).unwrap();
+    view.finish();
+    drop(view);
+    let (ledger, report) = open(&dir.path());
+    let why = report.rebuilt.expect("sled is made again");
+    assert_eq!(why, "entry 3: its bytes do not have its hash");
+    assert_eq!((ledger.entry(3).unwrap().unwrap().raw, ledger.head().root), (before.raw, head.root));
 }

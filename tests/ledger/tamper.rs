@@ -145,8 +145,11 @@ impl World {
         let all = ["--since", "2026-01-01", "--ledger", ledger, "-o", zip];
         let exported = gatelog(&[&["audit", "evidence", "export"], &all[..]].concat());
         let mut rows = vec![
-            ("log verify", noticed(verify(&journal).map(drop))),
-            ("log verify --vkey", noticed(verify_signed(&journal, &[key(1).verifier().clone()]).map(drop))),
+            ("log verify", noticed(verify(&journal).map(|v| v.lints))),
+            (
+                "log verify --vkey",
+                noticed(verify_signed(&journal, &[key(1).verifier().clone()]).map(|v| v.lints)),
+            ),
             ("audit evidence export", words(&exported)),
         ];
         if !exported.status.success() {
@@ -198,24 +201,28 @@ impl World {
     fn monitor(&self, state: &State) -> String {
         let files = self.files();
         let mut state = state.clone();
-        noticed(state.follow(&mut |name| Ok(files.get(name).cloned())).map(drop))
+        noticed(state.follow(&mut |name| Ok(files.get(name).cloned())).map(|news| news.lints))
     }
 }
 
-fn noticed<E: std::fmt::Display>(checked: Result<(), E>) -> String {
-    checked.map_or_else(|e| e.to_string(), |()| "-".into())
+fn noticed<E: std::fmt::Display>(checked: Result<Vec<(u64, String)>, E>) -> String {
+    match checked.as_deref() {
+        Err(e) => e.to_string(),
+        Ok([]) => "-".into(),
+        Ok([(seq, what), ..]) => format!("lint: entry {seq}: {what}"),
+    }
 }
 
 fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
 }
 
-/// The last line of what went wrong.
+/// The last line of what went wrong, or what is odd.
 fn words(out: &Output) -> String {
-    if out.status.success() {
-        return "-".into();
-    }
     let said = [&out.stdout, &out.stderr].map(|b| String::from_utf8_lossy(b).into_owned()).concat();
+    if out.status.success() {
+        return said.lines().find(|l| l.starts_with("lint: ")).unwrap_or("-").to_owned();
+    }
     said.lines().last().unwrap_or_default().to_owned()
 }
 
@@ -326,6 +333,11 @@ const WITH_KEY: &[(&str, Attack)] = &[
     ("rewrite what the auditor saw, and grow", |w| {
         w.change(10);
         w.mend(10);
+        w.sign();
+    }),
+    ("write an entry in another form, and sign that", |w| {
+        w.records[35].raw = [b"{ ", &w.records[35].raw[1..]].concat().into();
+        w.mend(36);
         w.sign();
     }),
     ("rewrite only what the auditor did not see yet", |w| {

@@ -17,11 +17,11 @@ use gatelog::{
         entry::Hash,
         erasure::Bodies,
         proof::{verify_consistency, verify_inclusion},
-        summary::{Short, Summary},
+        summary::Short,
         tile::{self, Kind, Tile, new_tiles},
     },
     store::{
-        EraseError, Kept, ReadError, Record, SaltedBody, Store, StoreError, StoreStats, Tip,
+        EraseError, Kept, ReadError, Record, SaltedBody, Scanned, Store, StoreError, StoreStats, Tip,
         memory::{Disk, Memory},
     },
     time::Time,
@@ -105,10 +105,10 @@ async fn tiles_and_proofs_are_the_same_after_every_kind_of_restart() {
 
 /// A store that counts what is read of it.
 #[derive(Default)]
-struct Counting {
-    inner: Option<Memory>,
-    entries: AtomicU64,
-    tiles: AtomicU64,
+pub struct Counting {
+    pub inner: Option<Memory>,
+    pub entries: AtomicU64,
+    pub tiles: AtomicU64,
 }
 
 impl Counting {
@@ -138,7 +138,7 @@ impl Store for Counting {
     fn body(&self, seq: u64, name: &str) -> Result<Option<SaltedBody>, ReadError> {
         self.store().body(seq, name)
     }
-    fn scan(&self, each: &mut dyn FnMut(u64, Hash, &Summary)) -> Result<(), ReadError> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned<'_>)) -> Result<(), ReadError> {
         self.store().scan(each)
     }
     fn erase(&self, bodies: &Bodies, through: u64) -> Result<Vec<(u64, Short)>, EraseError> {

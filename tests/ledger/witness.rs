@@ -815,3 +815,38 @@ async fn what_is_wrong_with_witnesses_is_said_before_anything_runs() {
         assert!(!said(&out).contains("pw@"), "{}", said(&out));
     }
 }
+
+/// An empty folder, because its disk is not mounted or the command was given elsewhere: it would cosign a fork.
+#[tokio::test]
+async fn a_witness_whose_memory_is_not_there_does_not_start() {
+    let log = Signer::new(ORIGIN, &[8; 32]).unwrap().verifier().to_string();
+    let mut witness = Process::started("witness.example/w1", &[&log]);
+    witness.kill9();
+    let at = witness.dir.path().to_owned();
+    let (folder, away) = (at.join("witness"), at.join("away"));
+    // Where it came so far, it could not listen there, and would say so.
+    let serve = ["witness", "serve", "--key", "w.key", "--log", &witness.logs[0], "--listen", "192.0.2.1:1"];
+    let refused = |more: &[&str]| {
+        let out = gatelog(&at, &[&serve[..], more].concat());
+        (out.status.code(), said(&out))
+    };
+    fs::rename(&folder, &away).unwrap();
+    let (code, text) = refused(&[]);
+    assert!(code == Some(3) && text.contains("witness is not the memory of witness.example/w1+"), "{text}");
+    fs::create_dir(&folder).unwrap();
+    let (code, text) = refused(&[]);
+    assert!(code == Some(3) && text.contains("--first-use"), "{text}");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    // Another key.
+    let out = gatelog(
+        &at,
+        &["witness", "key", "new", "--key", "v.key", "--name", "witness.example/w2", "--state", "v"],
+    );
+    assert!(out.status.success(), "{}", said(&out));
+    let (code, text) = refused(&["--state", "v"]);
+    assert!(code == Some(3) && text.contains("v is the memory of the witness witness.example/w2+"), "{text}");
+    let (code, text) = refused(&["--state", "new", "--first-use"]);
+    assert!(code == Some(5) && text.contains("nothing was seen yet of "), "{text}");
+    witness.start(&[]);
+}

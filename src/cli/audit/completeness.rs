@@ -106,6 +106,8 @@ struct Events {
     by_api: usize,
     judged: usize,
     reported: usize,
+    /// A report says that the verdict is not sent: its pull request was closed before, or there is no place for it.
+    withheld: usize,
     nothing_to_report: usize,
     /// Neither reported nor replaced.
     not_shown: usize,
@@ -135,7 +137,7 @@ impl Answer {
     fn of(ledger: &Ledger, since: Time, until: Option<Time>, wanted: Option<&BTreeSet<u64>>) -> Self {
         // What came after the last sweep that read everything was not compared with anything.
         let compared = ledger.sweeps.iter().rev().find(|s| s.complete).map(|s| s.begun);
-        let until = until.or(compared).unwrap_or(since);
+        let until = until.or(compared).unwrap_or(since).max(since);
         let mut answer = Self {
             since,
             until,
@@ -147,6 +149,10 @@ impl Answer {
             unexplained: vec![],
         };
         answer.not_compared(ledger, compared);
+        for id in wanted.into_iter().flatten().filter(|id| !ledger.is_swept(**id)) {
+            let why = "no sweep knew it, so nothing tells what happened there";
+            answer.unexplained.push(json!({"what": "not compared", "repository": id, "why": why}));
+        }
         let here = |id: Option<u64>| wanted.is_none_or(|w| id.is_some_and(|id| w.contains(&id)));
         // What one sweep begins the next may list again.
         let mut sent: BTreeMap<&str, &Sent> = BTreeMap::new();
@@ -185,6 +191,11 @@ impl Answer {
             self.unexplained.push(json!({"what": "not compared", "from": since, "to": null, "why": why}));
             return;
         };
+        if compared <= since {
+            let why = "no sweep has read everything since then; `gatelog reconcile` makes one";
+            self.unexplained.push(json!({"what": "not compared", "from": since, "to": null, "why": why}));
+            return;
+        }
         let begun = ledger.begun.unwrap_or(since);
         window(since, begun.min(until), "before the ledger begins");
         let first = ledger.sweeps.first().map_or(compared, |s| s.begun);
@@ -243,7 +254,14 @@ impl Answer {
                         // A verdict that a newer one of its pull request replaced is covered by no report.
                         let reported = ledger.covered.contains(&verdict.seq);
                         self.events.reported += usize::from(reported);
-                        if reported || ledger.is_replaced(verdict.seq) {
+                        if reported {
+                            return;
+                        }
+                        if ledger.withheld.contains(&verdict.seq) {
+                            self.events.withheld += 1;
+                            return;
+                        }
+                        if ledger.is_replaced(verdict.seq) {
                             return;
                         }
                         self.events.not_shown += 1;
@@ -293,6 +311,7 @@ impl Answer {
                 "read_from_api": self.events.by_api,
                 "judged": self.events.judged,
                 "reported": self.events.reported,
+                "withheld": self.events.withheld,
                 "nothing_to_report": self.events.nothing_to_report,
             },
             "landed": {
@@ -310,15 +329,15 @@ impl Answer {
 
     fn table(&self) -> String {
         let (e, l) = (&self.events, &self.landed);
-        let replaced = e.judged - e.reported - e.nothing_to_report - e.not_shown;
+        let replaced = e.judged - e.reported - e.withheld - e.nothing_to_report - e.not_shown;
         let mut out = format!("from {} until {}, {} sweeps\n\n", self.since, self.until, self.sweeps);
         out += &format!(
             "events   GitHub sent {}, recorded {} ({} read from its API), judged {}\n",
             e.sent, e.recorded, e.by_api, e.judged
         );
         out += &format!(
-            "         reported {}, had nothing to show {}, replaced by a newer verdict {replaced}\n",
-            e.reported, e.nothing_to_report
+            "         reported {}, withheld {}, had nothing to show {}, replaced by a newer verdict {replaced}\n",
+            e.reported, e.withheld, e.nothing_to_report
         );
         out += &format!(
             "landed   commits {}, with verdict {}, with exception {}, unexplained {}\n",

@@ -10,7 +10,7 @@ use crate::{
     escape::terminal as safe,
     facts::waivers::WaiverKind,
     gate::waivers::Waivers,
-    ledger::entry::{Entry, Kind, TamperingData, VerdictData, WaiverData, WaiverStep},
+    ledger::entry::{Entry, Kind, LandingData, TamperingData, VerdictData, WaiverData, WaiverStep},
     time::Time,
 };
 
@@ -23,9 +23,19 @@ pub struct Args {
     period: Period,
 }
 
-/// One row per landing that is an exception, in the order of the ledger; then what was done against the gate
+impl Args {
+    /// Whether the period holds this time.
+    fn holds(&self, time: Time) -> bool {
+        self.since.is_none_or(|t| time >= t) && self.period.until.is_none_or(|t| time < t)
+    }
+}
+
+/// One row per landing that is an exception by the last that was said of it, in the order of the ledger; then what was done against the gate
 /// itself; then every broken glass and how far its review is.
 pub fn run(args: &Args) -> CommandResult {
+    if args.since.zip(args.period.until).is_some_and(|(since, until)| until <= since) {
+        return Err(Failure::usage("--until is not after --since: there is nothing between them"));
+    }
     let journal = args.period.place.journal()?;
     let from = log::from_time(&journal, args.since)?;
     let wanted = args
@@ -39,6 +49,10 @@ pub fn run(args: &Args) -> CommandResult {
         // Glass that was asked for then and broken now: all of its steps are needed.
         found = Found::read(args, &journal, begun, wanted.as_ref())?;
     }
+    if let Some(silence) = found.silence(args, &journal, wanted.as_ref())? {
+        // What follows is about nothing, and must not look as if somebody had found nothing.
+        anstream::eprintln!("gatelog: {silence}");
+    }
     let now = Time::now();
     let broken: Vec<_> = found
         .waivers
@@ -51,11 +65,12 @@ pub fn run(args: &Args) -> CommandResult {
             wanted.as_ref().is_none_or(|ids| at.is_none_or(|r| ids.contains(&r)))
         })
         .collect();
-    let (rows, against) = (&found.rows, &found.against);
+    let (rows, against) = (&found.rows(), &found.against);
     let mut out = anstream::stdout().lock();
     match args.period.format {
         Format::Json => {
-            let glass: Vec<Value> = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now)).collect();
+            let known = broken.iter().map(|(seq, h)| waiver::row(*seq, h, now));
+            let glass: Vec<Value> = known.chain(found.erased.iter().cloned()).collect();
             writeln!(
                 out,
                 "{}",
@@ -67,6 +82,10 @@ pub fn run(args: &Args) -> CommandResult {
             for (seq, held) in broken {
                 write!(out, "{}", waiver::text(seq, held, now))?;
             }
+            for row in &found.erased {
+                let time = row["time"].as_str().unwrap_or_default().get(..19).unwrap_or_default();
+                writeln!(out, "{time}  {:>6}  break-glass: (erased)", row["entry"])?;
+            }
         }
     }
     Ok(Exit::Ok)
@@ -74,22 +93,46 @@ pub fn run(args: &Args) -> CommandResult {
 
 #[derive(Default)]
 struct Found {
-    rows: Vec<Value>,
+    landings: Vec<Landing>,
     against: Vec<Value>,
     waivers: Waivers,
+    /// Glass that was broken in the period, and of which nothing more is known.
+    erased: Vec<Value>,
+    /// Something was recorded in the period.
+    any: bool,
+    /// Something in it is about the repository that was named.
+    about: bool,
     /// The oldest entry of an exception that was agreed to among what was read.
     begun_before: Option<u64>,
 }
 
+/// The last merge verdict on a push.
+struct Landing {
+    entry: u64,
+    /// It, or one that it took the place of, is of the period.
+    inside: bool,
+    /// `None`: what landed is no exception.
+    row: Option<Value>,
+}
+
 impl Found {
+    fn rows(&self) -> Vec<Value> {
+        self.landings.iter().filter(|l| l.inside).filter_map(|l| l.row.clone()).collect()
+    }
+
     /// From entry `from` to the end: a review may come long after the period. No emergency begins after its
     /// first entry and the one that agrees to it, so what is older than both is not needed.
     fn read(args: &Args, journal: &Path, from: u64, wanted: Option<&BTreeSet<u64>>) -> Result<Self, Failure> {
         let mut all = Self::default();
         for item in log::entries(journal, from)? {
             let item = item?;
+            if args.holds(item.link.time) {
+                all.any = true;
+                let repository = item.entry.as_ref().and_then(|e| e.subject.repository);
+                all.about |= wanted.is_none_or(|ids| repository.is_some_and(|r| ids.contains(&r)));
+            }
             match item.entry.as_ref() {
-                Some(entry) if entry.kind == Kind::Waiver => all.waiver(entry, &item)?,
+                Some(entry) if entry.kind == Kind::Waiver => all.waiver(args, entry, &item, wanted)?,
                 Some(entry) if entry.kind == Kind::Verdict => all.verdict(args, entry, &item, wanted)?,
                 _ => {}
             }
@@ -97,8 +140,49 @@ impl Found {
         Ok(all)
     }
 
-    fn waiver(&mut self, entry: &Entry, item: &log::Item) -> Result<(), Failure> {
-        self.waivers.note(entry, item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok()));
+    /// Why there is nothing to find. `None`: there could be something.
+    fn silence(
+        &self,
+        args: &Args,
+        journal: &Path,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<Option<String>, Failure> {
+        let repository = args.period.repo.as_deref().map(safe).unwrap_or_default();
+        let is_about = |ids: &BTreeSet<u64>| -> Result<bool, Failure> {
+            for item in log::entries(journal, 0)? {
+                let repository = item?.entry.and_then(|e| e.subject.repository);
+                if repository.is_some_and(|r| ids.contains(&r)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        match wanted {
+            Some(ids) if !self.about && !is_about(ids)? => {
+                Err(Failure::usage(format!("no entry is about the repository {repository}")))
+            }
+            Some(_) if !self.about => Ok(Some(format!("no entry of that time is about {repository}"))),
+            _ if !self.any => Ok(Some("no entry is of that time".to_owned())),
+            _ => Ok(None),
+        }
+    }
+
+    fn waiver(
+        &mut self,
+        args: &Args,
+        entry: &Entry,
+        item: &log::Item,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<(), Failure> {
+        let words = item.json("waiver")?.and_then(|w| serde_json::from_value(w).ok());
+        let here = wanted.is_none_or(|ids| entry.subject.repository.is_none_or(|r| ids.contains(&r)));
+        if words.is_none() && here && args.holds(entry.time) && is_broken_glass(entry) {
+            let repository = entry.subject.repository;
+            let row =
+                json!({"entry": entry.seq, "time": entry.time, "repository": repository, "erased": true});
+            self.erased.push(row);
+        }
+        self.waivers.note(entry, words);
         let step = serde_json::from_value::<WaiverData>(entry.data.clone()).ok();
         if let Some(of) = step.filter(|s| s.step == WaiverStep::Approved).and_then(|s| s.of) {
             self.begun_before = Some(self.begun_before.map_or(of, |b| b.min(of)));
@@ -113,37 +197,52 @@ impl Found {
         item: &log::Item,
         wanted: Option<&BTreeSet<u64>>,
     ) -> Result<(), Failure> {
-        let inside =
-            args.since.is_none_or(|t| entry.time >= t) && args.period.until.is_none_or(|t| entry.time < t);
+        let inside = args.holds(entry.time);
         let here = wanted.is_none_or(|ids| entry.subject.repository.is_some_and(|r| ids.contains(&r)));
         let Ok(data) = serde_json::from_value::<VerdictData>(entry.data.clone()) else { return Ok(()) };
         if let Some(found) = data.tampering.filter(|_| inside) {
             let body = item.json("tampering")?;
             if here || wanted.is_some_and(|ids| concerns(entry, body.as_ref(), ids)) {
                 self.against.push(tampering(entry, &found, body.as_ref()));
+                self.about = true;
             }
         }
-        let Some(landing) = data.landing.filter(|l| inside && here && !l.exceptions.is_empty()) else {
-            return Ok(());
+        let Some(landing) = data.landing.filter(|_| here) else { return Ok(()) };
+        let before = landing.instead_of.and_then(|seq| self.landings.iter().position(|l| l.entry == seq));
+        let before = before.map(|place| self.landings.remove(place));
+        let inside = inside || before.is_some_and(|known| known.inside);
+        let row = match landing.exceptions.is_empty() {
+            true => None,
+            false => Some(row(entry, &landing, item.json("landing")?.as_ref())),
         };
-        let body = item.json("landing")?;
-        self.rows.push(json!({
+        self.landings.push(Landing { entry: entry.seq, inside, row });
+        Ok(())
+    }
+}
+
+fn row(entry: &Entry, landing: &LandingData, body: Option<&Value>) -> Value {
+    json!({
             "entry": entry.seq,
             "event": entry.refs.first(),
             "time": entry.time,
             "repository": entry.subject.repository,
-            "name": body.as_ref().map(|b| &b["repository"]),
-            "branch": body.as_ref().map(|b| &b["branch"]),
+            "name": body.map(|b| &b["repository"]),
+            "branch": body.map(|b| &b["branch"]),
             "commit": entry.subject.head,
             "kind": landing.kind,
             "required": landing.required,
             "bypassed": landing.bypassed,
             "exceptions": landing.exceptions,
-            "by": body.as_ref().map(read::by),
-            "reason": body.as_ref().map(|b| &b["landed"]["reason"]),
-        }));
-        Ok(())
-    }
+            "instead_of": landing.instead_of,
+            "by": body.map(read::by),
+            "reason": body.map(|b| &b["landed"]["reason"]),
+    })
+}
+
+/// A step with which an exception from everything began to hold.
+fn is_broken_glass(entry: &Entry) -> bool {
+    serde_json::from_value::<WaiverData>(entry.data.clone())
+        .is_ok_and(|d| d.break_glass && matches!(d.step, WaiverStep::Granted | WaiverStep::Approved))
 }
 
 /// Whether what is about no one repository is about one of these. What does not list its repositories is.

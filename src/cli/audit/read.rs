@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::{Failure, log},
     event::{self, RepoName, Sha, SubjectKind},
-    ledger::entry::{Entry, EventData, Kind, ReportData, VerdictData},
+    ledger::entry::{Entry, EventData, Kind, ReportData, ReportResult, VerdictData},
     time::Time,
     verdict::Decision,
 };
@@ -26,8 +26,12 @@ pub(super) struct Ledger {
     pub by_api: BTreeSet<u64>,
     /// Event → its verdict.
     pub verdicts: BTreeMap<u64, Judged>,
-    /// Verdicts that a report covers.
+    /// Verdicts that a report covers, and not only by saying that they are withheld.
     pub covered: BTreeSet<u64>,
+    /// Verdicts of which a report says that they are withheld.
+    pub withheld: BTreeSet<u64>,
+    /// Merge verdicts, and the event of the push that each is about.
+    landings: BTreeMap<u64, u64>,
     /// Events that decide about a pull request.
     decides: BTreeSet<u64>,
     /// Verdicts that are to be shown, and what each is on.
@@ -59,7 +63,7 @@ pub(super) struct Judged {
     pub seq: u64,
     /// It is to be shown somewhere.
     pub shown: bool,
-    /// Why what landed is an exception; `None`: it has no merge verdict.
+    /// Why what landed is an exception, by the last merge verdict on it; `None`: it has none.
     pub landing: Option<Vec<String>>,
 }
 
@@ -124,15 +128,7 @@ impl Ledger {
             match entry.kind {
                 Kind::Event => ledger.event(entry),
                 Kind::Verdict => ledger.verdict(entry),
-                Kind::Report => {
-                    let data = serde_json::from_value::<ReportData>(entry.data.clone());
-                    for seq in data.into_iter().flat_map(|d| d.covers) {
-                        ledger.covered.insert(seq);
-                        if let Some(subject) = ledger.subjects.get(&seq).cloned() {
-                            ledger.settle(subject, seq);
-                        }
-                    }
-                }
+                Kind::Report => ledger.report(entry),
                 Kind::Reconcile => ledger.sweep(entry, item.json("sweep")?),
                 Kind::Service => ledger.service(entry),
                 _ => {}
@@ -141,6 +137,19 @@ impl Ledger {
             ledger.last = Some((entry.time, stopped));
         }
         Ok(ledger)
+    }
+
+    fn report(&mut self, entry: &Entry) {
+        let Ok(data) = serde_json::from_value::<ReportData>(entry.data.clone()) else { return };
+        for seq in data.covers {
+            match data.result {
+                ReportResult::Withheld => self.withheld.insert(seq),
+                _ => self.covered.insert(seq),
+            };
+            if let Some(subject) = self.subjects.get(&seq).cloned() {
+                self.settle(subject, seq);
+            }
+        }
     }
 
     fn settle(&mut self, subject: Subject, verdict: u64) {
@@ -178,7 +187,15 @@ impl Ledger {
             // Closed: nothing is to be shown of it any more.
             self.settle(subject, entry.seq);
         }
-        let landing = data.landing.map(|l| l.exceptions);
+        let landing = data.landing.map(|landing| {
+            // A push that was judged again: what was said of it last counts.
+            let push = landing.instead_of.and_then(|seq| self.landings.get(&seq)).copied().unwrap_or(*event);
+            self.landings.insert(entry.seq, push);
+            if let Some(first) = self.verdicts.get_mut(&push) {
+                first.landing = Some(landing.exceptions.clone());
+            }
+            landing.exceptions
+        });
         let judged = Judged { seq: entry.seq, shown: data.target.is_some(), landing };
         self.verdicts.entry(*event).or_insert(judged);
     }
@@ -209,6 +226,11 @@ impl Ledger {
     /// The repositories that a sweep knew by this name.
     pub(super) fn called(&self, name: &RepoName) -> BTreeSet<u64> {
         self.called.get(&name.as_str().to_ascii_lowercase()).cloned().unwrap_or_default()
+    }
+
+    /// Whether some sweep that was read knew the repository.
+    pub(super) fn is_swept(&self, repository: u64) -> bool {
+        self.called.values().any(|ids| ids.contains(&repository))
     }
 
     fn service(&mut self, entry: &Entry) {

@@ -4,10 +4,9 @@ use std::io::Write as _;
 
 use http::{Method, StatusCode};
 
-use super::{CommandResult, Place};
+use super::{CommandResult, Place, why};
 use crate::{
     cli::{Exit, Failure, runtime},
-    escape::terminal,
     server::admin::{self, CallError},
 };
 
@@ -28,8 +27,7 @@ pub fn run(args: &Args) -> CommandResult {
             Ok(Exit::Ok)
         }
         Ok((status, body)) => {
-            let said = terminal(&String::from_utf8_lossy(&body));
-            Err(Failure::could_not_run(format!("the service answered {status}: {said}")))
+            Err(Failure::could_not_run(format!("the service answered {status}: {}", why(&body))))
         }
         Err(CallError::NotRunning) => Err(Failure::could_not_run(format!(
             "no gatelog runs on {}; start it, then acknowledge",

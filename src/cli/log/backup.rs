@@ -30,6 +30,10 @@ pub struct Args {
 
 pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
+    if args.dir.is_file() {
+        let dir = safe(&args.dir.display().to_string());
+        return Err(Failure::usage(format!("{dir} is a file: name the folder of the backup")));
+    }
     let done = backup::backup(&journal, &args.dir, Time::now())?;
     let mut out = anstream::stdout().lock();
     let (size, copied, kept) = (done.manifest.size, done.copied, done.kept);

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::PathBuf};
 
 use http::{Method, StatusCode};
 
-use super::{CommandResult, Exit, Failure, safe};
+use super::{CommandResult, Exit, Failure, safe, why};
 use crate::{
     cli::runtime,
     config::{self, Config},
@@ -64,7 +64,7 @@ pub fn run(args: Args) -> CommandResult {
         (None, Ok(config)) => super::Place { ledger: config.ledger.path.clone() }.folder()?,
         (None, Err(e)) => return Err(Failure::usage(e.to_string())),
     };
-    let dry_run = args.dry_run;
+    let (dry_run, login) = (args.dry_run, args.login.clone());
     let question = Question {
         entry: args.entry,
         bodies: args.body,
@@ -82,7 +82,7 @@ pub fn run(args: Args) -> CommandResult {
             Ok((status, body)) => Err(refused(status, &body)),
         }
     })?;
-    anstream::stdout().write_all(text(&answer, dry_run).as_bytes())?;
+    anstream::stdout().write_all(text(&answer, dry_run, login.as_deref()).as_bytes())?;
     Ok(Exit::Ok)
 }
 
@@ -92,8 +92,7 @@ async fn ask(folder: &std::path::Path, question: &Question) -> Result<(StatusCod
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> Failure {
-    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let said = safe(said["error"].as_str().unwrap_or("no reason"));
+    let said = why(body);
     match status {
         StatusCode::FORBIDDEN => Failure::new(Exit::Failed, said),
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => Failure::usage(said),
@@ -132,7 +131,7 @@ fn failure(e: RunError) -> Failure {
     Failure::new(exit, safe(&e.to_string()))
 }
 
-fn text(a: &Answer, dry_run: bool) -> String {
+fn text(a: &Answer, dry_run: bool, login: Option<&str>) -> String {
     let mut out = match a.erasure {
         Some(erasure) => {
             format!(
@@ -144,7 +143,10 @@ fn text(a: &Answer, dry_run: bool) -> String {
         None if dry_run && a.bodies > 0 => {
             format!("would erase {} bodies of {} entries: {}\n", a.bodies, a.entries.len(), list(&a.entries))
         }
-        None => "nothing to erase\n".to_owned(),
+        None => match login.filter(|_| a.names_nobody()) {
+            Some(login) => format!("nothing to erase: no body names {}\n", safe(login)),
+            None => "nothing to erase\n".to_owned(),
+        },
     };
     for (reason, entries) in &a.held {
         out += &format!("kept by the legal hold {:?}: entries {}\n", safe(reason), list(entries));

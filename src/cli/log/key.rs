@@ -4,11 +4,10 @@ use std::{io::Write as _, path::Path};
 
 use http::{Method, StatusCode};
 
-use super::{CommandResult, Exit, Failure};
+use super::{CommandResult, Exit, Failure, why};
 use crate::{
     cli::{ConfigArg, runtime},
     config::Config,
-    escape::terminal,
     ledger::key::{KeyFileError, Keys},
     server::admin::{self, CallError},
 };
@@ -104,9 +103,10 @@ fn rotate(config: &Config, finish: bool) -> CommandResult {
             }
             Ok(Exit::Ok)
         }
+        // A change is under way, or none is; or nothing is signed.
+        Ok((StatusCode::CONFLICT | StatusCode::NOT_FOUND, body)) => Err(Failure::usage(why(&body))),
         Ok((status, body)) => {
-            let said = terminal(&String::from_utf8_lossy(&body));
-            Err(Failure::could_not_run(format!("the service answered {status}: {said}")))
+            Err(Failure::could_not_run(format!("the service answered {status}: {}", why(&body))))
         }
         Err(CallError::NotRunning) => Err(Failure::could_not_run(format!(
             "no gatelog runs on {}; start it, then change the key: it records the change",

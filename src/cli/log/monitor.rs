@@ -7,8 +7,9 @@ use std::{
 
 use super::{CommandResult, Exit, Failure, demand, remote::Remote, safe, verify_proof::verifiers};
 use crate::{
-    ledger::follow::{FollowError, Misbehaviour, News, State},
-    store::files,
+    ledger::follow::{Begun, FollowError, Misbehaviour, News, State},
+    store::files::{self, Locked},
+    time::Time,
 };
 
 #[derive(clap::Args)]
@@ -29,6 +30,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> CommandResult {
+    // Two at once would write over each other what they saw.
+    let _lock = lock(&args.state)?;
     let mut state = read(&args.state)?;
     state.trust(&verifiers(&args.vkeys)?);
     if state.vkeys.is_empty() {
@@ -45,8 +48,13 @@ pub fn run(args: &Args) -> CommandResult {
     match state.follow_witnessed(&demand, &mut |name| remote.get(name)) {
         Ok(news) => {
             save(&args.state, &state)?;
-            write!(out, "{}", text(&news))?;
-            Ok(Exit::Ok)
+            let now = Time::now();
+            write!(out, "{}", text(&news, now))?;
+            if let Some(what) = args.demand.too_old(news.last, &news.cosigned, now)? {
+                writeln!(out, "FAILED: {what}")?;
+                return Ok(Exit::Incomplete);
+            }
+            Ok(if news.begun.is_some_and(|b| b.named > b.seen) { Exit::Incomplete } else { Exit::Ok })
         }
         Err(FollowError::Rewritten(proof)) => {
             let file = keep(&args.state, &proof)?;
@@ -77,18 +85,34 @@ pub(super) fn failed(e: &FollowError, out: &mut impl io::Write) -> CommandResult
 }
 
 /// The last line is for scripts.
-fn text(news: &News) -> String {
+fn text(news: &News, now: Time) -> String {
     let Some(checkpoint) = &news.checkpoint else { return String::new() };
     let mut out = String::new();
-    let (before, now) = (news.before, checkpoint.size);
-    if now == before {
+    let (before, size) = (news.before, checkpoint.size);
+    if let Some(begun) = &news.begun {
+        out += &generation(begun);
+    }
+    if size == before {
         out += "nothing new\n";
     } else {
-        out += &format!("new: entries {before}..{}\n", now - 1);
+        out += &format!("new: entries {before}..{}\n", size - 1);
         out += &format!(
             "{} events, {} allowed, {} denied, {} not decided, {} bypassed, {} waivers, {} erasures\n",
-            news.events, news.allowed, news.denied, news.errors, news.bypassed, news.waivers, news.erasures
+            news.events,
+            news.allowed,
+            news.denied,
+            news.errors,
+            news.bypassed.len(),
+            news.waivers,
+            news.erasures
         );
+        out += &format!(
+            "{} pushes not allowed, {} against the gate itself, {} alarms acknowledged\n",
+            news.denied_pushes, news.tampering, news.acknowledged
+        );
+    }
+    if let Some(last) = news.last {
+        out += &format!("last entry {last}, {}\n", demand::ago(last, now));
     }
     for gap in &news.gaps {
         let how = if gap.unclean { "it died after" } else { "stopped" };
@@ -104,7 +128,26 @@ fn text(news: &News) -> String {
     if news.cosigned.is_empty() {
         out += "not proved: that others are shown the same log; compare the root with theirs, or use witnesses\n";
     }
-    out + &format!("VERIFIED  {} entries  root {}  {}\n", now, checkpoint.root, safe(&checkpoint.origin))
+    out + &format!("VERIFIED  {} entries  root {}  {}\n", size, checkpoint.root, safe(&checkpoint.origin))
+}
+
+/// The log goes on under another name.
+fn generation(Begun { before, seen, named }: &Begun) -> String {
+    let before = safe(before);
+    let mut out = format!(
+        "generation: the log goes on from {before}, whose last checkpoint it names: {named} entries\n"
+    );
+    match named - seen {
+        0 => out += "they are those that you saw\n",
+        _ => {
+            out += &format!(
+                "not proved: entries {seen}..{} of {before}, which nobody shows any more, and that they went on from the {seen} that \
+                 you saw\n",
+                named - 1
+            );
+        }
+    }
+    out
 }
 
 fn read(path: &Path) -> Result<State, Failure> {
@@ -113,6 +156,22 @@ fn read(path: &Path) -> Result<State, Failure> {
             .map_err(|e| Failure::usage(format!("{} is no state of a monitor: {e}", path.display()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(State::default()),
         Err(e) => Err(Failure::could_not_run(format!("reading {}: {e}", path.display()))),
+    }
+}
+
+/// Held for the whole look.
+fn lock(state: &Path) -> Result<files::Lock, Failure> {
+    let mut path = state.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    match files::lock_file(&path) {
+        Ok(Locked::Ours(lock)) => Ok(lock),
+        Ok(Locked::Theirs(pid)) => {
+            let by = pid.map_or(String::new(), |pid| format!(" (process {pid})"));
+            let what = format!("another monitor{by} is at work with {}: let it end first", state.display());
+            Err(Failure::could_not_run(what))
+        }
+        Err(e) => Err(Failure::could_not_run(format!("locking {}: {e}", path.display()))),
     }
 }
 
@@ -155,6 +214,7 @@ mod tests {
         let (from, to) = (time("2026-11-24T15:04:05Z"), time("2026-11-24T15:09:05Z"));
         let news = News {
             before: 17,
+            begun: Some(Begun { before: "gate.example.com/log/0".into(), seen: 7, named: 9 }),
             checkpoint: Some(Checkpoint {
                 origin: "gate.example.com/log/1".into(),
                 size: 43,
@@ -164,7 +224,11 @@ mod tests {
             allowed: 7,
             denied: 2,
             errors: 1,
-            bypassed: 1,
+            bypassed: [29].into(),
+            denied_pushes: 3,
+            tampering: 4,
+            acknowledged: 5,
+            last: Some(to),
             waivers: 0,
             erasures: 0,
             gaps: vec![
@@ -175,9 +239,14 @@ mod tests {
             keys: vec!["a key signs no more: x".into()],
             lints: vec![(20, "not in the form of RFC 8785".into())],
         };
-        insta::assert_snapshot!(text(&news), @r"
+        let now = to.plus(std::time::Duration::from_secs(600));
+        insta::assert_snapshot!(text(&news, now), @r"
+        generation: the log goes on from gate.example.com/log/0, whose last checkpoint it names: 9 entries
+        not proved: entries 7..8 of gate.example.com/log/0, which nobody shows any more, and that they went on from the 7 that you saw
         new: entries 17..42
         11 events, 7 allowed, 2 denied, 1 not decided, 1 bypassed, 0 waivers, 0 erasures
+        3 pushes not allowed, 4 against the gate itself, 5 alarms acknowledged
+        last entry 2026-11-24T15:09:05.000000Z, 10 min ago
         gap: nobody judged: it died after 2026-11-24T15:04:05.000000Z, started 2026-11-24T15:09:05.000000Z (entry 30)
         gap: nobody judged: stopped 2026-11-24T15:04:05.000000Z, started 2026-11-24T15:09:05.000000Z (entry 40)
         key: a key signs no more: x

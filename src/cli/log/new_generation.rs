@@ -9,7 +9,7 @@ use super::{CommandResult, Exit, Failure};
 use crate::{
     cli::ConfigArg,
     config::Config,
-    ledger::{Ledger, checkpoint::Checkpoint, key::Keys, publish::generation_of},
+    ledger::{Ledger, checkpoint::Checkpoint, key::Keys, publish::generation_of, verify::verify},
     store::{
         generation::{self, SetAsideError},
         journal::mark::Signed,
@@ -23,6 +23,10 @@ pub struct Args {
     /// log. Without it: the last one that the ledger here has signed.
     #[arg(long, value_name = "FILE")]
     last: Option<PathBuf>,
+    /// Also if the ledger has all that it signed: whoever has its key may have changed it. All of it is left
+    /// behind in generation-N, and a new log begins.
+    #[arg(long)]
+    although_whole: bool,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -32,7 +36,9 @@ pub fn run(args: &Args) -> CommandResult {
     let dir = &config.ledger.path;
     let last = args.last.as_deref().map(|file| seen(file, &config)).transpose()?;
     let origin = config.ledger.origin.as_deref();
-    let (beginning, aside) = generation::set_aside(dir, origin, last)?;
+    // One that was restored from a backup proves nothing by having what the backup had.
+    let is_whole = |dir: &Path| !args.although_whole && verify(&dir.join("journal")).is_ok();
+    let (beginning, aside) = generation::set_aside_unless(dir, origin, last, is_whole)?;
     // A crash before: the next start of the service does it.
     let (ledger, _) = Ledger::open(dir, Time::now)?;
     let generation = ledger.head().generation;
@@ -82,6 +88,10 @@ impl From<SetAsideError> for Failure {
     fn from(e: SetAsideError) -> Self {
         match e {
             SetAsideError::NothingSigned(_) | SetAsideError::Origin(_) => Self::usage(e.to_string()),
+            SetAsideError::Whole { .. } => Self::usage(format!(
+                "{e}, and starts as it is; to begin a new log all the same, because somebody may have changed it: \
+                 --although-whole"
+            )),
             SetAsideError::Open(e) => e.into(),
             SetAsideError::Io(_) => Self::could_not_run(e.to_string()),
         }

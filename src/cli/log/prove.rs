@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 
 use super::{
-    CommandResult, Exit, Failure, Place, entry, monitor, remote::Remote, safe, verify_proof::verifiers,
+    CommandResult, Exit, Failure, Place, entry, monitor, remote::Remote, verify_proof::verifiers, why,
 };
 use crate::{
     cli::runtime,
@@ -20,6 +20,10 @@ use crate::{
     server::admin::{self, CallError},
     store::journal::{catalog::Directory, mark},
 };
+
+/// How something comes to be published.
+pub(in crate::cli) const UNPUBLISHED: &str = "nothing can be proved: set [ledger] origin and key_file, make the key with `gatelog log key new`, and let \
+     `gatelog serve` sign; with publish_only_with_quorum, the witnesses have to cosign first";
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -67,9 +71,10 @@ fn from_here(args: &Args) -> CommandResult {
     let seq = args.seq;
     let proof = match runtime()?.block_on(admin::call(&dir, Method::GET, &format!("/proofs/{seq}"))) {
         Ok((StatusCode::OK, proof)) => String::from_utf8_lossy(&proof).into_owned(),
+        Ok((StatusCode::NOT_FOUND, said)) => return Err(Failure::new(Exit::Incomplete, why(&said))),
         Ok((status, said)) => {
-            let said = safe(&String::from_utf8_lossy(&said));
-            return Err(Failure::new(Exit::Incomplete, format!("the service answered {status}: {said}")));
+            let what = format!("the service answered {status}: {}", why(&said));
+            return Err(Failure::new(Exit::Incomplete, what));
         }
         // Nobody to ask: all is in the files.
         Err(CallError::NotRunning) => from_files(&dir, &journal, seq)?.text(),
@@ -102,9 +107,7 @@ fn missing(seq: u64) -> Failure {
 /// segments, and where that does not lead to the signed root, from the segments.
 fn from_files(dir: &Path, journal: &Path, seq: u64) -> Result<TlogProof, Failure> {
     let signed = mark::last_published(dir)?.ok_or_else(|| {
-        let what = "nothing was published yet: set [ledger] origin and key_file; with publish_only_with_quorum, \
-                    the witnesses have to cosign first";
-        Failure::new(Exit::Incomplete, what)
+        Failure::new(Exit::Incomplete, format!("nothing was published yet, so {UNPUBLISHED}"))
     })?;
     if seq >= signed.size {
         let what = format!("the last published checkpoint holds {} entries, so not entry {seq}", signed.size);

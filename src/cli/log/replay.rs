@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     cli::runtime,
-    ledger::entry::{Kind, VerdictData},
+    ledger::{
+        entry::{Entry, Kind, VerdictData},
+        judged::{Decided, Shown, contradicts, shows, unfounded},
+    },
     policy::{
         Bundle, Input, Judge,
         replay::{Difference, Replayed, replay},
@@ -29,6 +32,8 @@ use crate::{
 const AT_ONCE: usize = 32;
 /// Bytes of payloads kept until their verdict comes; an older one is read again.
 const KEPT: usize = 128 << 20;
+/// Verdicts of which it is remembered what they decided, until a report shows them; an older one is read again.
+const DECIDED: usize = 1 << 16;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -65,6 +70,7 @@ async fn all(args: &Args, journal: &Path) -> CommandResult {
     let mut bundles = Bundles { from, ..Bundles::default() };
     let mut payloads = Payloads::default();
     let mut counts = Counts::default();
+    let mut decided = Decisions::default();
     let mut waiting = Vec::new();
     let mut out = anstream::stdout().lock();
     for item in entries(journal, from)? {
@@ -76,8 +82,15 @@ async fn all(args: &Args, journal: &Path) -> CommandResult {
         match entry.kind {
             Kind::Policy => bundles.add(&item)?,
             Kind::Event => payloads.add(&item)?,
-            Kind::Verdict if args.wants(&item, entry.time) => {
-                waiting.push(prepared(journal, &item, &mut bundles, &mut payloads)?);
+            Kind::Verdict => {
+                decided.add(entry);
+                if args.wants(&item, entry.time) {
+                    waiting.push(prepared(journal, &item, &mut bundles, &mut payloads)?);
+                }
+            }
+            Kind::Report if args.wants(&item, entry.time) => {
+                let shown = shows(entry, &mut |seq| decided.get(journal, seq))?;
+                counts.shown(item.seq, shown, &mut out)?;
             }
             _ => {}
         }
@@ -101,10 +114,39 @@ impl Args {
     }
 }
 
+/// What the verdicts decided that were read last.
+#[derive(Default)]
+struct Decisions(BTreeMap<u64, Option<Decided>>);
+
+impl Decisions {
+    fn add(&mut self, entry: &Entry) {
+        self.0.insert(entry.seq, Decided::of(entry));
+        if self.0.len() > DECIDED {
+            self.0.pop_first();
+        }
+    }
+
+    fn get(&self, journal: &Path, seq: u64) -> Result<Option<Option<Decided>>, Failure> {
+        if let Some(known) = self.0.get(&seq) {
+            return Ok(Some(known.clone()));
+        }
+        Ok(entry(journal, seq)?.and_then(|item| item.entry).map(|entry| Decided::of(&entry)))
+    }
+}
+
+/// What came of judging a verdict again.
+enum Outcome {
+    NoInput,
+    /// It says something else than what was judged, or rests on nothing.
+    Wrong(String),
+    Replayed(Replayed),
+}
+
 /// A verdict on its way to be judged again.
 enum Todo {
     /// It was decided without an input: a merged look, an event of our own App, GitHub out of reach.
     NoInput,
+    Wrong(String),
     Judge {
         bundle: Arc<Bundle>,
         input: Arc<Input>,
@@ -135,11 +177,19 @@ fn todo(
         Ok(data) => data,
         Err(e) => return Ok(Err(format!("its data cannot be read: {e}"))),
     };
+    let recorded = match item.body("verdict")? {
+        Some(Found::Bytes(recorded)) => Some(recorded),
+        _ => None,
+    };
+    let wrong = unfounded(entry).or_else(|| contradicts(entry, recorded.as_ref()?));
+    if let Some(what) = wrong {
+        return Ok(Ok(Todo::Wrong(what)));
+    }
     if data.decision == Decision::Superseded || !entry.bodies.contains_key("facts") {
         return Ok(Ok(Todo::NoInput));
     }
-    let (recorded, facts) = match (item.body("verdict")?, item.body("facts")?) {
-        (Some(Found::Bytes(recorded)), Some(Found::Bytes(facts))) => (recorded, facts),
+    let (recorded, facts) = match (recorded, item.body("facts")?) {
+        (Some(recorded), Some(Found::Bytes(facts))) => (recorded, facts),
         _ => return Ok(Err("what it was made of was redacted".into())),
     };
     let Some(event) = entry.key.strip_prefix("verdict:").and_then(|seq| seq.parse().ok()) else {
@@ -154,12 +204,15 @@ fn todo(
     }))
 }
 
-async fn judged(judge: &Judge, todo: Vec<(u64, Todo)>) -> Vec<(u64, Option<Replayed>)> {
+async fn judged(judge: &Judge, todo: Vec<(u64, Todo)>) -> Vec<(u64, Outcome)> {
     let one = |(seq, todo): (u64, Todo)| async move {
         let replayed = match todo {
-            Todo::NoInput => None,
-            Todo::CannotTell(why) => Some(Replayed::CannotTell(why)),
-            Todo::Judge { bundle, input, recorded } => Some(replay(judge, bundle, input, &recorded).await),
+            Todo::NoInput => Outcome::NoInput,
+            Todo::Wrong(what) => Outcome::Wrong(what),
+            Todo::CannotTell(why) => Outcome::Replayed(Replayed::CannotTell(why)),
+            Todo::Judge { bundle, input, recorded } => {
+                Outcome::Replayed(replay(judge, bundle, input, &recorded).await)
+            }
         };
         (seq, replayed)
     };
@@ -288,37 +341,59 @@ struct Counts {
     same_meaning: u64,
     no_input: u64,
     differ: u64,
+    /// Entries that say something else than what was judged.
+    wrong: u64,
     differ_by_engine: u64,
     cannot_tell: u64,
 }
 
 impl Counts {
     /// Counts, and says what is not as it should be.
-    fn add(
-        &mut self,
-        all: Vec<(u64, Option<Replayed>)>,
-        out: &mut impl std::io::Write,
-    ) -> Result<(), Failure> {
-        for (seq, replayed) in all {
+    fn add(&mut self, all: Vec<(u64, Outcome)>, out: &mut impl std::io::Write) -> Result<(), Failure> {
+        for (seq, outcome) in all {
+            let replayed = match outcome {
+                Outcome::Replayed(replayed) => replayed,
+                Outcome::NoInput => {
+                    self.no_input += 1;
+                    continue;
+                }
+                Outcome::Wrong(what) => {
+                    self.wrong(seq, &what, out)?;
+                    continue;
+                }
+            };
             match replayed {
-                None => self.no_input += 1,
-                Some(Replayed::Same) => self.same += 1,
-                Some(Replayed::SameMeaning) => self.same_meaning += 1,
-                Some(Replayed::Differs(d)) => {
+                Replayed::Same => self.same += 1,
+                Replayed::SameMeaning => self.same_meaning += 1,
+                Replayed::Differs(d) => {
                     self.differ += 1;
                     write!(out, "{}", shown(seq, "differs", &d))?;
                 }
-                Some(Replayed::DiffersByEngine(d)) => {
+                Replayed::DiffersByEngine(d) => {
                     self.differ_by_engine += 1;
                     write!(out, "{}", shown(seq, "another engine decided otherwise", &d))?;
                 }
-                Some(Replayed::CannotTell(why)) => {
+                Replayed::CannotTell(why) => {
                     self.cannot_tell += 1;
                     writeln!(out, "entry {seq}: cannot tell: {}", safe(&why))?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn wrong(&mut self, seq: u64, what: &str, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        self.wrong += 1;
+        writeln!(out, "entry {seq}: {}", safe(what))
+    }
+
+    /// What a report shows of its verdicts.
+    fn shown(&mut self, seq: u64, shown: Shown, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        match shown {
+            Shown::Follows => Ok(()),
+            Shown::Overstated(what) => self.wrong(seq, &what, out),
+            Shown::Unknown(of) => self.wrong(seq, &format!("it shows entry {of}, which is not there"), out),
+        }
     }
 
     /// The last line is for scripts.
@@ -335,6 +410,13 @@ impl Counts {
                 out += &format!("{n} verdicts {what}\n");
             }
         }
+        if self.wrong > 0 {
+            let (n, differ) = (self.wrong, self.differ);
+            let text = format!(
+                "FAILED  {n} entries say what was not judged, {differ} of {judged} verdicts differ\n"
+            );
+            return out + &text;
+        }
         out += &match self.differ {
             0 => format!("REPLAYED  {judged} verdicts, {} the same byte for byte\n", self.same),
             n => format!("FAILED  {n} of {judged} verdicts differ\n"),
@@ -343,7 +425,7 @@ impl Counts {
     }
 
     fn exit(&self) -> Exit {
-        match (self.differ, self.cannot_tell + self.differ_by_engine) {
+        match (self.differ + self.wrong, self.cannot_tell + self.differ_by_engine) {
             (0, 0) => Exit::Ok,
             (0, _) => Exit::Incomplete,
             _ => Exit::Integrity,

@@ -44,6 +44,13 @@ pub fn run(args: &Args) -> CommandResult {
 /// The whole report; its last line is for scripts.
 fn text(v: &Verified) -> String {
     let mut out = format!("ledger {}\n", hex::encode(v.ledger_id));
+    if let Some(before) = &v.predecessor {
+        let origin = safe(&before.origin);
+        out += &format!(
+            "goes on from {origin}, whose last checkpoint it names: {} entries, root {}\n",
+            before.size, before.root
+        );
+    }
     if let Some((first, last)) = v.times {
         out += &format!("written from {first} to {last}\n");
     }
@@ -126,7 +133,8 @@ fn redaction(r: &Redaction) -> String {
     out
 }
 
-fn some_of(seqs: &[u64]) -> String {
+/// At most ten of them.
+pub(in crate::cli) fn some_of(seqs: &[u64]) -> String {
     let shown: Vec<_> = seqs.iter().take(10).map(ToString::to_string).collect();
     let more = if seqs.len() > 10 { " …" } else { "" };
     format!("{}{more}", shown.join(", "))
@@ -135,7 +143,10 @@ fn some_of(seqs: &[u64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ledger::entry::Hash, store::journal::recover::Torn};
+    use crate::{
+        ledger::entry::Hash,
+        store::journal::{mark::Signed, recover::Torn},
+    };
 
     #[test]
     fn report() {
@@ -144,6 +155,13 @@ mod tests {
             entries: 43,
             root: Hash([0xab; 32]),
             ledger_id: [0x11; 16],
+            predecessor: Some(Signed {
+                origin: "gate.example.com/log/1".into(),
+                size: 7,
+                root: Hash([0xcd; 32]),
+                time: time("2026-11-20T15:04:05Z"),
+                checkpoint: String::new(),
+            }),
             times: Some((time("2026-11-24T15:04:05Z"), time("2026-11-25T15:04:05Z"))),
             bodies: 56,
             redacted_bodies: 4,
@@ -165,6 +183,7 @@ mod tests {
         };
         insta::assert_snapshot!(text(&found), @r"
         ledger 11111111111111111111111111111111
+        goes on from gate.example.com/log/1, whose last checkpoint it names: 7 entries, root cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd
         written from 2026-11-24T15:04:05.000000Z to 2026-11-25T15:04:05.000000Z
         56 bodies are what their entries commit to
         4 bodies are redacted, each named by an erasure

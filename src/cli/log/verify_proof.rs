@@ -13,6 +13,7 @@ use crate::ledger::{
     note::Verifier,
     proof::{TlogProof, TlogProofError},
 };
+use crate::time::Time;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -42,6 +43,10 @@ pub fn run(args: &Args) -> CommandResult {
                     return Ok(demand::exit(&e));
                 }
             };
+            if let Some(what) = args.demand.too_old(None, &cosigned, Time::now())? {
+                writeln!(out, "FAILED: {what}")?;
+                return Ok(Exit::Incomplete);
+            }
             writeln!(out, "signed by a key of {}", safe(&origin))?;
             write!(out, "{}", demand::text(&cosigned))?;
             let others = ", and that nobody was shown another log";
@@ -73,7 +78,15 @@ fn check(file: &[u8], entry: &[u8], trusted: &[Verifier]) -> Result<(u64, Checkp
             Err(e) => last = e,
         }
     }
-    Err(last.to_string())
+    let TlogProofError::Proof(_) = last else { return Err(last.to_string()) };
+    let said = candidates.iter().find_map(|c| Link::parse(c).ok()).map(|l| l.seq);
+    Err(match said {
+        Some(seq) if seq != proof.index => {
+            format!("{last}: it is of entry {}, and what is to be proved is entry {seq}", proof.index)
+        }
+        Some(_) => format!("{last}: the entry or the proof was changed"),
+        None => format!("{last}: what is to be proved is no entry of a ledger"),
+    })
 }
 
 /// # Errors

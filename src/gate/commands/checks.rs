@@ -6,7 +6,7 @@ use super::{Asked, Gate, HOUR, Held, writes};
 use crate::{
     event::{About, Account, Sha},
     facts::{
-        pushes,
+        Change, pushes,
         waivers::{EVERY_CONTROL, WaiverKind},
     },
     github::Trouble,
@@ -202,19 +202,27 @@ impl Asked<'_> {
     /// Whether whoever gave the command did nothing of what is to be reviewed.
     pub(super) fn had_no_part(&self, held: &Held) -> Result<(), String> {
         let me = self.given.by.id;
-        let named = |p: &crate::facts::Person| p.user.as_ref().is_some_and(|u| u.id == me);
-        let work = self.change.commits.iter().filter(|c| !c.update_merge);
-        let contributed = work.flat_map(|c| c.authors.iter().chain([&c.author, &c.committer])).any(named);
-        let author = self.change.pull_request.user.as_ref().is_some_and(|u| u.id == me);
-        if author
-            || contributed
+        if worked_on(self.change).any(|u| u.id == me)
             || held.made_by_one_of(&BTreeSet::from([me]))
             || self.pushers()?.contains(&me)
         {
-            return Err("it is reviewed by somebody who had no part in it".to_owned());
+            return Err(NO_PART.to_owned());
         }
         Ok(())
     }
+}
+
+/// Who may review an emergency.
+pub(super) const NO_PART: &str = "it is reviewed by somebody who had no part in it";
+
+/// Accounts that opened a change, are named in its commits, or pushed one, as far as they are known. Clean
+/// updates from the base are nobody's work.
+pub(super) fn worked_on(change: &Change) -> impl Iterator<Item = &Account> {
+    let work = change.commits.iter().filter(|c| !c.update_merge);
+    let named = work.flat_map(|c| c.authors.iter().chain([&c.author, &c.committer]));
+    let pushed = pushes::of_work(&change.commits, change.pushes.as_deref().unwrap_or_default());
+    let author = change.pull_request.user.iter();
+    author.chain(named.filter_map(|p| p.user.as_ref())).chain(pushed.filter_map(|p| p.user.as_ref()))
 }
 
 #[cfg(test)]

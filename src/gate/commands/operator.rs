@@ -1,9 +1,9 @@
 //! Exceptions on the command line of the machine that gatelog runs on.
 
-use super::{HOUR, Held, Step, draft, later_step, plain, subject_of, what};
+use super::{HOUR, Held, Step, checks, draft, later_step, plain, subject_of, what};
 use crate::{
     event::{Cause, Subject, SubjectKind},
-    facts::waivers::EVERY_CONTROL,
+    facts::{Change, waivers::EVERY_CONTROL},
     gate::{
         Gate, drafts, lock,
         waivers::{Review, Who},
@@ -156,8 +156,13 @@ impl Gate {
         let name = by.trim_start_matches('@');
         let agreed = held.approved_by.as_ref().map(|w| &w.login);
         let mut names = [&held.by.login, &held.waiver.owner].into_iter().chain(agreed);
-        if name.is_empty() || names.any(|n| n.trim_start_matches('@').eq_ignore_ascii_case(name)) {
-            return Err(WaiverError::Refused("it is reviewed by somebody who had no part in it".to_owned()));
+        let is_named = |n: &str| n.trim_start_matches('@').eq_ignore_ascii_case(name);
+        if name.is_empty() || names.any(|n| is_named(n)) {
+            return Err(WaiverError::Refused(checks::NO_PART.to_owned()));
+        }
+        if self.judged_under(&held).iter().any(|c| checks::worked_on(c).any(|u| is_named(&u.login))) {
+            let why = format!("@{name} worked on the pull request: {}", checks::NO_PART);
+            return Err(WaiverError::Refused(why));
         }
         let step = Step {
             data: later_step(WaiverStep::Reviewed, of, &held, "operator"),
@@ -167,6 +172,20 @@ impl Gate {
         self.record_step(draft(subject_of(&held), Key::Own("waiver"), vec![], &step), None).await
     }
 
+    /// The change that an exception of a pull request is for, as far as the ledger still has what it was judged on.
+    fn judged_under(&self, held: &Held) -> Vec<Change> {
+        let (Some(_), Some(head)) = (held.pull, &held.waiver.scope.head) else { return vec![] };
+        let facts = |seq: u64| {
+            let subject = self.0.ledger.entry(seq).ok()??.entry.subject;
+            if subject.kind != SubjectKind::PullRequest || subject.repository.zip(subject.id) != held.pull {
+                return None;
+            }
+            let facts = self.0.ledger.body(seq, "facts").ok()??;
+            serde_json::from_slice(&facts).ok()
+        };
+        self.0.ledger.with_head(head).into_iter().filter_map(facts).collect()
+    }
+
     fn exception(&self, of: u64) -> Result<Held, WaiverError> {
         let held = lock(&self.0.waivers).get(of).cloned();
         held.ok_or_else(|| {
@@ -174,21 +193,13 @@ impl Gate {
         })
     }
 
-    /// Records a step and, in the same group, another look at the open pull requests that it may concern: of
-    /// one repository or all, one of them or all.
+    /// Records a step and, in the same group, another look at the open pull requests that it may concern.
     async fn record_step(
         &self,
         step: Draft,
         concerns: Option<(Option<u64>, Option<u64>)>,
     ) -> Result<u64, WaiverError> {
-        let again = concerns.map_or(vec![], |(repository, pull)| {
-            let pulls = lock(&self.0.pulls);
-            let all = match repository {
-                Some(id) => pulls.of_repository(id),
-                None => pulls.everywhere(),
-            };
-            all.into_iter().filter(|at| pull.is_none_or(|n| at.number == n)).collect::<Vec<_>>()
-        });
+        let again = concerns.map_or(vec![], |place| self.concerned_by(place));
         let size = self.0.ledger.head().size;
         let looks = again.iter().map(|at| {
             let key = format!("waiver:{size}:{}:{}", at.repository.id, at.number);

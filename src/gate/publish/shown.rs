@@ -60,20 +60,24 @@ impl Gate {
         pulls.head(target.repository, number).is_none_or(|head: Sha| head == target.sha)
     }
 
-    /// Whether an open pull request that this target speaks for, or its merge group, has an event that is not
-    /// judged yet.
+    /// Whether an open pull request that this target speaks for, or its merge group, or one that the group carries,
+    /// has an event that is not judged yet.
     ///
     /// A push speaks for itself: no verdict on a pull request would bring its target up again.
     pub(super) fn any_unjudged(&self, target: &Target) -> bool {
         if target.check != self.0.settings.check_name {
             return false;
         }
-        if lock(&self.0.groups).is_unjudged(target.repository, &target.sha) {
-            return true;
-        }
+        let carried = {
+            let groups = lock(&self.0.groups);
+            if groups.is_unjudged(target.repository, &target.sha) {
+                return true;
+            }
+            groups.carried(target.repository, &target.sha)
+        };
         let on_head = lock(&self.0.pulls).on_head(target.repository, &target.sha);
         let unjudged = lock(&self.0.unjudged);
-        on_head.into_iter().any(|n| unjudged.contains_key(&(target.repository, n)))
+        on_head.into_iter().chain(carried).any(|n| unjudged.contains_key(&(target.repository, n)))
     }
 
     pub(super) fn is_fresh(&self, verdict: u64) -> bool {

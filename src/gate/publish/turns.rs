@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     super::{Gate, lock},
     Turning, Write,
@@ -20,10 +22,16 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A turn is kept no longer, whatever it waits for: an outage of GitHub would keep them all.
 const MOST_KEPT: Duration = Duration::from_secs(300);
 
+/// Judging anew takes seconds where GitHub answers. Of turns that are kept for longer, an installation may have a
+/// quarter of those of a minute: a red waits for the others.
+const LONG: Duration = Duration::from_secs(10);
+
 /// A turn that was given, and the events whose verdicts it is for.
 pub(super) struct Kept {
     turn: Turn,
     looks: Vec<u64>,
+    installation: u64,
+    since: Instant,
 }
 
 impl Gate {
@@ -62,16 +70,22 @@ impl Gate {
 
     /// Keeps a turn for the verdicts that these events will bring, and until those are shown. Under a flood that
     /// is long, and a success that had to wait for another turn would be too old again.
-    pub(super) fn keep_turn(&self, target: &Target, given: Turn, looks: Vec<u64>) {
+    pub(super) fn keep_turn(&self, target: &Target, at: &RepoAt, given: Turn, looks: Vec<u64>) {
         if looks.is_empty() {
             return;
         }
-        lock(&self.0.publisher.kept).insert(target.clone(), Kept { turn: given, looks: looks.clone() });
+        let (installation, since) = (at.installation, Instant::now());
+        let kept = Kept { turn: given, looks: looks.clone(), installation, since };
+        lock(&self.0.publisher.kept).insert(target.clone(), kept);
         let (gate, target) = (self.clone(), target.clone());
         tokio::spawn(async move {
-            let (until, mut idle) = (tokio::time::Instant::now() + MOST_KEPT, 0);
+            let (until, mut idle) = (since + MOST_KEPT, 0);
             // Seen twice: between a verdict and its showing there is a moment.
-            while idle < 2 && gate.keeps(&target, &looks) && tokio::time::Instant::now() < until {
+            while idle < 2
+                && gate.keeps(&target, &looks)
+                && Instant::now() < until
+                && !gate.keeps_too_many(installation, since)
+            {
                 tokio::time::sleep(LOOK).await;
                 idle = if gate.is_awaited(&target, &looks) { 0 } else { idle + 1 };
             }
@@ -86,10 +100,49 @@ impl Gate {
         lock(&self.0.publisher.kept).get(target).is_some_and(|kept| kept.looks == looks)
     }
 
+    /// Whether others must have a turn that was kept since then.
+    fn keeps_too_many(&self, installation: u64, since: Instant) -> bool {
+        let kept = lock(&self.0.publisher.kept);
+        let own = kept.values().filter(|k| k.installation == installation).map(|k| k.since);
+        is_too_many(since, own, self.0.github.writes_in_a_minute() as usize / 4, Instant::now())
+    }
+
     /// Whether what a turn is kept for is judged or shown now.
     fn is_awaited(&self, target: &Target, looks: &[u64]) -> bool {
         let judging = || looks.iter().any(|seq| self.0.ledger.verdict_of(*seq).is_none());
         let showing = || lock(&self.0.publisher.targets).contains_key(target);
         !*self.0.stopping.borrow() && (judging() || showing())
+    }
+}
+
+/// Of turns that are kept for long, the oldest stay: as many as `most`, and one where that is none.
+fn is_too_many(since: Instant, kept: impl Iterator<Item = Instant>, most: usize, now: Instant) -> bool {
+    let older = kept.filter(|other| *other < since).count();
+    now.duration_since(since) > long() && older >= most.max(1)
+}
+
+/// Tests find it long sooner.
+fn long() -> Duration {
+    fail::fail_point!("turns::long", |ms: Option<String>| ms
+        .and_then(|ms| ms.parse().ok())
+        .map_or(LONG, Duration::from_millis));
+    LONG
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_turns_that_are_kept_for_long_a_quarter_stays() {
+        let begun = Instant::now();
+        let kept: Vec<Instant> = (0..72).map(|n| begun + Duration::from_millis(n)).collect();
+        let left = |seconds| {
+            let now = begun + Duration::from_secs(seconds);
+            kept.iter().filter(|since| !is_too_many(**since, kept.iter().copied(), 18, now)).count()
+        };
+        // While they may be judged anew at any moment, all are kept.
+        assert_eq!((left(9), left(11)), (72, 18));
+        assert!(!is_too_many(kept[0], kept[..1].iter().copied(), 0, begun + LONG * 2), "one may");
     }
 }

@@ -32,17 +32,25 @@ pub struct Grouped {
     pub group: MergeGroup,
     /// `merge_group` without an id if any of it is missing; beside it what exactly.
     pub missing: Vec<Missing>,
+    /// What was read of a pull request is from before what an event told, and was taken all the same.
+    pub behind: bool,
 }
 
 /// Which pull requests the group carries, each read at the head it has in the queue.
 ///
 /// The group is the queue entry whose commit is `head_sha` and all entries before it, whatever
-/// `base_sha` is (of a stacked group it is the head of the group ahead).
+/// `base_sha` is (of a stacked group it is the head of the group ahead). `floor` says below what the answer on
+/// each must not fall, but for its head.
 ///
 /// # Errors
 /// As of [`pull`].
-pub async fn merge_group(github: &Github, at: &RepoAt, group: &MergeGroup) -> Result<Grouped, Trouble> {
-    let mut grouped = Grouped { group: group.clone(), missing: Vec::new() };
+pub async fn merge_group(
+    github: &Github,
+    at: &RepoAt,
+    group: &MergeGroup,
+    floor: &(dyn Fn(u64) -> Floor + Sync),
+) -> Result<Grouped, Trouble> {
+    let mut grouped = Grouped { group: group.clone(), missing: Vec::new(), behind: false };
     let entries = match github.queue(at, group).await? {
         Ok(entries) => entries,
         Err(why) => {
@@ -52,11 +60,17 @@ pub async fn merge_group(github: &Github, at: &RepoAt, group: &MergeGroup) -> Re
     };
     let mut changes = Vec::new();
     for entry in entries {
-        let floor = Floor { head: Some(entry.head.clone()), ..Floor::default() };
+        // Where it has moved on, older heads do not matter: the group carries this one.
+        let floor = Floor { head: Some(entry.head.clone()), older_heads: vec![], ..floor(entry.number) };
         let pulled = pull(github, at, entry.number, &floor).await?;
+        grouped.behind |= pulled.behind;
         let mut holes = Holes::of_entry(&mut grouped.missing, entry.number);
         if pulled.change.pull_request.head.sha.as_ref() != Some(&entry.head) {
             holes.add("pull_request", None, format!("its head is not {} any more", entry.head.short()));
+        }
+        let base = branch(&group.base_ref);
+        if pulled.change.pull_request.base.name != base {
+            holes.add("pull_request", None, format!("its base is not `{base}`"));
         }
         for m in pulled.missing {
             holes.add(&m.fact, m.id, m.reason);

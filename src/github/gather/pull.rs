@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::Sha,
-    facts::{Change, Commit, File, Missing, PullRequest, Review, graph},
+    facts::{Change, Commit, File, Missing, PullRequest, Retarget, Review, graph},
     github::{Github, RepoAt, Trouble, TroubleKind, graphql::Answer},
     time::Time,
 };
@@ -53,9 +53,17 @@ pub struct Floor {
     pub at: Option<Time>,
     /// Whether an answer from before `at` is refused: it is waited for. Else it is taken, and marked.
     pub patient: bool,
-    /// The base was just changed away from this one: the timeline must show it, because approvals from
-    /// before it are stale.
-    pub old_base: Option<String>,
+    /// The base was just changed: the timeline must show it, because approvals from before it are stale.
+    pub retarget: Option<Retargeted>,
+}
+
+/// A change of the base, as an event told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retargeted {
+    pub from: String,
+    pub to: String,
+    /// When the pull request had last changed by that event, so not before the base did.
+    pub at: Option<Time>,
 }
 
 /// A pull request as read, and what of it could not be read.
@@ -141,10 +149,12 @@ impl Floor {
     }
 
     fn behind_in_timeline(&self, pr: &PullRequest) -> Option<String> {
-        let (from, to) = (self.old_base.as_ref()?, self.base_ref.as_ref()?);
-        let shown = pr.retarget.as_ref().is_some_and(|r| r.from == *from && r.to == *to);
+        let told = self.retarget.as_ref()?;
+        let is_it = |r: &Retarget| r.from == told.from && r.to == told.to;
+        let is_later = |r: &Retarget| told.at.is_some_and(|at| at < r.at);
+        let shown = pr.retarget.as_ref().is_some_and(|r| is_it(r) || is_later(r));
         // It may have been changed again since.
-        (!shown && pr.base.name == *to).then(|| format!("the change of the base to `{to}`"))
+        (!shown && pr.base.name == told.to).then(|| format!("the change of the base to `{}`", told.to))
     }
 
     fn behind_in_place(&self, pr: &PullRequest) -> Option<String> {

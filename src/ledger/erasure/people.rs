@@ -84,7 +84,8 @@ impl Person {
             .is_some_and(|(local, _)| local.split_once('+').map_or(local, |(_, login)| login) == self.login)
     }
 
-    fn is_in_words(&self, text: &[u8]) -> bool {
+    /// Whether the login or an address stands there as a word.
+    pub(super) fn is_in_words(&self, text: &[u8]) -> bool {
         let text = String::from_utf8_lossy(text).to_lowercase();
         [&self.login].into_iter().chain(&self.emails).any(|word| has_word(&text, word))
     }

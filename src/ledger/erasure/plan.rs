@@ -18,7 +18,7 @@ use crate::{
 pub enum Wanted {
     /// Of one entry: these, or all where none is named.
     Entry { seq: u64, bodies: Vec<String> },
-    /// Every body of an event, a verdict or a report that names this person.
+    /// Every body of an event, a verdict, a report or an exception that names this person.
     Person { login: String, also: Vec<String> },
     /// Every body of an event, a verdict or a report that was recorded before this.
     Before(Time),
@@ -67,20 +67,65 @@ fn refused<T>(what: String) -> Result<T, PlanError> {
     Err(PlanError::Refused(what))
 }
 
-/// Finds what is wanted. Reads bodies, so it may take a while.
+/// What runs of this process have looked at, so that the next ones need not: retention is kept every hour, and holds
+/// may be told by name.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Name of a repository in lower case → its numbers, as payloads tell.
+    names: BTreeMap<String, BTreeSet<u64>>,
+    /// Entries whose payloads told `names`.
+    named: u64,
+    /// What has gone by age.
+    aged: Aged,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Aged {
+    /// Under which it was looked for.
+    holds: Vec<(Hold, BTreeSet<u64>)>,
+    /// Entries `0..next` have no body that is to go under those holds, but for `left`.
+    next: u64,
+    /// Those that could not go yet.
+    left: Vec<u64>,
+    /// Bodies that have gone.
+    gone: u64,
+}
+
+/// What the plan, once it is carried out, tells later runs.
+#[derive(Debug)]
+pub struct Carried(Option<Aged>);
+
+impl Known {
+    /// The plan is carried out.
+    pub fn carried_out(&mut self, carried: Carried) {
+        if let Some(aged) = carried.0 {
+            self.aged = aged;
+        }
+    }
+}
+
+/// Finds what is wanted. Reads bodies, so it may take a while: for a person all of them, twice; by age what has
+/// grown old since the last run; for holds by name the payloads since the last run.
 ///
 /// # Errors
 /// See [`PlanError`].
-pub fn plan(ledger: &Ledger, wanted: &Wanted, holds: &[Hold]) -> Result<Plan, PlanError> {
+pub fn plan(
+    ledger: &Ledger,
+    wanted: &Wanted,
+    holds: &[Hold],
+    known: &mut Known,
+) -> Result<(Plan, Carried), PlanError> {
     let end = ledger.head().size;
-    let holds = Holds::resolve(ledger, holds, end)?;
-    let mut planner = Planner { ledger, holds, in_work: in_work(ledger), plan: Plan::default() };
+    let holds = Holds::resolve(ledger, holds, end, known)?;
+    let in_work = in_work(ledger);
+    let mut planner = Planner { ledger, holds, in_work, plan: Plan::default() };
+    let mut carried = Carried(None);
     match wanted {
         Wanted::Entry { seq, bodies } => planner.entry(*seq, bodies)?,
         Wanted::Person { login, also } => planner.person(&Person::new(login, also), end)?,
-        Wanted::Before(time) => planner.before(*time, end)?,
+        Wanted::Before(time) => carried.0 = Some(planner.before(*time, end, &known.aged)?),
     }
-    Ok(planner.plan)
+    Ok((planner.plan, carried))
 }
 
 /// Whose bodies are read when they are judged or reported.
@@ -123,11 +168,12 @@ impl Planner<'_> {
     fn person(&mut self, person: &Person, end: u64) -> Result<(), PlanError> {
         let mut person = person.clone();
         // What ties an address to the login may stand in a later body than the address.
-        self.each(end, |_, stored, name, bytes| {
+        let told = |kind: &Kind| by_itself(kind) || *kind == Kind::Waiver;
+        self.each(end, told, |_, stored, name, bytes| {
             person.learn(bytes, media(&stored.entry, name));
             Ok(())
         })?;
-        self.each(end, |this, stored, name, bytes| {
+        self.each(end, told, |this, stored, name, bytes| {
             if person.is_named_in(bytes, media(&stored.entry, name)) {
                 this.want(stored, name);
             }
@@ -135,17 +181,31 @@ impl Planner<'_> {
         })
     }
 
-    fn before(&mut self, time: Time, end: u64) -> Result<(), PlanError> {
-        for seq in 0..end {
+    /// What was looked at under the same holds is not looked at again.
+    fn before(&mut self, time: Time, end: u64, aged: &Aged) -> Result<Aged, PlanError> {
+        let aged = if aged.holds == self.holds.0 { aged.clone() } else { Aged::default() };
+        self.plan.gone = aged.gone;
+        let (mut next, mut left) = (aged.next, vec![]);
+        for seq in aged.left {
+            // The retention may have become longer since.
+            match self.ledger.entry(seq)? {
+                Some(stored) if stored.entry.time < time => self.take(&stored, |_| true)?,
+                _ => left.push(seq),
+            }
+        }
+        for seq in aged.next..end {
             let Some(stored) = self.ledger.entry(seq)? else { break };
             if stored.entry.time >= time {
                 break;
             }
+            next = seq + 1;
             if by_itself(&stored.entry.kind) {
                 self.take(&stored, |_| true)?;
             }
         }
-        Ok(())
+        left.extend(&self.plan.in_work);
+        let gone = self.plan.gone + self.plan.count;
+        Ok(Aged { holds: self.holds.0.clone(), next, left, gone })
     }
 
     fn take(&mut self, stored: &Stored, wanted: impl Fn(&str) -> bool) -> Result<(), PlanError> {
@@ -162,11 +222,12 @@ impl Planner<'_> {
     fn each(
         &mut self,
         end: u64,
+        told: impl Fn(&Kind) -> bool,
         mut visit: impl FnMut(&mut Self, &Stored, &str, &[u8]) -> Result<(), PlanError>,
     ) -> Result<(), PlanError> {
         for seq in 0..end {
             let Some(stored) = self.ledger.entry(seq)? else { break };
-            if !by_itself(&stored.entry.kind) {
+            if !told(&stored.entry.kind) {
                 continue;
             }
             for name in stored.entry.bodies.keys() {
@@ -203,7 +264,8 @@ fn media<'a>(entry: &'a Entry, name: &str) -> &'a str {
 }
 
 /// What people did and what was said of it. Bundles of policies and the lists of erasures are not erased
-/// by whom they name or how old they are: without them nothing can be judged again, or be told from damage.
+/// by whom they name or how old they are: without them nothing can be judged again, or be told from damage. Nor are
+/// exceptions by how old they are: they would end.
 fn by_itself(kind: &Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Verdict | Kind::Report)
 }
@@ -212,9 +274,12 @@ fn by_itself(kind: &Kind) -> bool {
 struct Holds(Vec<(Hold, BTreeSet<u64>)>);
 
 impl Holds {
-    fn resolve(ledger: &Ledger, holds: &[Hold], end: u64) -> Result<Self, PlanError> {
+    fn resolve(ledger: &Ledger, holds: &[Hold], end: u64, known: &mut Known) -> Result<Self, PlanError> {
         let by_name = holds.iter().any(|h| h.repository.as_ref().is_some_and(|r| r.parse::<u64>().is_err()));
-        let names = if by_name { names(ledger, end)? } else { BTreeMap::new() };
+        if by_name {
+            learn_names(ledger, end, known)?;
+        }
+        let names = &known.names;
         let resolved = holds.iter().map(|hold| {
             let ids = match hold.repository.as_deref().map(|r| (r, r.parse::<u64>())) {
                 None => BTreeSet::new(),
@@ -246,8 +311,8 @@ fn covers(hold: &Hold, ids: &BTreeSet<u64>, entry: &Entry) -> bool {
     about || hold.entries.is_some_and(|(from, to)| (from..=to).contains(&entry.seq))
 }
 
-/// Names of repositories, in lower case, as payloads tell them.
-fn names(ledger: &Ledger, end: u64) -> Result<BTreeMap<String, BTreeSet<u64>>, PlanError> {
+/// Names of repositories, in lower case, as payloads tell them that came since the last time.
+fn learn_names(ledger: &Ledger, end: u64, known: &mut Known) -> Result<(), PlanError> {
     #[derive(serde::Deserialize)]
     struct Payload {
         repository: Repository,
@@ -257,8 +322,7 @@ fn names(ledger: &Ledger, end: u64) -> Result<BTreeMap<String, BTreeSet<u64>>, P
         id: u64,
         full_name: String,
     }
-    let mut names: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    for seq in 0..end {
+    for seq in known.named..end {
         let Some(stored) = ledger.entry(seq)? else { break };
         if stored.entry.kind != Kind::Event || stored.entry.subject.repository.is_none() {
             continue;
@@ -266,8 +330,9 @@ fn names(ledger: &Ledger, end: u64) -> Result<BTreeMap<String, BTreeSet<u64>>, P
         let Some(body) = ledger.body(seq, "payload")? else { continue };
         let json = super::people::json(&body, media(&stored.entry, "payload"));
         if let Ok(Payload { repository }) = serde_json::from_slice(&json) {
-            names.entry(repository.full_name.to_lowercase()).or_default().insert(repository.id);
+            known.names.entry(repository.full_name.to_lowercase()).or_default().insert(repository.id);
         }
     }
-    Ok(names)
+    known.named = known.named.max(end);
+    Ok(())
 }

@@ -1,10 +1,14 @@
 //! Running an erasure: said first, then done; and done to the end after a crash.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{MutexGuard, PoisonError},
+};
 
 use super::{
     Bodies, Cause, Erasure, ErasureData, LIST, draft,
-    plan::{Hold, Plan, PlanError, Wanted, plan},
+    people::Person,
+    plan::{Hold, Known, Plan, PlanError, Wanted, plan},
 };
 use crate::{
     ledger::{AppendError, Ledger, Shared, read, write},
@@ -55,7 +59,7 @@ impl Ledger {
     pub async fn erase(&self, request: Request, holds: Vec<Hold>) -> Result<Erased, RunError> {
         let _one = self.0.erasing.lock().await;
         let Request { wanted, cause, reason, dry_run } = request;
-        check_reason(&reason)?;
+        check_reason(&reason, &wanted)?;
         let about = match &wanted {
             Wanted::Entry { seq, .. } => Some(*seq),
             _ => None,
@@ -68,8 +72,13 @@ impl Ledger {
             }
         }
         let ledger = self.clone();
-        let plan = on_thread(move || plan(&ledger, &wanted, &holds)).await??;
-        if dry_run || plan.bodies.is_empty() {
+        let (plan, carried) =
+            on_thread(move || plan(&ledger, &wanted, &holds, &mut ledger.known_to_erasures())).await??;
+        if dry_run {
+            return Ok(Erased { erasure: None, plan });
+        }
+        if plan.bodies.is_empty() {
+            self.known_to_erasures().carried_out(carried);
             return Ok(Erased { erasure: None, plan });
         }
         let data = ErasureData { cause, reason, bodies: plan.count, entries: plan.entries };
@@ -79,7 +88,12 @@ impl Ledger {
         let shared = self.0.shared.clone();
         let done = on_thread(move || shared.complete_erasures()).await?;
         done.map_err(|error| RunError::Incomplete { erasure, error })?;
+        self.known_to_erasures().carried_out(carried);
         Ok(Erased { erasure: Some(erasure), plan })
+    }
+
+    fn known_to_erasures(&self) -> MutexGuard<'_, Known> {
+        self.0.known_to_erasures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The erasure that took a body; `None`: none names it.
@@ -124,7 +138,18 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     done.map_err(|e| PlanError::Read(ReadError::Io(format!("the thread ended: {e}"))))
 }
 
-fn check_reason(reason: &str) -> Result<(), PlanError> {
+fn check_reason(reason: &str, wanted: &Wanted) -> Result<(), PlanError> {
+    let says = |text: &String| !text.is_empty() && reason.to_lowercase().contains(&text.to_lowercase());
+    let names = |login: &str, also: &[String]| {
+        Person::new(login, also).is_in_words(reason.as_bytes()) || also.iter().any(says)
+    };
+    if let Wanted::Person { login, also } = wanted
+        && names(login, also)
+    {
+        let what =
+            "the reason names the person, and stays in the ledger for ever: write a law, a ticket, a case";
+        return Err(PlanError::Refused(what.into()));
+    }
     let wrong = match reason.trim() {
         "" => "an erasure needs a reason",
         r if r.len() > LONGEST_REASON => "the reason is longer than 1000 bytes",

@@ -33,6 +33,10 @@ impl<R: Read + Seek> Archive<R> {
         if zip.len() > MAX_FILES {
             return Err(format!("it holds more than {MAX_FILES} files"));
         }
+        // Who unpacks it may see the one, and who verifies it the other.
+        if zip.has_duplicate_names() {
+            return Err("it holds two files of one name".into());
+        }
         let names: Result<Vec<String>, _> = zip.file_names().map(|n| n.map(|n| n.into_owned())).collect();
         let names = names.map_err(|e| format!("a name in it cannot be read: {e}"))?;
         if let Some(name) = names.iter().find(|name| !is_plain(name)) {

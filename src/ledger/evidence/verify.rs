@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    CHECKPOINT, ENTRIES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
+    CHECKPOINT, ENTRIES, FILES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
     archive::Archive, body_path, bundles_of, completeness, created_at, select,
 };
 use crate::{
@@ -16,8 +16,9 @@ use crate::{
         body::{Salt, commitment},
         chain::leaf_hash,
         checkpoint::Checkpoint,
-        entry::{Entry, Hash, Kind, Link},
+        entry::{Entry, Hash, Kind, Link, not_canonical},
         erasure::{Erasure, LIST},
+        judged::{Decided, Shown, contradicts, shows, unfounded},
         merkle::CompactRange,
         note::Verifier,
         proof::{verify_consistency, verify_inclusion},
@@ -33,6 +34,10 @@ pub struct Checked {
     /// All of the range, then the others.
     pub entries: Vec<Entry>,
     pub bodies: u64,
+    /// What the payloads call the repository that it is about.
+    pub names: BTreeSet<String>,
+    /// Entries that are not as gatelog writes them, though nothing is wrong with the chain.
+    pub lints: Vec<(u64, String)>,
     /// Erased bodies, by entry, with what took them.
     pub redacted: Vec<Explained>,
     /// What is complete, or what about that is not proved.
@@ -87,12 +92,18 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
         let what = "belongs to what was asked for and is not named, or is named and does not belong to it";
         return Err(Wrong::Entry { at: differs.unwrap_or_default(), what: what.into() });
     }
+    if selected.is_empty() {
+        return Err(Wrong::Failed("no entry in it belongs to what it is said to be about".into()));
+    }
+    let lints = range.iter().chain(&others).filter_map(Line::lint).collect();
     let with_bodies = range.iter().filter(|l| selected.contains(&l.link.seq)).chain(&others);
     let mut bodies = Bodies {
         salts: json(files, SALTS)?,
         files,
         selection: &manifest.selection,
         created: None,
+        names: BTreeSet::new(),
+        there: FILES.iter().map(|name| (*name).to_owned()).collect(),
         said_redacted: manifest.redacted.iter().cloned().collect(),
         checked: 0,
         redacted: vec![],
@@ -101,12 +112,16 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
     for line in with_bodies {
         bodies.check(line)?;
     }
-    let Bodies { checked, redacted, erasures, created, .. } = bodies;
+    let Bodies { checked, redacted, erasures, created, names, there, files, .. } = bodies;
+    if let Some(name) = files.names().iter().find(|name| !there.contains(*name)) {
+        return Err(Wrong::Failed(format!("the file {name} belongs to nothing that it is about")));
+    }
     let complete = completeness(&manifest.selection, created, &range_entries, checkpoint.size);
     let redacted = explained(redacted, &erasures)?;
     check_bundles(&selected, &range_entries, &other_entries)?;
+    check_judged(&selected, &range_entries)?;
     let entries: Vec<Entry> = range_entries.into_iter().chain(other_entries).collect();
-    Ok(Checked { checkpoint, manifest, entries, bodies: checked, redacted, complete })
+    Ok(Checked { checkpoint, manifest, entries, bodies: checked, names, lints, redacted, complete })
 }
 
 /// A line that was hashed.
@@ -119,6 +134,10 @@ struct Line {
 impl Line {
     fn entry(&self) -> Result<Entry, Wrong> {
         Entry::parse(&self.raw).map_err(|e| self.wrong(format!("it cannot be read: {e}")))
+    }
+
+    fn lint(&self) -> Option<(u64, String)> {
+        not_canonical(&self.raw).map(|e| (self.link.seq, e.to_string()))
     }
 
     fn wrong(&self, what: impl Into<String>) -> Wrong {
@@ -201,6 +220,10 @@ struct Bodies<'f, R> {
     selection: &'f Selection,
     /// When GitHub made the pull request: the earliest that a payload says.
     created: Option<Time>,
+    /// What payloads call the repository that was asked for.
+    names: BTreeSet<String>,
+    /// Files that belong here.
+    there: BTreeSet<String>,
     said_redacted: BTreeSet<Redacted>,
     checked: u64,
     redacted: Vec<Redacted>,
@@ -212,7 +235,8 @@ impl<R: Read + Seek> Bodies<'_, R> {
         for (name, promised) in &line.link.bodies {
             let seq = line.link.seq;
             let redacted = Redacted { entry: seq, body: name.clone() };
-            let bytes = self.files.read(&body_path(seq, name)).map_err(Wrong::Unreadable)?;
+            let path = body_path(seq, name);
+            let bytes = self.files.read(&path).map_err(Wrong::Unreadable)?;
             let Some(bytes) = bytes else {
                 if !self.said_redacted.contains(&redacted) {
                     return Err(line.wrong(format!("its body {name} is missing")));
@@ -227,11 +251,19 @@ impl<R: Read + Seek> Bodies<'_, R> {
                 return Err(line.wrong(format!("its body {name} is not what it commits to")));
             }
             self.checked += 1;
+            self.there.insert(path);
             let entry = line.entry()?;
             if entry.kind == Kind::Event && name == "payload" {
                 let payload = serde_json::from_slice(&bytes).unwrap_or_default();
                 let said = created_at(self.selection, &payload);
                 self.created = self.created.into_iter().chain(said).min();
+                self.names.extend(name_of(self.selection, &payload));
+            }
+            if entry.kind == Kind::Verdict
+                && name == "verdict"
+                && let Some(what) = contradicts(&entry, &bytes)
+            {
+                return Err(line.wrong(what));
             }
             if entry.kind == Kind::Erasure && name == LIST {
                 let erasure = Erasure::read(&entry, &bytes);
@@ -241,6 +273,13 @@ impl<R: Read + Seek> Bodies<'_, R> {
         }
         Ok(())
     }
+}
+
+/// What a payload calls the repository that was asked for.
+fn name_of(selection: &Selection, payload: &serde_json::Value) -> Option<String> {
+    let repository = payload.get("repository")?;
+    let is_it = repository.get("id")?.as_u64()? == selection.repository()?;
+    repository.get("full_name")?.as_str().filter(|_| is_it).map(str::to_owned)
 }
 
 /// Every body that is not there was erased by an erasure that is.
@@ -266,6 +305,28 @@ fn check_bundles(selected: &BTreeSet<u64>, range: &[Entry], others: &[Entry]) ->
         None => Ok(()),
         Some(bundle) => Err(Wrong::Failed(format!("the policies {bundle}, which judged, are missing"))),
     }
+}
+
+/// What allows was made of something, and what was shown follows from it.
+fn check_judged(selected: &BTreeSet<u64>, range: &[Entry]) -> Result<(), Wrong> {
+    let first = range.first().map_or(0, |e| e.seq);
+    let entry = |seq: u64| range.get(usize::try_from(seq.checked_sub(first)?).ok()?);
+    let mut decided = |seq| Ok::<_, Wrong>(entry(seq).map(Decided::of));
+    for entry in range.iter().filter(|e| selected.contains(&e.seq)) {
+        let wrong = match entry.kind {
+            Kind::Verdict => unfounded(entry),
+            Kind::Report => match shows(entry, &mut decided)? {
+                Shown::Overstated(what) => Some(what),
+                // Of another pull request on the same head, from before the range.
+                Shown::Follows | Shown::Unknown(_) => None,
+            },
+            _ => None,
+        };
+        if let Some(what) = wrong {
+            return Err(Wrong::Entry { at: entry.seq, what });
+        }
+    }
+    Ok(())
 }
 
 fn needed<R: Read + Seek>(files: &mut Archive<R>, name: &str) -> Result<Vec<u8>, Wrong> {

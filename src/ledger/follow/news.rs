@@ -1,8 +1,10 @@
 //! What came since the last look.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::State;
+use super::{State, generation::Begun};
 use crate::{
     event::SubjectKind,
     ledger::{
@@ -19,6 +21,10 @@ use crate::{
 pub struct News {
     /// Entries that were known.
     pub before: u64,
+    /// It is a new generation of the log that was followed.
+    pub begun: Option<Begun>,
+    /// When the last entry was written: a log that stands still looks like one where nothing happens.
+    pub last: Option<Time>,
     /// Under which all was checked.
     pub checkpoint: Option<Checkpoint>,
     /// The cosignatures on it that were demanded.
@@ -28,8 +34,15 @@ pub struct News {
     pub denied: u64,
     /// Could not be decided, which blocks.
     pub errors: u64,
-    /// Denied or undecided, and yet on the branch: verdicts on what was pushed.
-    pub bypassed: u64,
+    /// What landed on a watched branch though it was not allowed, or without the check being demanded: merge
+    /// verdicts with exceptions, by entry. One that takes the place of an earlier one counts in its stead.
+    pub bypassed: BTreeSet<u64>,
+    /// Verdicts on what was pushed that are not `allow`: also on branches that nobody watches.
+    pub denied_pushes: u64,
+    /// What was done against the gate itself: forged checks, weakened rules, access that was lost.
+    pub tampering: u64,
+    /// How often an operator took back an alarm.
+    pub acknowledged: u64,
     pub waivers: u64,
     pub erasures: u64,
     /// Times when nobody judged.
@@ -68,6 +81,15 @@ impl News {
         use serde::Deserialize as _;
         let Ok(verdict) = VerdictData::deserialize(&entry.data) else { return };
         let pushed = entry.subject.kind == SubjectKind::Ref;
+        if let Some(landing) = &verdict.landing {
+            if let Some(before) = landing.instead_of {
+                self.bypassed.remove(&before);
+            }
+            if !landing.exceptions.is_empty() {
+                self.bypassed.insert(entry.seq);
+            }
+        }
+        self.tampering += u64::from(verdict.tampering.is_some());
         match verdict.decision {
             Decision::Allow => self.allowed += 1,
             Decision::Deny => self.denied += 1,
@@ -75,12 +97,13 @@ impl News {
             Decision::Pending | Decision::Superseded => return,
         }
         if pushed && verdict.decision != Decision::Allow {
-            self.bypassed += 1;
+            self.denied_pushes += 1;
         }
     }
 
     /// Between a stop, or the last that was heard, and the next start.
     fn service(&mut self, entry: &Entry, state: &mut State) {
+        self.acknowledged += u64::from(entry.data["acknowledged"] == Value::Bool(true));
         match entry.data["event"].as_str() {
             Some("stopped") => state.stopped = Some(entry.time),
             Some("started") => {

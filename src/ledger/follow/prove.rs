@@ -22,7 +22,17 @@ pub fn prove(
     fetch: &mut Fetch<'_>,
 ) -> Result<(TlogProof, Bytes), FollowError> {
     let note = get(fetch, "checkpoint")?;
-    let Checkpoint { size, root, .. } = Checkpoint::open(&note, trusted)?;
+    let checkpoint = Checkpoint::open(&note, trusted)?;
+    prove_under(&note, &checkpoint, seq, fetch)
+}
+
+/// The same, under a checkpoint that was opened: `note`.
+pub(super) fn prove_under(
+    note: &[u8],
+    &Checkpoint { size, root, .. }: &Checkpoint,
+    seq: u64,
+    fetch: &mut Fetch<'_>,
+) -> Result<(TlogProof, Bytes), FollowError> {
     let tile = Tile::of(Kind::Entries, seq / WIDTH, size).filter(|_| seq < size);
     let tile = tile.ok_or(FollowError::NotCovered { seq, size })?;
     let bundle = tile::decode_entries(&get_tile(fetch, tile)?);
@@ -36,6 +46,6 @@ pub fn prove(
         FollowError::Broken { at: seq, what }
     })?;
     // The note was opened, so it is text.
-    let checkpoint = String::from_utf8_lossy(&note).into_owned();
+    let checkpoint = String::from_utf8_lossy(note).into_owned();
     Ok((TlogProof { extra: None, index: seq, path, checkpoint }, entry))
 }

@@ -36,6 +36,10 @@ fn history(n: u64, mark: &str) -> Vec<Bytes> {
 
 /// What a log with these entries serves.
 fn serve(entries: &[Bytes], signers: &[&Signer]) -> Files {
+    serve_as(ORIGIN, entries, signers)
+}
+
+fn serve_as(origin: &str, entries: &[Bytes], signers: &[&Signer]) -> Files {
     let (mut edge, mut files) = (Edge::default(), Files::new());
     let size = entries.len() as u64;
     let mut full = HashMap::new();
@@ -55,7 +59,7 @@ fn serve(entries: &[Bytes], signers: &[&Signer]) -> Files {
             files.insert(bundle.path(), tile::encode_entries(part).unwrap().into());
         }
     }
-    let text = Checkpoint { origin: ORIGIN.into(), size, root: edge.root() }.text();
+    let text = Checkpoint { origin: origin.into(), size, root: edge.root() }.text();
     files.insert("checkpoint".into(), sign(&text, signers.iter().copied()).unwrap().into());
     files
 }
@@ -188,4 +192,147 @@ fn a_change_of_keys_is_followed() {
     // The command line still names the old key: it stays what it is.
     state.trust(&[old.verifier().clone()]);
     assert!(look(&mut state, &serve(&retired, &[&old])).is_err());
+}
+
+/// The generation after [`ORIGIN`], whose first entry says that `files` is what came before.
+fn second(files: Option<&Files>) -> (Files, Signer) {
+    let signer = Signer::new("gate.example.com/log/2", &[9; 32]).unwrap();
+    let predecessor = files.map(|files| {
+        let note = String::from_utf8(files["checkpoint"].to_vec()).unwrap();
+        let said = Checkpoint::parse(&format!("{}\n", note.split_once("\n\n").unwrap().0)).unwrap();
+        serde_json::json!({
+            "origin": said.origin, "size": said.size, "root": said.root, "checkpoint": note,
+            "time": "2026-11-24T15:04:05.000000Z",
+        })
+    });
+    let first = serde_json::json!({"format": 1, "generation": 2, "predecessor": predecessor});
+    let mut all = vec![entry(0, Hash::default(), &first, "service")];
+    all.push(entry(1, leaf_hash(&all[0]), &serde_json::json!({"event": "started"}), "service"));
+    (serve_as("gate.example.com/log/2", &all, &[&signer]), signer)
+}
+
+#[test]
+fn a_new_generation_is_held_against_what_was_seen_of_the_old_one() {
+    let (ours, other) = (history(300, "a"), history(300, "b"));
+    let signed = |entries: &[Bytes]| serve(entries, &[&signer(1)]);
+    let seen = following(&signed(&ours[..120]));
+    let follow = |files: &Files, by: &Signer| {
+        let mut state = seen.clone();
+        state.trust(&[by.verifier().clone()]);
+        let result = look(&mut state, files);
+        (state, result)
+    };
+    // What was seen, or more, of which nobody shows what it was.
+    for (size, named) in [(120, 120), (130, 130)] {
+        let (files, by) = second(Some(&signed(&ours[..size])));
+        let (mut state, news) = follow(&files, &by);
+        let news = news.unwrap();
+        let begun = Begun { before: ORIGIN.into(), seen: 120, named };
+        assert_eq!((news.begun, news.before, state.size), (Some(begun), 0, 2));
+        assert_eq!(state.vkeys, [by.verifier().to_string()], "the old key says nothing of the new log");
+        assert_eq!(state.earlier, [seen.checkpoint.clone().unwrap()], "what was seen is not forgotten");
+        assert_eq!(look(&mut state, &files).unwrap().begun, None);
+    }
+    // Less, and something else: the operator's own signatures prove it.
+    for (entries, what) in [
+        (
+            &ours[..100],
+            "gate.example.com/log/2 names 100 entries of gate.example.com/log/1, and 120 were signed and seen",
+        ),
+        (
+            &other[..120],
+            "gate.example.com/log/2 names another root of the 120 entries of gate.example.com/log/1 that were seen",
+        ),
+    ] {
+        let (files, by) = second(Some(&signed(entries)));
+        let (state, result) = follow(&files, &by);
+        let Err(FollowError::Rewritten(proof)) = result else { panic!("{what}: {result:?}") };
+        assert_eq!((proof.what.as_str(), &state.checkpoint), (what, &seen.checkpoint));
+        let trusted = [signer(1).verifier().clone()];
+        for note in [&proof.kept, &proof.served] {
+            Checkpoint::open(note.as_bytes(), &trusted).unwrap();
+        }
+        let Beginning { entry, proof } = proof.generation.unwrap();
+        let proof = proof::TlogProof::parse(proof.as_bytes()).unwrap();
+        proof.verify(leaf_hash(entry.as_bytes()), &[by.verifier().clone()]).unwrap();
+    }
+    // Nothing, what another key signed, and what is another log's.
+    let mut seen_errors = vec![];
+    for files in [
+        None,
+        Some(serve(&ours[..130], &[&signer(2)])),
+        Some(serve_as("gate.example.com/log/7", &ours[..130], &[&signer(1)])),
+    ] {
+        let (files, by) = second(files.as_ref());
+        seen_errors.push(follow(&files, &by).1.unwrap_err().to_string());
+    }
+    insta::assert_snapshot!(seen_errors.join("\n"), @r"
+    entry 0: gate.example.com/log/2 begins, and does not name the last checkpoint of gate.example.com/log/1, of which 120 entries were seen
+    entry 0: gate.example.com/log/2 begins, and names what no key that you trust has signed as the last checkpoint of gate.example.com/log/1, of which 120 entries were seen
+    entry 0: gate.example.com/log/2 begins, and names what no key that you trust has signed as the last checkpoint of gate.example.com/log/1, of which 120 entries were seen
+    ");
+    // A key that nobody named, and a generation that was never seen.
+    let (files, _) = second(Some(&signed(&ours[..120])));
+    assert!(matches!(look(&mut seen.clone(), &files), Err(FollowError::Checkpoint(_))));
+    let third = Signer::new("gate.example.com/log/3", &[9; 32]).unwrap();
+    let files = serve_as("gate.example.com/log/3", &history(3, "c"), &[&third]);
+    assert!(matches!(follow(&files, &third).1, Err(FollowError::State(_))));
+}
+
+#[test]
+fn what_was_done_around_the_gate_is_counted() {
+    let verdict = |kind: &str, decision: &str, more: serde_json::Value| {
+        let mut data = serde_json::json!({
+            "decision": decision, "bundle": "sha256:00", "engine": "regorus", "rewriter": 1, "valid_until": null,
+            "target": null, "superseded_by": null,
+        });
+        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::json!({"kind": "verdict", "subject": {"kind": kind}, "data": data})
+    };
+    let landing = |kind: &str, exceptions: &[&str]| {
+        serde_json::json!({"landing": {
+            "kind": kind, "required": "bound", "bypassed": kind == "bypass", "exceptions": exceptions,
+        }})
+    };
+    let later = |mut landing: serde_json::Value, of: u64| {
+        landing["landing"]["instead_of"] = of.into();
+        landing
+    };
+    let tampering = serde_json::json!({"tampering": {"kind": "rules_weakened", "passes": true}});
+    let mut all = history(1, "a");
+    for (n, entry) in [
+        // The controls allow the push, and it was merged past the gate.
+        verdict("ref", "allow", landing("bypass", &["not_allowed", "bypassed"])),
+        verdict("ref", "allow", landing("merge", &[])),
+        // GitHub's record came later: it counts in the place of the one before, and so does one that is fine.
+        verdict("ref", "allow", later(landing("bypass", &["bypassed"]), 1)),
+        verdict("ref", "allow", landing("direct", &["unknown"])),
+        verdict("ref", "allow", later(landing("merge", &[]), 4)),
+        verdict("ref", "deny", landing("direct", &["not_allowed"])),
+        // A branch that nobody watches.
+        verdict("ref", "deny", serde_json::json!({})),
+        verdict("ref", "error", serde_json::json!({})),
+        verdict("pull_request", "deny", serde_json::json!({})),
+        verdict("ruleset", "allow", tampering),
+        serde_json::json!({"kind": "service", "subject": {"kind": "none"}, "data": {"acknowledged": true, "seen": []}}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut entry = entry;
+        let whole = serde_json::json!({
+            "v": 1, "seq": n + 1, "time": format!("2026-11-24T16:00:{n:02}.000000Z"), "refs": [], "bodies": {},
+            "key": format!("x:{n}"), "prev": leaf_hash(all.last().unwrap()),
+        });
+        entry.as_object_mut().unwrap().extend(whole.as_object().unwrap().clone());
+        all.push(serde_json_canonicalizer::to_vec(&entry).unwrap().into());
+    }
+    let mut state = State::default();
+    state.trust(&[signer(1).verifier().clone()]);
+    let news = look(&mut state, &serve(&all, &[&signer(1)])).unwrap();
+    let News { events, allowed, denied, errors, bypassed, denied_pushes, tampering, acknowledged, .. } = news;
+    assert_eq!((events, allowed, denied, errors), (1, 6, 3, 1));
+    assert_eq!(bypassed, [3, 6].into());
+    assert_eq!((denied_pushes, tampering, acknowledged), (3, 1, 1));
+    assert_eq!(news.last, Some("2026-11-24T16:00:10Z".parse().unwrap()));
 }

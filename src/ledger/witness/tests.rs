@@ -57,6 +57,7 @@ fn key() -> CosigningKey {
 }
 
 fn open(dir: &Path, log: &Log) -> Witness {
+    Witness::begin(dir, &key()).unwrap();
     Witness::open(dir, key(), &[log.signer.verifier().clone()]).unwrap()
 }
 
@@ -187,6 +188,7 @@ fn what_is_kept_can_be_read_again_however_often_it_was_signed() {
 
     // As many keys as a note has room for: with the cosignature it has one line too many.
     let dir = tempfile::tempdir().unwrap();
+    Witness::begin(dir.path(), &key()).unwrap();
     let signers: Vec<Signer> = (1..=128).map(|n| Signer::new(ORIGIN, &[n; 32]).unwrap()).collect();
     let keys: Vec<Verifier> = signers.iter().map(|s| s.verifier().clone()).collect();
     let witness = Witness::open(dir.path(), key(), &keys).unwrap();
@@ -250,4 +252,32 @@ proptest! {
             prop_assert_eq!(logs[a].checkpoint(small), logs[b].checkpoint(small), "{:?}", pair);
         }
     }
+}
+
+/// A folder that is empty because its disk is not mounted looks like one of a key that was never used.
+#[test]
+fn a_folder_that_does_not_know_the_key_is_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::new(3);
+    let open = |dir: &Path| Witness::open(dir, key(), &[log.signer.verifier().clone()]);
+    for dir in [dir.path().to_owned(), dir.path().join("gone")] {
+        assert!(matches!(open(&dir), Err(WitnessError::Unknown { .. })), "{dir:?}");
+        assert!(!dir.join("vkey").exists(), "a refusal is no first use");
+    }
+    let other = CosigningKey::new("witness.example/w2", &[7; 32]).unwrap();
+    let at = dir.path().join("w1");
+    Witness::begin(&at, &key()).unwrap();
+    Witness::begin(&at, &key()).unwrap();
+    assert!(matches!(Witness::begin(&at, &other), Err(WitnessError::OfAnother { .. })));
+    let refused = Witness::open(&at, other, &[]);
+    assert!(matches!(refused, Err(WitnessError::OfAnother { .. })));
+    let witness = open(&at).unwrap();
+    assert_eq!(witness.unseen(), [ORIGIN]);
+    ask(&witness, &log.request(0, 3)).unwrap();
+    assert!(witness.unseen().is_empty());
+    drop(witness);
+    // Of before the key was written there.
+    fs::remove_file(at.join("vkey")).unwrap();
+    assert!(open(&at).unwrap().unseen().is_empty());
+    assert_eq!(fs::read_to_string(at.join("vkey")).unwrap(), format!("{}\n", key().cosigner()));
 }

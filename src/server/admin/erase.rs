@@ -56,6 +56,14 @@ pub struct Answer {
     pub gone: u64,
 }
 
+impl Answer {
+    /// No body is there of what was asked for, to go or to stay.
+    #[must_use]
+    pub fn names_nobody(&self) -> bool {
+        self.bodies == 0 && self.held.is_empty() && self.in_work.is_empty()
+    }
+}
+
 impl Question {
     /// # Errors
     /// Neither an entry nor a login, or both.

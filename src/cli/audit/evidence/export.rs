@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{Seek, Write},
+    io::{self, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use super::{
     search::{Ledger, Range},
 };
 use crate::{
-    cli::log::{Found, Item, Place, entry, erasure_of, list::parse_time},
+    cli::log::{Found, Item, Place, UNPUBLISHED, entry, erasure_of, list::parse_time},
     escape::terminal as safe,
     ledger::{
         entry::Kind,
@@ -62,11 +62,11 @@ pub fn run(args: &Args) -> CommandResult {
     let journal = args.place.journal()?;
     let dir = args.place.folder()?;
     let signed = mark::last_published(&dir)?.ok_or_else(|| {
-        let what = "nothing was published yet, so nothing can be proved: set [ledger] origin and key_file, make the \
-                    key with `gatelog log key new`, and let `gatelog serve` sign; with publish_only_with_quorum, the \
-                    witnesses have to cosign first";
-        Failure::new(Exit::Incomplete, what)
+        Failure::new(Exit::Incomplete, format!("nothing was published yet, so {UNPUBLISHED}"))
     })?;
+    if args.output.exists() {
+        return Err(there(args));
+    }
     // What is kept beside the segments is believed first. Where that does not lead to the signed root, the
     // segments themselves are read.
     match attempt(args, &journal, &signed, true) {
@@ -85,13 +85,37 @@ fn attempt(args: &Args, journal: &Path, signed: &Signed, trust: bool) -> Command
     let (selection, range) = ledger.find(args)?;
     let chosen = Chosen::of(&ledger, &selection, range)?;
     if chosen.selected.is_empty() {
-        return Err(Failure::usage("the ledger has nothing of what was asked for"));
+        return Err(Failure::usage(format!(
+            "the ledger has nothing of what was asked for: {}",
+            asked(args, signed.size)
+        )));
     }
-    let file = fs::File::create_new(&args.output)
-        .map_err(|e| Failure::could_not_run(format!("writing {}: {e}", args.output.display())))?;
+    let file = fs::File::create_new(&args.output).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => there(args),
+        _ => Failure::could_not_run(format!("writing {}: {e}", args.output.display())),
+    })?;
     let written = write(file, &ledger, signed, selection, &chosen);
     let redacted = written.inspect_err(|_| drop(fs::remove_file(&args.output)))?;
     said(args, signed, &chosen, redacted)
+}
+
+fn there(args: &Args) -> Failure {
+    Failure::usage(format!(
+        "{} exists already and is not written over: name another file",
+        args.output.display()
+    ))
+}
+
+/// In words, and how far it was looked for.
+fn asked(args: &Args, size: u64) -> String {
+    let what = match (&args.pr, &args.repo) {
+        (Some(pr), _) => format!("pull request {}", safe(pr)),
+        (None, Some(repo)) => format!("repository {}", safe(repo)),
+        (None, None) => "any entry".into(),
+    };
+    let from = args.since.map_or(String::new(), |t| format!(" from {t}"));
+    let until = args.until.map_or(String::new(), |t| format!(" until {t}"));
+    format!("{what}{from}{until}, among the {size} entries that are signed")
 }
 
 fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> CommandResult {
@@ -109,8 +133,17 @@ fn said(args: &Args, signed: &Signed, chosen: &Chosen, redacted: usize) -> Comma
         writeln!(out, "{redacted} of their bodies were erased")?;
     }
     writeln!(out, "signed as {}: {} entries, root {}", safe(&signed.origin), signed.size, signed.root)?;
-    writeln!(out, "check it: gatelog audit evidence verify {file} --vkey VKEY --replay")?;
+    writeln!(out, "check it: gatelog audit evidence verify {file} --vkey VKEY{} --replay", asked_for(args))?;
     Ok(Exit::Ok)
+}
+
+/// As options of `verify`, which then refuses evidence about something else.
+fn asked_for(args: &Args) -> String {
+    let texts = [("--pr", args.pr.clone()), ("--entry", args.entry.map(|n| n.to_string()))];
+    let times =
+        [("--since", args.since), ("--until", args.until)].map(|(name, t)| (name, t.map(|t| t.to_string())));
+    let all = texts.into_iter().chain(times).chain([("--repo", args.repo.clone())]);
+    all.filter_map(|(name, value)| Some(format!(" {name} {}", safe(&value?)))).collect()
 }
 
 struct Chosen {

@@ -278,6 +278,15 @@ fn counted(quiet: &[&Control]) -> String {
 /// What gatelog recorded of itself.
 fn other(entry: &Entry) -> String {
     let text = |name: &str| entry.data.get(name).and_then(Value::as_str).map(html);
+    if let (Kind::Service, Some(before)) = (&entry.kind, entry.data.pointer("/predecessor/origin")) {
+        let said = |name: &str| html(&entry.data["predecessor"][name].to_string());
+        let before = html(before.as_str().unwrap_or_default());
+        return format!(
+            "The ledger goes on from {before}, which ended with {} entries, root {}",
+            said("size"),
+            said("root")
+        );
+    }
     match (&entry.kind, text("event").or_else(|| text("bundle")).or_else(|| text("reason"))) {
         (Kind::Service, Some(event)) => format!("gatelog {event}"),
         (Kind::Policy, Some(bundle)) => format!("Policies became active: <code>{bundle}</code>"),

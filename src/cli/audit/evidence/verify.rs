@@ -11,14 +11,16 @@ use std::{
 use super::{CommandResult, Exit, Failure};
 use crate::{
     cli::{
-        log::{demand, payload, verify_proof::verifiers},
+        log::{demand, list::parse_time, payload, verify::some_of, verify_proof::verifiers},
         runtime,
     },
     escape::terminal as safe,
+    event::RepoName,
     ledger::{
         entry::{Entry, Kind},
         evidence::{
             CHECKPOINT,
+            about::{Asked, Named, Other},
             archive::Archive,
             body_path,
             verify::{Checked, Explained, Wrong, verify},
@@ -28,6 +30,7 @@ use crate::{
         Bundle, Input, Judge,
         replay::{Replayed, replay},
     },
+    time::Time,
 };
 
 #[derive(clap::Args)]
@@ -37,6 +40,21 @@ pub struct Args {
     /// Key of the log, as `gatelog log key show` prints it; several while a key is changed.
     #[arg(long = "vkey", value_name = "VKEY", required = true)]
     vkeys: Vec<String>,
+    /// Fail unless it is about this pull request: `owner/name#12`, or `id#12` with the repository's id.
+    #[arg(long, value_name = "REPO#NUMBER", conflicts_with_all = ["entry", "since", "until", "repo"])]
+    pr: Option<String>,
+    /// Fail unless it is about this entry.
+    #[arg(long, value_name = "N", value_parser = crate::cli::log::parse_seq, conflicts_with_all = ["since", "until", "repo"])]
+    entry: Option<u64>,
+    /// Fail unless it is about the time from here on: 2026-11-24 (UTC) or RFC 3339.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<Time>,
+    /// Fail unless it is about the time before this.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<Time>,
+    /// Fail unless it is about a time of this repository, by name or id.
+    #[arg(long, value_name = "OWNER/NAME")]
+    repo: Option<String>,
     /// Judge every verdict in it again, and compare byte for byte.
     #[arg(long)]
     replay: bool,
@@ -47,6 +65,7 @@ pub struct Args {
 pub fn run(args: &Args) -> CommandResult {
     let trusted = verifiers(&args.vkeys)?;
     let demand = args.demand.read(&trusted)?;
+    let asked = args.asked()?;
     let cannot = |e: &dyn std::fmt::Display| {
         Failure::could_not_run(format!("reading {}: {}", args.file.display(), safe(&e.to_string())))
     };
@@ -73,7 +92,24 @@ pub fn run(args: &Args) -> CommandResult {
             return Ok(demand::exit(&e));
         }
     };
+    let about = safe(&checked.manifest.selection.text(&checked.names));
+    match asked.map(|asked| asked.is(&checked.manifest.selection, &checked.names)) {
+        None | Some(Ok(())) => {}
+        Some(Err(Other::Differs)) => {
+            writeln!(out, "FAILED: it is about {about}, and that was not asked for")?;
+            return Ok(Exit::Integrity);
+        }
+        Some(Err(Other::Nameless(id))) => {
+            writeln!(
+                out,
+                "not proved: that it is about what was asked for: it is about {about}; ask by the number {id}"
+            )?;
+            return Ok(Exit::Incomplete);
+        }
+    }
+    writeln!(out, "about: {about}")?;
     write!(out, "{}", said(&checked))?;
+    writeln!(out, "not proved: what index.html says, which is for reading")?;
     if demand.is_nothing() {
         writeln!(
             out,
@@ -81,6 +117,12 @@ pub fn run(args: &Args) -> CommandResult {
         )?;
     }
     write!(out, "{}", demand::text(&cosigned))?;
+    let last = checked.manifest.to.checked_sub(1).filter(|last| last + 1 == checked.checkpoint.size);
+    let last = last.and_then(|seq| checked.entries.iter().find(|e| e.seq == seq)).map(|e| e.time);
+    if let Some(what) = args.demand.too_old(last, &cosigned, Time::now())? {
+        writeln!(out, "FAILED: {what}")?;
+        return Ok(Exit::Incomplete);
+    }
     let exit = if args.replay { again(&checked, &mut archive, &mut out)? } else { Exit::Ok };
     if exit == Exit::Integrity {
         return Ok(exit);
@@ -99,16 +141,47 @@ pub fn run(args: &Args) -> CommandResult {
     Ok(exit)
 }
 
+impl Args {
+    /// What it has to be about; `None`: anything.
+    fn asked(&self) -> Result<Option<Asked>, Failure> {
+        let repository = |name: &str| match name.parse() {
+            Ok(id) => Ok(Named::Id(id)),
+            Err(_) => {
+                name.parse::<RepoName>().map_err(Failure::usage).map(|n| Named::Name(n.as_str().to_owned()))
+            }
+        };
+        if let Some(asked) = &self.pr {
+            let parts = asked.rsplit_once('#').and_then(|(name, number)| Some((name, number.parse().ok()?)));
+            let (name, number) = parts
+                .ok_or_else(|| Failure::usage(format!("--pr {}: write it as owner/name#12", safe(asked))))?;
+            return Ok(Some(Asked::Pull { repository: repository(name)?, number }));
+        }
+        if let Some(entry) = self.entry {
+            return Ok(Some(Asked::Entry(entry)));
+        }
+        if self.since.is_none() && self.until.is_none() && self.repo.is_none() {
+            return Ok(None);
+        }
+        let repository = self.repo.as_deref().map(repository).transpose()?;
+        Ok(Some(Asked::Time { since: self.since, until: self.until, repository }))
+    }
+}
+
 fn said(checked: &Checked) -> String {
     let mut out = format!("{} bodies are what their entries commit to\n", checked.bodies);
     for Explained { entry, body, erasure, reason } in &checked.redacted {
         let (body, reason) = (safe(body), safe(reason));
         out += &format!("redacted at entry {entry} (erasure {erasure}: {reason}): {body}\n");
     }
-    out + &match &checked.complete {
+    if let Some((seq, what)) = checked.lints.first() {
+        let n = checked.lints.len();
+        out += &format!("lint: {n} entries are not in canonical form, first entry {seq}: {}\n", safe(what));
+    }
+    out += &match &checked.complete {
         Ok(what) => format!("complete: {}\n", safe(what)),
         Err(what) => format!("not proved: {}\n", safe(what)),
-    }
+    };
+    out + &checked.manifest.selection.beyond().map_or(String::new(), |what| format!("not proved: {what}\n"))
 }
 
 /// Judges again what the evidence holds.
@@ -124,9 +197,9 @@ fn again<R: std::io::Read + std::io::Seek>(
     let mut again = Again { checked, archive, bundles: BTreeMap::new() };
     let (mut same, mut differ, mut unknown) = (0, 0, 0);
     let selected = &checked.manifest.selected;
-    let verdicts = checked.entries.iter().filter(|e| {
-        e.kind == Kind::Verdict && e.bodies.contains_key("facts") && selected.binary_search(&e.seq).is_ok()
-    });
+    let verdicts =
+        checked.entries.iter().filter(|e| e.kind == Kind::Verdict && selected.binary_search(&e.seq).is_ok());
+    let (verdicts, bare): (Vec<&Entry>, Vec<&Entry>) = verdicts.partition(|e| e.bodies.contains_key("facts"));
     for entry in verdicts {
         let replayed = match again.parts(entry) {
             Err(why) => Replayed::CannotTell(why),
@@ -144,6 +217,15 @@ fn again<R: std::io::Read + std::io::Seek>(
                 writeln!(out, "entry {}: differs in {at}\n  then  {then}\n  now   {now}", entry.seq)?;
             }
         }
+    }
+    if !bare.is_empty() {
+        let seqs: Vec<u64> = bare.iter().map(|e| e.seq).collect();
+        let entries = some_of(&seqs);
+        writeln!(
+            out,
+            "not judged again: {} verdicts that were decided without facts: {entries}",
+            seqs.len()
+        )?;
     }
     if differ > 0 {
         writeln!(out, "FAILED  {differ} verdicts are not what their facts and policies give")?;
