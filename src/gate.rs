@@ -284,6 +284,15 @@ impl Gate {
         self.judge_in_span(item, older).instrument(span).await
     }
 
+    /// Judging an event panicked: it is tried again as after a death of the process.
+    pub(crate) fn judging_panicked(&self, item: &Item) {
+        tracing::error!(
+            seq = item.seq,
+            "judging an event panicked, which is a fault of gatelog: it is tried again"
+        );
+        self.0.attempts.panicked(item.seq);
+    }
+
     async fn judge_in_span(&self, item: &Item, older: &[Item]) -> Result<(), Later> {
         let _room = self.room_for(item).await;
         let event = item.event.as_deref();
@@ -294,6 +303,7 @@ impl Gate {
         let mut looked = if attempt.is_hopeless() {
             self.look_at_nothing(item, "judging this event ended the process 3 times")
         } else {
+            fail::fail_point!("judge::panic");
             match self.look(item, older, handling, bundle.clone()).await {
                 Ok(looked) => looked,
                 Err(trouble) if Time::now().since(item.received_at) < outage_patience() => {
@@ -382,7 +392,9 @@ impl Gate {
             }
         }
         self.0.attempts.end(item.seq, attempt);
-        self.0.waiting.fetch_sub(1 + older.len(), Ordering::Relaxed);
+        // Not below nothing: after a panic the same is done once more.
+        let fewer = |waiting: usize| Some(waiting.saturating_sub(1 + older.len()));
+        let _ = self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer);
         let seq = receipts.get(place).map_or(item.seq, |r| r.seq);
         if let Some(merge) = &landing {
             self.look_at_bypass_later(item, seq, &merge.data);

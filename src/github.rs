@@ -140,6 +140,12 @@ impl Github {
         self.inner.budget.turn(at.who(), Limit::Writes, 1, at.lane(), newest).await
     }
 
+    /// The same before all others, and with room that is kept for it where the limits leave none: for what takes
+    /// a green away.
+    pub async fn urgent_turn_to_write(&self, at: &RepoAt, newest: u64) -> Turn {
+        self.inner.budget.urgent_turn(at.who(), Limit::Writes, at.lane(), newest).await
+    }
+
     /// How much an installation may write in a minute.
     #[must_use]
     pub fn writes_in_a_minute(&self) -> u32 {

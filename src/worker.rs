@@ -6,10 +6,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -25,6 +27,9 @@ use crate::{
 /// have its place. How many have begun is limited for each installation, fairly between its repositories, by
 /// [`Gate::turn_to_judge`].
 const AT_ONCE: usize = 32;
+
+/// Before an event is judged anew whose judging panicked.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 type Lanes = Arc<Mutex<HashMap<Key, VecDeque<Item>>>>;
 
@@ -110,11 +115,19 @@ async fn run_lane(
         let turn = next_turn(&waiting);
         let (older, item) = (waiting.range(..turn).cloned().collect::<Vec<_>>(), waiting[turn].clone());
         let repository = item.event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
-        let judged = in_place(&places, repository, gate.judge(&item, &older)).await;
+        // A panic is a fault of ours. It must not end the lane: what comes after it would never be judged, and no
+        // green of this pull request would ever go out. What it left half done is what a death leaves.
+        let judged =
+            AssertUnwindSafe(in_place(&places, repository, gate.judge(&item, &older))).catch_unwind();
+        let judged = judged.await;
         drop(begun);
         match judged {
-            Ok(()) => drop(waiting.drain(..=turn)),
-            Err(Later { after }) => pause(after, &mut stop).await,
+            Ok(Ok(())) => drop(waiting.drain(..=turn)),
+            Ok(Err(Later { after })) => pause(after, &mut stop).await,
+            Err(_) => {
+                gate.judging_panicked(&item);
+                pause(AFTER_A_PANIC, &mut stop).await;
+            }
         }
     }
 }

@@ -285,7 +285,6 @@ struct IssueComment {
 #[derive(Deserialize)]
 struct Issue {
     number: u64,
-    state: Option<String>,
     /// Present when the issue is a pull request.
     pull_request: Option<serde::de::IgnoredAny>,
 }
@@ -296,8 +295,9 @@ impl IssueComment {
         if i.pull_request.is_none() {
             return About::Thing { kind: SubjectKind::Issue, id: Some(i.number) };
         }
-        let open = i.state.map(|s| s == "open");
-        About::PullRequest(PullRequestRef { number: i.number, open, ..PullRequestRef::default() })
+        // Its state is not taken from a comment, which bears no time to tell how late it is: an old one, delivered
+        // again, would close a pull request that was reopened since.
+        About::PullRequest(PullRequestRef { number: i.number, ..PullRequestRef::default() })
     }
 }
 
@@ -316,18 +316,18 @@ struct Push {
 
 #[derive(Deserialize)]
 struct PushCommit {
-    #[serde(default)]
-    added: Vec<String>,
-    #[serde(default)]
-    removed: Vec<String>,
-    #[serde(default)]
-    modified: Vec<String>,
+    added: Option<Vec<String>>,
+    removed: Option<Vec<String>>,
+    modified: Option<Vec<String>>,
 }
 
 impl PushCommit {
-    fn touches_codeowners(&self) -> bool {
-        let mut paths = self.added.iter().chain(&self.removed).chain(&self.modified);
-        paths.any(|p| matches!(p.as_str(), "CODEOWNERS" | ".github/CODEOWNERS" | "docs/CODEOWNERS"))
+    /// A commit whose files are not told may touch anything: a push that a sweep found lists ids only.
+    fn may_touch_codeowners(&self) -> bool {
+        let lists = [&self.added, &self.removed, &self.modified];
+        let mut paths = lists.iter().copied().flatten().flatten();
+        lists.iter().all(|list| list.is_none())
+            || paths.any(|p| matches!(p.as_str(), "CODEOWNERS" | ".github/CODEOWNERS" | "docs/CODEOWNERS"))
     }
 }
 
@@ -358,7 +358,7 @@ impl Push {
     fn may_touch_codeowners(&self) -> bool {
         let branch = self.name.starts_with("refs/heads/") && !self.deleted;
         let unlisted = self.forced || self.commits.is_empty() || self.commits.len() >= PUSH_COMMITS_MAX;
-        branch && (unlisted || self.commits.iter().any(PushCommit::touches_codeowners))
+        branch && (unlisted || self.commits.iter().any(PushCommit::may_touch_codeowners))
     }
 }
 

@@ -201,6 +201,7 @@ impl Gate {
 
     /// Another look at every merge group and every open pull request, throttled.
     pub(super) async fn look_again_at_all(&self, cause: Cause) {
+        super::die_at("gate::looks");
         // First: their queue waits for them.
         self.look_again_at_groups(cause, |_| true).await;
         let head = self.0.ledger.head().size;
@@ -297,8 +298,9 @@ impl Gate {
                     }
                     own
                 };
-                let open = lock(&gate.0.pulls).is_open(key.0, key.1);
-                if !own || !open || *gate.0.stopping.borrow() {
+                // Also where it is thought to be closed: the look finds out, and costs little. The verdict on a
+                // pull request that was closed ends the waiting.
+                if !own || *gate.0.stopping.borrow() {
                     return;
                 }
                 let once = once_ended(until, key, gate.decided_last(key.0, key.1));

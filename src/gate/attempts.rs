@@ -1,4 +1,4 @@
-//! How often judging an event was begun in a process that then died.
+//! How often judging an event was begun in a process that then died, or ended in a panic.
 //!
 //! One small file per event being judged, in `attempts/`; its length is the count. It is removed when
 //! the verdict is durable, so what stands there at start killed its process. No sync: a process that
@@ -45,6 +45,11 @@ impl Attempts {
         Attempt { file, died_before }
     }
 
+    /// It panicked: as if the process had died of it.
+    pub fn panicked(&self, seq: u64) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
+    }
+
     /// The process survived it.
     pub fn end(&self, seq: u64, attempt: Attempt) {
         let _ = fs::remove_file(&attempt.file);
@@ -75,6 +80,17 @@ mod tests {
         last.end(7, fourth);
         assert!(!process().begin(7).is_hopeless());
         assert!(!process().begin(8).is_hopeless());
+    }
+
+    #[test]
+    fn a_panic_counts_as_a_death() {
+        let dir = tempfile::tempdir().unwrap();
+        let attempts = Attempts::open(dir.path().join("attempts")).unwrap();
+        for _ in 0..3 {
+            assert!(!attempts.begin(7).is_hopeless());
+            attempts.panicked(7);
+        }
+        assert!(attempts.begin(7).is_hopeless());
     }
 
     #[test]

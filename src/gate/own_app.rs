@@ -171,7 +171,13 @@ impl Gate {
         drop(alarm);
         self.0.metrics.alarm(on);
         let gate = self.clone();
-        tokio::spawn(async move { gate.look_again_at_all(Cause::Stale).await });
+        // A push is not judged again: it happened once.
+        gate.show_live(true);
+        tokio::spawn(async move {
+            gate.look_again_at_all(Cause::Stale).await;
+            // Whatever look could not be recorded.
+            gate.show_live(false);
+        });
         Ok(receipts.first().map_or(0, |r| r.seq))
     }
 }

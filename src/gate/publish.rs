@@ -8,26 +8,32 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use super::{FRESH, Gate, Item, PROGRESS_AFTER, backoff, drafts, jitter, lock};
+use tokio::sync::Notify;
+
+pub(super) use live::Live;
+
+use super::{FRESH, Gate, Later, backoff, drafts, jitter, lock};
 use crate::{
-    event::{self, About, Cause, Event, Judge as On, SubjectKind},
+    event::{self, About, Cause, Event, SubjectKind},
     github::{
         RepoAt, Trouble, TroubleKind, Turn,
-        check_run::{self, State},
+        check_run::State,
         report::{self, Done, Show},
     },
-    ledger::entry::{Kind, Ref, ReportData, ReportResult},
+    ledger::entry::{Ref, ReportData, ReportResult},
     time::Time,
     verdict::{Decision, Target},
 };
 
 mod closed;
 mod explained;
+mod live;
 mod page;
+mod progress;
 mod shown;
 mod turns;
 
@@ -41,6 +47,14 @@ pub(super) struct Publisher {
     made: Mutex<HashMap<u64, Made>>,
     /// Turns to write that are kept for targets whose success is gathered anew.
     kept: Mutex<HashMap<Target, turns::Kept>>,
+    live: Mutex<Live>,
+}
+
+impl Publisher {
+    /// Knows what the processes before this one left in progress.
+    pub(super) fn with_live(live: Live) -> Self {
+        Self { live: Mutex::new(live), ..Self::default() }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -49,14 +63,23 @@ struct Made {
     without_github: bool,
 }
 
-/// An event without verdict, and what it waits for if that is GitHub.
-type Waiting = (u64, Option<String>);
+/// An event without verdict.
+#[derive(Clone)]
+struct Waiting {
+    event: u64,
+    /// What it waits for, if that is GitHub.
+    reason: Option<String>,
+    /// A pull request comes where it did not stand.
+    comes: bool,
+}
 
 /// What is under way for a target. It exists only while a task works on it.
 #[derive(Default)]
 pub(super) struct Doing {
     /// Something changed since the task last looked.
     dirty: bool,
+    /// Tells the task so where it waits for its turn.
+    changed: Arc<Notify>,
     /// Write even if nothing changed: a person asked.
     force: bool,
     /// GitHub may show something else than what was written.
@@ -103,6 +126,8 @@ struct Write {
     covers: Vec<u64>,
     subject: event::Subject,
     without_github: bool,
+    /// It is written only where GitHub's limits leave plenty.
+    spare: bool,
 }
 
 impl Gate {
@@ -125,51 +150,6 @@ impl Gate {
         self.touch(target, at, |doing| doing.force |= force);
     }
 
-    /// After half a second without verdict an event shows as in progress.
-    pub(super) fn watch_progress(&self, item: &Item) {
-        let Some(event) = item.event.as_deref() else { return };
-        let judged = matches!(event::handling(event).judge, On::PullRequest | On::MergeGroup);
-        if !judged || !self.0.settings.publish {
-            return;
-        }
-        let (gate, item) = (self.clone(), item.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(PROGRESS_AFTER).await;
-            gate.show_progress(&item, None);
-        });
-    }
-
-    /// Shows an event without verdict as in progress, with the reason.
-    pub(super) fn show_progress(&self, item: &Item, reason: Option<&str>) {
-        if !self.0.settings.publish || self.0.ledger.verdict_of(item.seq).is_some() {
-            return;
-        }
-        let Some(event) = item.event.as_deref() else { return };
-        let subject = event.subject();
-        let (Some(repository), Some(installation)) = (event.repository.clone(), event.installation) else {
-            return;
-        };
-        let head = subject
-            .head
-            .clone()
-            .or_else(|| subject.id.and_then(|number| lock(&self.0.pulls).head(repository.id, number)));
-        let open = match (subject.kind, subject.id) {
-            (SubjectKind::PullRequest, Some(n)) => lock(&self.0.pulls).is_open(repository.id, n),
-            (SubjectKind::MergeGroup, _) => true,
-            _ => false,
-        };
-        let (Some(sha), true) = (head, open) else { return };
-        // It has moved on since: nobody waits on the old head.
-        if let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id)
-            && lock(&self.0.pulls).head(repository.id, number).is_some_and(|now| now != sha)
-        {
-            return;
-        }
-        let target = Target { repository: repository.id, sha, check: self.0.settings.check_name.clone() };
-        let at = RepoAt { installation, repository };
-        self.touch(target, at, |doing| doing.progress = Some((item.seq, reason.map(str::to_owned))));
-    }
-
     /// Returns when nothing is being written any more.
     pub(super) async fn publishing_done(&self) {
         while !lock(&self.0.publisher.targets).is_empty() {
@@ -184,6 +164,9 @@ impl Gate {
         let doing = targets.entry(target.clone()).or_default();
         doing.dirty = true;
         change(doing);
+        if !idle {
+            doing.changed.notify_one();
+        }
         drop(targets);
         if idle {
             let gate = self.clone();
@@ -301,7 +284,7 @@ impl Gate {
         let mut step = self.next_step(target, at, turn, ambiguous)?;
         let mut to_write = None;
         if let Step::Write(write) = &step {
-            let Some(given) = self.turn_for(target, at, write, turn).await? else { return Ok(()) };
+            let Some(given) = self.turn_for(target, at, write, turn, ambiguous).await? else { return Ok(()) };
             to_write = Some(given);
             // It may have been long: what is to be shown may be something else now.
             step = self.next_step(target, at, turn, ambiguous)?;
@@ -332,87 +315,10 @@ impl Gate {
         ambiguous: bool,
     ) -> Result<Step, Trouble> {
         let shown = self.shown(target);
-        let progress = turn.progress.clone().filter(|(seq, _)| self.0.ledger.verdict_of(*seq).is_none());
+        let progress = turn.progress.as_ref().filter(|w| self.0.ledger.verdict_of(w.event).is_none());
         match progress {
-            Some((seq, reason)) => {
-                self.progress_step(target, at, shown.as_ref(), (seq, reason.as_deref()), ambiguous)
-            }
+            Some(waiting) => self.progress_step(target, at, shown.as_ref(), waiting, ambiguous),
             None => self.verdict_step(target, at, shown.as_ref(), turn.force || turn.look, ambiguous),
-        }
-    }
-
-    /// An event without verdict: in progress, unless the target blocks anyway.
-    fn progress_step(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        shown: Option<&ReportData>,
-        (seq, reason): (u64, Option<&str>),
-        ambiguous: bool,
-    ) -> Result<Step, Trouble> {
-        let Some(stored) = self.stored(seq)? else { return Ok(Step::Nothing) };
-        let context = self.context(target, at, &stored, stored.entry.subject.id, None);
-        let rendered = match reason {
-            Some(reason) => check_run::waiting_for_github(reason, &context),
-            None => check_run::in_progress(&context),
-        };
-        let blocks_as_it_is = shown.is_some_and(|s| match s.conclusion.as_deref() {
-            Some("failure") => true,
-            None => self.title_shown(target).as_ref() == Some(&rendered.title),
-            _ => false,
-        });
-        if blocks_as_it_is && !ambiguous {
-            return Ok(Step::Nothing);
-        }
-        let subject = stored.entry.subject.clone();
-        let covers = vec![seq];
-        let show = Show { keep_red: true, ..self.show(target, rendered, &stored, shown, ambiguous) };
-        Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
-    }
-
-    /// No pull request stands on the target any more. What is still in progress there would stay so for
-    /// ever: it is completed, as a failure, because nothing there was allowed.
-    fn left_step(
-        &self,
-        target: &Target,
-        at: &RepoAt,
-        shown: Option<&ReportData>,
-        ambiguous: bool,
-    ) -> Result<Step, Trouble> {
-        let Some(live) = shown.filter(|s| s.conclusion.is_none() && s.check_run.is_some()) else {
-            return Ok(Step::Nothing);
-        };
-        let Some(stored) = live.covers.first().map(|seq| self.stored(*seq)).transpose()?.flatten() else {
-            return Ok(Step::Nothing);
-        };
-        let subject = stored.entry.subject.clone();
-        let (SubjectKind::PullRequest, Some(number)) = (subject.kind, subject.id) else {
-            return Ok(Step::Nothing);
-        };
-        let newer = {
-            let pulls = lock(&self.0.pulls);
-            if !pulls.on_head(target.repository, &target.sha).is_empty() {
-                return Ok(Step::Nothing);
-            }
-            pulls.head(target.repository, number)
-        };
-        // Closed while it waited for something: that is what its verdict says, and it stays said.
-        if newer.is_none() && stored.entry.kind == Kind::Verdict {
-            return Ok(Step::Nothing);
-        }
-        let rendered =
-            check_run::left(newer.as_ref(), &self.context(target, at, &stored, Some(number), None));
-        let show = self.show(target, rendered, &stored, shown, ambiguous);
-        let covers = live.covers.clone();
-        Ok(Step::Write(Box::new(Write { show, covers, subject, without_github: false })))
-    }
-
-    /// A pull request has left this commit, or was closed on it.
-    pub(super) fn left(&self, at: &RepoAt, sha: &event::Sha) {
-        if self.0.settings.publish {
-            let check = self.0.settings.check_name.clone();
-            let target = Target { repository: at.repository.id, sha: sha.clone(), check };
-            self.touch(target, at.clone(), |_| {});
         }
     }
 
@@ -429,11 +335,15 @@ impl Gate {
             return self.left_step(target, at, shown, ambiguous);
         };
         let covers: Vec<u64> = newest.iter().map(|v| v.seq).collect();
-        let covered = shown.is_some_and(|s| covers.iter().all(|seq| s.covers.contains(seq)));
+        let Some(mut state) = State::of(worst.decision) else { return Ok(Step::Nothing) };
+        // While an alarm lasted it was in progress; what follows it is told by nothing else.
+        let withheld = |s: &ReportData| {
+            state == State::Success && !self.alarmed() && s.check_run.is_some() && s.conclusion.is_none()
+        };
+        let covered = shown.is_some_and(|s| covers.iter().all(|seq| s.covers.contains(seq)) && !withheld(s));
         if covered && !force {
             return Ok(Step::Nothing);
         }
-        let Some(mut state) = State::of(worst.decision) else { return Ok(Step::Nothing) };
         if state == State::Success {
             if self.any_unjudged(target) {
                 return Ok(Step::Nothing);
@@ -467,7 +377,8 @@ impl Gate {
         let look_first = ambiguous || !lock(&self.0.publisher.made).contains_key(&worst.seq);
         let show = self.show(target, rendered, &stored, shown, look_first);
         let without_github = newest.iter().any(|v| self.made_without_github(v.seq));
-        Ok(Step::Write(Box::new(Write { show, covers, subject: worst.subject.clone(), without_github })))
+        let subject = worst.subject.clone();
+        Ok(Step::Write(Box::new(Write { show, covers, subject, without_github, spare: false })))
     }
 
     async fn write(
@@ -506,7 +417,8 @@ impl Gate {
             for seq in &write.covers {
                 lock(&self.0.publisher.made).remove(seq);
             }
-            self.ask_again(at, &write.covers, Cause::GithubBack).await;
+            // If the store cannot take it now, the next event of the pull request does the same.
+            let _ = self.ask_again(at, &write.covers, Cause::GithubBack).await;
         }
         Ok(())
     }
@@ -537,11 +449,14 @@ impl Gate {
             return Ok(vec![]);
         }
         let seqs: Vec<u64> = stale.iter().map(|v| v.seq).collect();
-        Ok(self.ask_again(at, &seqs, Cause::Stale).await)
+        self.ask_again(at, &seqs, Cause::Stale).await.map_err(|later| not_recorded("another look", &later))
     }
 
     /// Has the subjects of these verdicts judged again; the events that do so.
-    async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) -> Vec<u64> {
+    ///
+    /// # Errors
+    /// The store cannot take all of them now. Those that it took are not recorded twice.
+    async fn ask_again(&self, at: &RepoAt, verdicts: &[u64], cause: Cause) -> Result<Vec<u64>, Later> {
         let mut looks = Vec::new();
         for seq in verdicts {
             let Ok(Some(stored)) = self.stored(*seq) else { continue };
@@ -549,8 +464,7 @@ impl Gate {
                 (stored.entry.subject.kind, &stored.entry.subject.head)
             {
                 let (id, key) = (at.repository.id, format!("again:{seq}"));
-                let look = self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await;
-                looks.extend(look.unwrap_or_default());
+                looks.extend(self.look_again_at_group(id, head, cause, vec![Ref::Seq(*seq)], key).await?);
             }
             if let (SubjectKind::Ref, Some(event)) = (stored.entry.subject.kind, stored.entry.refs.first()) {
                 // If it cannot be taken now, whoever asks for a re-run has it judged.
@@ -563,11 +477,10 @@ impl Gate {
                 repository: at.repository.clone(),
                 number,
             };
-            // If the store cannot take it now, the next event of this pull request does the same.
-            let look = self.look_again(&address, cause, vec![Ref::Seq(*seq)], format!("again:{seq}")).await;
-            looks.extend(look.unwrap_or_default());
+            let key = format!("again:{seq}");
+            looks.extend(self.look_again(&address, cause, vec![Ref::Seq(*seq)], key).await?);
         }
-        looks
+        Ok(looks)
     }
 
     /// The repository or commit is not there for us any more: nothing can be shown.
@@ -592,11 +505,9 @@ impl Gate {
     ) -> Result<(), Trouble> {
         let group = vec![drafts::report(subject, data, request)];
         // A write that is not recorded is ambiguous: look before writing again.
-        self.append(group).await.map(drop).map_err(|later| Trouble {
-            reason: "the report could not be recorded".into(),
-            retry_after: Some(later.after),
-            kind: TroubleKind::Unavailable,
-        })
+        self.append(group).await.map_err(|later| not_recorded("the report", &later))?;
+        lock(&self.0.publisher.live).reported(data);
+        Ok(())
     }
 }
 
@@ -604,6 +515,10 @@ impl super::Inner {
     pub(super) fn started_at_seq(&self) -> u64 {
         self.started_at_seq.load(std::sync::atomic::Ordering::Relaxed)
     }
+}
+
+fn not_recorded(what: &str, later: &Later) -> Trouble {
+    Trouble::new(TroubleKind::Unavailable, format!("{what} could not be recorded")).after(later.after)
 }
 
 fn unreadable(reason: &str) -> Trouble {

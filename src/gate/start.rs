@@ -123,7 +123,7 @@ impl Gate {
             pulls: Mutex::new(told.pulls),
             groups: Mutex::default(),
             unjudged: Mutex::default(),
-            publisher: publish::Publisher::default(),
+            publisher: publish::Publisher::with_live(told.live),
             deployments: Mutex::default(),
             alarm: Mutex::new(told.alarm.alarm()),
             alerts: Mutex::default(),
@@ -144,6 +144,7 @@ impl Gate {
         gate.learn_groups(&told.groups);
         gate.take_up_unjudged();
         gate.take_up_unreported();
+        gate.show_live(false);
         gate.schedule_all();
         gate.settle_again();
         gate.look_at_pushes_told(told.pushes);

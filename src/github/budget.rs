@@ -8,6 +8,9 @@
 //! Who waits is served fairly between repositories: the one that was not served for the longest time is next,
 //! and of it what is newest. A repository that floods GitHub waits for itself. Whoever waits here while it
 //! judges gives up its place meanwhile: see [`super::behalf`].
+//!
+//! Before all of them comes what takes a green away, and where a minute or an hour is full for the others there
+//! is a little room left for it: whoever floods GitHub must not keep a check green that is denied.
 
 use std::{
     cmp::Reverse,
@@ -64,6 +67,14 @@ struct Bound {
     /// Of [`Window::AtOnce`]: none.
     lasts: Duration,
     most: u32,
+    /// So much more, for what is urgent.
+    urgent: u32,
+}
+
+impl Bound {
+    fn most(&self, urgent: bool) -> u32 {
+        self.most + if urgent { self.urgent } else { 0 }
+    }
 }
 
 /// Windows and what fits into them. Tests let the time pass faster, and fill it sooner.
@@ -78,7 +89,7 @@ struct Scale {
 
 impl Scale {
     /// GitHub allows 2,000 points of GraphQL and 80 writes in a minute, and 500 in an hour; a tenth is left to whatever else uses the App,
-    /// such as `gatelog doctor`.
+    /// such as `gatelog doctor`, which writes nothing: half of that tenth is for writes that are urgent.
     fn new() -> Self {
         let ms = |name| Some(Duration::from_millis(told(name)?.parse().ok()?));
         let minute = ms("budget::minute").unwrap_or(MINUTE);
@@ -92,8 +103,8 @@ impl Scale {
     }
 
     fn bounds(&self, limit: Limit) -> Vec<Bound> {
-        let minute = |most| Bound { window: Window::Minute, lasts: self.minute, most };
-        let at_once = |most| Bound { window: Window::AtOnce, lasts: Duration::ZERO, most };
+        let minute = |most| Bound { window: Window::Minute, lasts: self.minute, most, urgent: 0 };
+        let at_once = |most| Bound { window: Window::AtOnce, lasts: Duration::ZERO, most, urgent: 0 };
         match limit {
             // GitHub: 900.
             Limit::Points => vec![minute(810)],
@@ -102,8 +113,11 @@ impl Scale {
             Limit::Calls => vec![at_once(90)],
             Limit::Judgements => vec![at_once(256)],
             Limit::Writes => {
-                let hour = Bound { window: Window::Hour, lasts: self.hour, most: self.writes_in_hour };
-                vec![minute(self.writes), hour]
+                // 72 of 80 and 4 more, 450 of 500 and 25 more.
+                let urgent = |most: u32| most.div_ceil(18);
+                let (minute, most) = (minute(self.writes), self.writes_in_hour);
+                let hour = Bound { window: Window::Hour, lasts: self.hour, most, urgent: urgent(most) };
+                vec![Bound { urgent: urgent(self.writes), ..minute }, hour]
             }
         }
     }
@@ -162,9 +176,18 @@ impl Budget {
 
     /// Waits for room. `lane` is who is served, `newest` which of its own comes first.
     pub(super) async fn turn(&self, who: As, limit: Limit, cost: u32, lane: Lane, newest: u64) -> Turn {
+        self.turn_in(who, limit, cost, lane, Rank { urgent: false, newest }).await
+    }
+
+    /// The same before all that is not urgent, of whatever repository, and with the room that is kept for it.
+    pub(super) async fn urgent_turn(&self, who: As, limit: Limit, lane: Lane, newest: u64) -> Turn {
+        self.turn_in(who, limit, 1, lane, Rank { urgent: true, newest }).await
+    }
+
+    async fn turn_in(&self, who: As, limit: Limit, cost: u32, lane: Lane, rank: Rank) -> Turn {
         let Some(queue) = self.queue(who, limit) else { return Turn::free() };
         let (wake, mut woken) = oneshot::channel();
-        queue.lock().wait(lane, newest, Waiter { cost, wake });
+        queue.lock().wait(lane, rank, Waiter { cost, wake });
         queue.serve();
         if let Ok(turn) = woken.try_recv() {
             return turn;
@@ -177,7 +200,7 @@ impl Budget {
     pub(super) fn at_once(&self, who: As, limit: Limit, cost: u32, lane: Lane) -> Option<Turn> {
         let Some(queue) = self.queue(who, limit) else { return Some(Turn::free()) };
         let mut state = queue.lock();
-        if state.is_full(&queue.bounds, cost).is_some() {
+        if state.is_full(&queue.bounds, &Next { lane, cost, urgent: false }).is_some() {
             return None;
         }
         state.begin(lane, cost);
@@ -263,8 +286,22 @@ struct Queue {
     state: Mutex<State>,
 }
 
-/// Newest first, and then who came first.
-type Place = (Reverse<u64>, u64);
+/// What comes first within a repository: the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    urgent: bool,
+    newest: u64,
+}
+
+/// The greatest rank first, and then who came first.
+type Place = (Reverse<Rank>, u64);
+
+/// Whose turn it would be.
+struct Next {
+    lane: Lane,
+    cost: u32,
+    urgent: bool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -314,10 +351,10 @@ impl State {
     }
 
     /// `None`: it fits. Otherwise when there may be room, unless that hangs on what is under way.
-    fn is_full(&mut self, bounds: &[Bound], cost: u32) -> Option<Option<Instant>> {
+    fn is_full(&mut self, bounds: &[Bound], next: &Next) -> Option<Option<Instant>> {
         let mut full = None;
         for (i, bound) in bounds.iter().enumerate() {
-            if self.used(i, bound) + cost > bound.most {
+            if self.used(i, bound) + next.cost > bound.most(next.urgent) {
                 let ends = self.done.get(i).and_then(|d| d.times.front()).map(|(at, _)| *at + bound.lasts);
                 full = Some(ends.max(full.flatten()));
             }
@@ -325,9 +362,9 @@ impl State {
         full
     }
 
-    fn wait(&mut self, lane: Lane, newest: u64, waiter: Waiter) {
+    fn wait(&mut self, lane: Lane, rank: Rank, waiter: Waiter) {
         self.came += 1;
-        self.waiting.entry(lane).or_default().insert((Reverse(newest), self.came), waiter);
+        self.waiting.entry(lane).or_default().insert((Reverse(rank), self.came), waiter);
     }
 
     /// Whoever waits and still does.
@@ -335,8 +372,9 @@ impl State {
         self.waiting.values().flat_map(BTreeMap::values).filter(|w| !w.wake.is_closed()).count()
     }
 
-    /// The repository that was not served for the longest time; of two alike, whose newest comes first.
-    fn next(&mut self, of_one: u32) -> Option<(Lane, u32)> {
+    /// What is urgent before the rest; then the repository that was not served for the longest time; of two
+    /// alike, whose newest comes first.
+    fn next(&mut self, of_one: u32) -> Option<Next> {
         // Who does not wait any more: the task was ended.
         for waiters in self.waiting.values_mut() {
             while waiters.first_key_value().is_some_and(|(_, w)| w.wake.is_closed()) {
@@ -349,9 +387,9 @@ impl State {
         let firsts = self.waiting.iter().filter(|(lane, _)| may(lane));
         let firsts = firsts.filter_map(|(lane, waiters)| Some((lane, waiters.first_key_value()?)));
         let last = |lane: &Lane| served.get(lane).copied().unwrap_or(0);
-        firsts
-            .min_by_key(|(lane, (place, _))| (last(lane), **place))
-            .map(|(lane, (_, waiter))| (*lane, waiter.cost))
+        let (lane, (place, waiter)) =
+            firsts.min_by_key(|(lane, (place, _))| (Reverse(place.0.0.urgent), last(lane), **place))?;
+        Some(Next { lane: *lane, cost: waiter.cost, urgent: place.0.0.urgent })
     }
 
     fn take(&mut self, lane: Lane) -> Option<Waiter> {
@@ -401,11 +439,12 @@ impl Queue {
         let mut given = Vec::new();
         let mut more_at = None;
         let mut state = self.lock();
-        while let Some((lane, cost)) = state.next(self.of_one) {
-            if let Some(ends) = state.is_full(&self.bounds, cost) {
+        while let Some(next) = state.next(self.of_one) {
+            if let Some(ends) = state.is_full(&self.bounds, &next) {
                 more_at = ends;
                 break;
             }
+            let Next { lane, cost, .. } = next;
             let Some(waiter) = state.take(lane) else { break };
             state.begin(lane, cost);
             state.served(lane);

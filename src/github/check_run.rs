@@ -576,6 +576,29 @@ pub fn left(newer: Option<&Sha>, context: &Context) -> Rendered {
     notice(State::Failure, &title, &body, context)
 }
 
+/// In place of a success whose pull request stands on the commit no more and was not merged.
+#[must_use]
+pub fn taken_back(newer: Option<&Sha>, context: &Context) -> Rendered {
+    let (title, body) = match newer {
+        Some(newer) => (
+            format!("Superseded by the newer head {}", newer.short()),
+            format!(
+                "### Superseded\n\nThis commit was allowed. The pull request has moved on to {}, which has a check \
+                 of its own, and no open pull request has this commit as its head.",
+                newer.short()
+            ),
+        ),
+        None => (
+            "Taken back: the pull request was closed".to_owned(),
+            "### Closed\n\nThis commit was allowed, and the pull request was closed without a merge. GitHub asks \
+             for the check of a commit, whatever the pull request: one opened from it later would pass before it \
+             is judged. Reopened, it is judged."
+                .to_owned(),
+        ),
+    };
+    notice(State::Failure, &title, &body, context)
+}
+
 /// Shown while GitHub does not answer: nothing is decided on half the facts.
 #[must_use]
 pub fn waiting_for_github(reason: &str, context: &Context) -> Rendered {

@@ -337,6 +337,7 @@ mod tests {
         let twice = format!("\n{LEDGER}{}\n{LEDGER}", "00".repeat(16));
         fs::write(&path, text.replace("\nledger ", &twice)).unwrap();
         assert!(Keys::read(&path, ORIGIN).unwrap_err().to_string().contains("more than one ledger"));
+        fs::write(&path, text).unwrap();
         let other = Keys::read(&path, "gate.example.com/log/2").unwrap_err().to_string();
         assert!(other.contains("holds the key of gate.example.com/log/1"), "{other}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

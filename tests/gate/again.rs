@@ -399,6 +399,67 @@ async fn a_push_that_could_not_be_decided_is_judged_again_when_somebody_asks() {
     s.service.verify().await;
 }
 
+/// A push is judged once: when the alarm ends, nothing but its check would bring it up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_alarm_withheld_is_shown_when_it_has_ended() {
+    let mut s = Scene::set().await;
+    let rule = "{restricted_branches: {rules: [{type: branch, pattern: main, restrict: [updates], \
+                allow: {users: [bob], teams: [], apps: []}}]}}";
+    s.use_parameters(&format!("\"{REPO}\": {rule}"));
+    s.service.start().await;
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    let forged = json!({"action": "completed", "check_run": {"id": run.id, "name": "gatelog",
+        "head_sha": s.head(pr), "external_id": run.external_id, "status": "completed",
+        "conclusion": "success", "app": {"id": s.gh.app_id()}}});
+    s.act(|w| w.any_event("alice", REPO, "check_run", forged)).await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    let pushed = commit("bob", "straight").write("straight.txt", "s").signed();
+    let sha = s.act(|w| w.push("bob", REPO, "main", &[pushed])).await.what;
+    s.settle().await;
+    let of_push = || s.run_on(&sha, "gatelog/push").unwrap();
+    assert_eq!((of_push().status.as_str(), s.check(pr).0.as_str()), ("in_progress", "in_progress"));
+    // The process ends with the looks that the end of the alarm asks for.
+    let acknowledge = async |s: &Scene| {
+        let out = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+        assert_eq!(out.status.code(), Some(0), "{out:?}");
+    };
+    acknowledge(&s).await;
+    s.until("the push is shown", 60, || (of_push().conclusion.as_deref() == Some("success")).then_some(()))
+        .await;
+    s.until("the pull request is shown", 60, || (s.check(pr).0 == "success").then_some(())).await;
+    s.settle().await;
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+/// The same where the process ends before the looks are recorded that the end of the alarm asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_alarm_withheld_is_shown_by_the_next_process() {
+    let (mut s, pr) = green().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    let forged = json!({"action": "completed", "check_run": {"id": 77, "name": "gatelog",
+        "head_sha": s.head(pr), "external_id": "nobody", "status": "completed",
+        "conclusion": "failure", "app": {"id": run.app}}});
+    s.act(|w| w.any_event("alice", REPO, "check_run", forged)).await;
+    s.settle().await;
+    s.act(|w| w.rerequest("bob", run.id)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "in_progress");
+    s.service.kill9().await;
+    s.service.start_with_failpoints("gate::looks=return").await.unwrap();
+    let out = s.service.gatelog(&["log", "acknowledge", "--ledger", "data"]).await;
+    assert_eq!(out.status.code(), Some(0), "{out:?}");
+    s.service.wait_until_ended(Duration::from_secs(30)).await;
+    assert_eq!(s.check(pr).0, "in_progress");
+    s.service.start().await;
+    s.until("shown", 60, || (s.check(pr).0 == "success").then_some(())).await;
+    s.settle().await;
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
 /// The queue merges a green group at once. One that could not be shown before an approval went is not shown green
 /// because that was not judged yet.
 #[tokio::test(flavor = "multi_thread")]

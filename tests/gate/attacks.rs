@@ -8,6 +8,7 @@ use gatelog::{
     simulated_github::{Change, Fault, Hold, Role, Route, Webhook, commit},
     verdict::Decision,
 };
+use serde_json::json;
 
 /// A running scene with parameters of its own for `octo-org/app`, written as YAML in one line.
 async fn started_with(parameters: &str) -> Scene {
@@ -356,4 +357,87 @@ async fn a_pull_request_closed_while_nobody_looked_stands_in_nobodys_way() {
     s.act(|w| w.label("alice", REPO, pr, "again")).await;
     s.settle().await;
     assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+}
+
+/// alice gets a commit allowed where nothing is asked, and somebody opens another pull request from it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_does_not_outlive_its_pull_request() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    let head = s.head(pr);
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let on = |sha: &str| s.run_on(sha, "gatelog").unwrap();
+    let conclusion = |sha: &str| on(sha).conclusion.unwrap_or_default();
+    assert_eq!(conclusion(&head), "success");
+    s.act(|w| w.close("alice", REPO, pr)).await;
+    s.until("closed: taken back", 30, || (conclusion(&head) == "failure").then_some(())).await;
+    assert_eq!(on(&head).title.as_deref(), Some("Taken back: the pull request was closed"));
+    // Reopened, it is what it was; and a head that it leaves allows nothing any more.
+    s.act(|w| w.reopen("alice", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    let more = commit("alice", "more").write("more.txt", "more").signed();
+    s.act(|w| w.push("alice", REPO, "topic", &[more])).await;
+    s.until("left: taken back", 30, || (conclusion(&head) == "failure").then_some(())).await;
+    let new = s.head(pr);
+    assert_eq!(on(&head).title, Some(format!("Superseded by the newer head {}", &new[..7])));
+    // What was merged stays as it was judged.
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    s.act(|w| w.merge("bob", REPO, pr, gatelog::simulated_github::Method::Squash)).await;
+    s.settle().await;
+    assert_eq!(conclusion(&new), "success");
+    s.assert_runs_are_sound();
+}
+
+/// GitHub counts the check of a commit, whatever pull request it was given to.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_pull_request_does_not_pass_by_a_success_until_it_is_judged() {
+    let s = Scene::started().await;
+    let release = commit("bob", "a release").write("r", "r").signed();
+    s.act(|w| w.push("bob", REPO, "release", &[release])).await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let head = s.head(pr);
+    let passes = || s.run_on(&head, "gatelog").unwrap().conclusion.as_deref() == Some("success");
+    assert!(passes());
+    let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
+    let other = s.act(|w| w.open_pull("mallory", REPO, "topic", "release", "Elsewhere")).await.what;
+    s.until("in progress while it is judged", 20, || (!passes()).then_some(())).await;
+    hold.release();
+    s.gh.heal();
+    s.settle().await;
+    assert!(!passes(), "{:?}", s.check(other));
+    s.act(|w| w.close("mallory", REPO, other)).await;
+    s.settle().await;
+    assert!(passes(), "{:?}\n{}", s.check(pr), s.service.log());
+    // The same by a new base.
+    let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
+    s.act(|w| w.retarget("alice", REPO, pr, "release")).await;
+    s.until("in progress after the retarget", 20, || (!passes()).then_some(())).await;
+    hold.release();
+    s.gh.heal();
+    s.settle().await;
+    s.assert_runs_are_sound();
+}
+
+/// A comment has no time by which a late one is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comment_of_old_does_not_close_a_pull_request() {
+    let s = Scene::started().await;
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success");
+    let comment = json!({
+        "action": "created", "comment": {"id": 5, "body": "well"},
+        "issue": {"number": pr, "state": "closed", "pull_request": {"url": ""}},
+    });
+    s.act(|w| w.any_event("mallory", REPO, "issue_comment", comment)).await;
+    s.settle().await;
+    s.act(|w| w.set_role("alice", REPO, "bob", Some(Role::Read))).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "failure", "{:?}\n{}", s.check(pr), s.service.log());
 }

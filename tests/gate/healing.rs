@@ -193,3 +193,27 @@ async fn is_not_taken_up_again(s: &mut Scene, verdict: u64) {
     let out = s.service.gatelog(&["log", "erase", "--entry", &seq, "--reason", "a test"]).await;
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
+
+#[tokio::test]
+async fn a_judgement_that_panics_is_made_again_and_holds_up_nothing() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("judge::panic=1*panic(a fault of ours)").await.unwrap();
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    assert!(s.service.log().contains("judging an event panicked"), "{}", s.service.log());
+    assert!(s.check(number).1.starts_with("Blocked"), "{:?}", s.check(number));
+    s.act(|w| w.approve("bob", REPO, number)).await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{:?}", s.check(number));
+    s.service.stop().await;
+    // One that always panics is an error in the end, and the next event is judged by its own.
+    s.service.start_with_failpoints("judge::panic=3*panic(a fault of ours)").await.unwrap();
+    s.act(|w| w.label("carol", REPO, number, "one")).await;
+    s.settle().await;
+    assert_ne!(s.check(number).0, "success", "{:?}", s.check(number));
+    s.act(|w| w.label("carol", REPO, number, "two")).await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{:?}\n{}", s.check(number), s.service.log());
+    s.service.stop().await;
+    s.service.verify().await;
+}

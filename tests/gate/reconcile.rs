@@ -411,6 +411,49 @@ async fn a_check_that_github_refused_is_shown_by_the_next_sweep() {
     s.service.stop().await;
 }
 
+/// Who owns what stands on the base, and the push that changed it was never delivered.
+#[tokio::test]
+async fn owners_that_a_lost_push_changed_are_asked_for() {
+    let mut s = Scene::set().await;
+    s.use_parameters(&format!("\"{REPO}\": {{required_reviews: {{require_code_owner_review: true}}}}"));
+    s.service.start().await;
+    let (number, _) = green(&s).await;
+    sweep(&s).await;
+    s.gh.with(|w| {
+        w.push("bob", REPO, "main", &[commit("bob", "owners").write("CODEOWNERS", "* @carol\n").signed()])
+    })
+    .unwrap();
+    sweep(&s).await;
+    assert_eq!(sweep(&s).await["found"], json!(1), "{}", s.service.log());
+    s.settle().await;
+    assert_eq!(s.check(number).0, "failure", "{:?}\n{}", s.check(number), s.service.log());
+    s.service.stop().await;
+}
+
+/// A branch moved to and fro: each move needs a push of its own.
+#[tokio::test]
+async fn a_push_tells_of_one_move_only() {
+    let mut s = Scene::started().await;
+    s.act(|w| w.push("bob", REPO, "main", &[commit("bob", "told").write("y", "y")])).await;
+    s.settle().await;
+    sweep(&s).await;
+    let before = s.gh.with(|w| w.branch(w.repository(REPO).unwrap().id, "main").unwrap().to_owned());
+    let bad = commit("mallory", "bad").write("x", "x");
+    let bad = s.act(|w| w.push("mallory", REPO, "main", &[bad])).await.what;
+    s.act(|w| w.force_push("mallory", REPO, "main", &before, &[])).await;
+    s.settle().await;
+    s.gh.with(|w| w.force_push("mallory", REPO, "main", &bad, &[])).unwrap();
+    assert_eq!(sweep(&s).await["waiting"], json!(1), "the third move");
+    assert_eq!(sweep(&s).await["found"], json!(1), "{}", s.service.log());
+    let view = s.settle().await;
+    let pushes = by_api(&view);
+    assert_eq!(pushes.len(), 1);
+    assert_eq!(pushes[0].subject.head.as_ref().unwrap().as_str(), bad);
+    assert_eq!(sweep(&s).await["found"], json!(0), "once is enough");
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
 /// GitHub tells in whole seconds when something changed, so a second change in the second that was judged looks as
 /// if it had been judged.
 #[tokio::test]

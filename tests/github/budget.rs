@@ -334,3 +334,29 @@ async fn a_success_that_is_gathered_anew_keeps_its_turn() {
     assert!((1..=2).contains(&causes), "gathered anew {causes} times:\n{}", s.service.log());
     s.service.kill9().await;
 }
+
+/// Whoever floods GitHub with events of other pull requests must not keep a check green that is denied: the hour is
+/// full, and much waits that is newer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_that_is_denied_is_taken_away_though_the_limits_leave_nothing() {
+    const HOUR: usize = 8;
+    let mut s = Scene::set().await;
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    s.service.start_with_failpoints("budget::writes=return(72/8)").await.unwrap();
+    let number = s.pull("topic", "A door").await;
+    let review = s.act(|w| w.approve("bob", REPO, number)).await.what;
+    until("green", &s, async || s.check(number).0 == "success").await;
+    for n in 0..HOUR {
+        s.pull(&format!("flood-{n}"), "More").await;
+    }
+    until("the hour is full", &s, async || s.gh.check_run_writes() == HOUR).await;
+    // It waits for a turn already, as a success that somebody asked to be written anew.
+    let run = s.run_on(&s.head(number), "gatelog").unwrap();
+    let asked = s.act(|w| w.rerequest("alice", run.id)).await;
+    until("judged again", &s, async || s.view().decision(&asked.hooks[0].guid).is_some()).await;
+    s.pull("flood-last", "Newer").await;
+    s.act(|w| w.dismiss("carol", REPO, number, review)).await;
+    until("red", &s, async || s.check(number).0 == "failure").await;
+    assert_eq!(s.gh.check_run_writes(), HOUR + 1, "the others wait");
+    s.service.kill9().await;
+}

@@ -77,6 +77,9 @@ fn comments_are_about_a_pull_request_only_on_one() {
     assert!(
         matches!(on(json!({"number": 5, "pull_request": {"url": ""}})), About::PullRequest(p) if p.number == 5)
     );
+    // It may be an old one, delivered again after the pull request was reopened.
+    let closed = on(json!({"number": 5, "state": "closed", "pull_request": {"url": ""}}));
+    assert!(matches!(closed, About::PullRequest(ref p) if p.open.is_none()), "{closed:?}");
     assert!(matches!(on(json!({"number": 5})), About::Thing { kind: SubjectKind::Issue, id: Some(5) }));
 }
 
@@ -112,6 +115,9 @@ fn a_push_that_may_change_code_owners_says_so() {
     // What the payload does not list cannot be ruled out.
     assert!(touches(json!({"forced": true})));
     assert!(touches(json!({"commits": []})));
+    let id = json!({"id": HEAD});
+    assert!(touches(json!({"commits": [id]})), "a sweep knows ids only");
+    assert!(touches(json!({"commits": [{"modified": ["src/a.rs"]}, id]})));
     assert!(!touches(json!({"commits": [], "deleted": true, "after": ZERO})));
     assert!(!push("refs/tags/v1", json!({"commits": []})).touches_codeowners);
 }

@@ -59,16 +59,19 @@ impl Gate {
         Judged { pulls: self.judged_pull(repository, merged).into_iter().collect(), groups: vec![] }
     }
 
-    /// By branch, what our verdicts on pushes of this commit say. Where it was pushed to a branch more than
-    /// once: that it was allowed, or else the newest. And whether all of them could be read.
+    /// By branch, what our verdicts on pushes of this commit say: of each push the newest, for one that was judged
+    /// again is what it was judged last. Where it was pushed to a branch more than once: that it was allowed, or
+    /// else the newest. And whether all of them could be read.
     fn landed_before(&self, repository: u64, sha: &Sha) -> (BTreeMap<String, DeployedLanding>, bool) {
-        let mut found: BTreeMap<String, DeployedLanding> = BTreeMap::new();
+        // By the first event of each push.
+        let mut pushes: BTreeMap<u64, DeployedLanding> = BTreeMap::new();
         let mut whole = true;
         for seq in self.0.ledger.with_head(sha) {
             let (decision, facts) = match self.verdict_on(seq, SubjectKind::Ref, sha) {
                 Found::Nothing => continue,
                 Found::Unreadable => {
                     whole = false;
+                    pushes.remove(&self.push_of(seq));
                     continue;
                 }
                 Found::Verdict { decision, facts, .. } => (decision, facts),
@@ -83,11 +86,21 @@ impl Gate {
                 continue;
             };
             let landing = judged_landing(branch, kind, push["landed"]["reason"].as_str(), decision, seq);
-            if landing.allowed || !found.get(branch).is_some_and(|l| l.allowed) {
-                found.insert(branch.to_owned(), landing);
+            pushes.insert(self.push_of(seq), landing);
+        }
+        let mut found: BTreeMap<String, DeployedLanding> = BTreeMap::new();
+        for landing in pushes.into_values() {
+            if landing.allowed || !found.get(&landing.branch).is_some_and(|l| l.allowed) {
+                found.insert(landing.branch.clone(), landing);
             }
         }
         (found, whole)
+    }
+
+    /// The event that a verdict was first about.
+    fn push_of(&self, verdict: u64) -> u64 {
+        let event = || self.0.ledger.entry(verdict).ok()??.entry.refs.first().copied();
+        event().and_then(|event| self.first_event(event)).unwrap_or(verdict)
     }
 
     /// What GitHub's record of the merge proves.

@@ -70,7 +70,7 @@ impl Gate {
     }
 
     /// The delivery that an event looks at again; that event itself, if it is one.
-    fn first_event(&self, event: u64) -> Option<u64> {
+    pub(super) fn first_event(&self, event: u64) -> Option<u64> {
         match self.looks_before(event).first() {
             Some(verdict) => self.0.ledger.entry(*verdict).ok()??.entry.refs.first().copied(),
             None => Some(event),

@@ -82,6 +82,12 @@ impl Gate {
             return Ok(None);
         }
         let show = self.show(target, rendered, &stored, Some(&shown), false);
-        Ok(Some(Write { show, covers: shown.covers, subject: worst.subject.clone(), without_github: false }))
+        Ok(Some(Write {
+            show,
+            covers: shown.covers,
+            subject: worst.subject.clone(),
+            without_github: false,
+            spare: true,
+        }))
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     super::{Gate, lock},
-    Turning, Write,
+    Step, Turning, Write,
 };
 use crate::{
-    github::{RepoAt, Trouble, TroubleKind, Turn},
+    github::{RepoAt, Trouble, TroubleKind, Turn, check_run::State},
     verdict::Target,
 };
 
@@ -43,29 +43,64 @@ impl Gate {
         at: &RepoAt,
         write: &Write,
         turn: &Turning,
+        ambiguous: bool,
     ) -> Result<Option<Turn>, Trouble> {
         if let Some(kept) = lock(&self.0.publisher.kept).remove(target) {
             return Ok(Some(kept.turn));
         }
         let mut stopping = self.0.stopping.subscribe();
         let stopped = || Trouble::new(TroubleKind::Unavailable, "gatelog is stopping");
-        let waits = turn.progress.as_ref().is_some_and(|(seq, _)| write.covers == [*seq]);
-        if waits {
+        let changed = lock(&self.0.publisher.targets).get(target).map(|doing| doing.changed.clone());
+        let changed = changed.unwrap_or_default();
+        if write.spare {
             let spare = self.0.github.spare_turn_to_write(at);
             if spare.is_none() {
                 self.again_later(target, turn.clone());
                 tokio::select! {
                     () = tokio::time::sleep(NOT_NOW) => {}
+                    () = changed.notified() => {}
                     _ = stopping.wait_for(|s| *s) => return Err(stopped()),
                 }
             }
             return Ok(spare);
         }
-        let newest = write.covers.iter().max().copied().unwrap_or_default();
         tokio::select! {
-            given = self.0.github.turn_to_write(at, newest) => Ok(Some(given)),
+            given = self.turn_by_rank(target, at, write, turn, (ambiguous, &changed)) => given.map(Some),
             _ = stopping.wait_for(|s| *s) => Err(stopped()),
         }
+    }
+
+    /// Who waits for a turn, and then has a green to take away, waits no longer in its old place.
+    async fn turn_by_rank(
+        &self,
+        target: &Target,
+        at: &RepoAt,
+        write: &Write,
+        turn: &Turning,
+        (ambiguous, changed): (bool, &Notify),
+    ) -> Result<Turn, Trouble> {
+        let newest = |write: &Write| write.covers.iter().max().copied().unwrap_or_default();
+        if self.takes_green_away(target, write, ambiguous) {
+            return Ok(self.0.github.urgent_turn_to_write(at, newest(write)).await);
+        }
+        let given = self.0.github.turn_to_write(at, newest(write));
+        tokio::pin!(given);
+        loop {
+            tokio::select! {
+                given = &mut given => return Ok(given),
+                () = changed.notified() => {}
+            }
+            if let Step::Write(now) = self.next_step(target, at, turn, ambiguous)?
+                && self.takes_green_away(target, &now, ambiguous)
+            {
+                return Ok(self.0.github.urgent_turn_to_write(at, newest(&now)).await);
+            }
+        }
+    }
+
+    /// GitHub may show a success, and shows none after this.
+    fn takes_green_away(&self, target: &Target, write: &Write, ambiguous: bool) -> bool {
+        write.show.state != State::Success && (ambiguous || self.shows_green(target))
     }
 
     /// Keeps a turn for the verdicts that these events will bring, and until those are shown. Under a flood that

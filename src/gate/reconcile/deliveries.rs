@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{DeliveryState, Found};
+use super::{DeliveryState, Found, state::Deletion};
 use crate::{
-    event::{self, ContentType, Sha, Source},
+    event::{self, ContentType, Source},
     gate::{Gate, Item},
     github::{Trouble, reconcile::PastDelivery},
     ledger::{
@@ -38,7 +38,7 @@ impl Gate {
     pub(super) async fn sweep_deliveries(
         &self,
         state: &mut DeliveryState,
-        deleted: &mut BTreeSet<(u64, String, Option<Sha>)>,
+        deleted: &mut BTreeSet<Deletion>,
         found: &mut Found,
     ) {
         let begun = Time::now();
@@ -193,12 +193,7 @@ impl Gate {
     }
 
     /// Deliveries recorded since the last comparison, newest first; and the deletions among what came.
-    fn since_last(
-        &self,
-        from: u64,
-        to: u64,
-        deleted: &mut BTreeSet<(u64, String, Option<Sha>)>,
-    ) -> Vec<(u64, String, Time)> {
+    fn since_last(&self, from: u64, to: u64, deleted: &mut BTreeSet<Deletion>) -> Vec<(u64, String, Time)> {
         let oldest = before(Time::now(), KEPT);
         let mut recent = Vec::new();
         for seq in (from..to).rev() {
@@ -218,13 +213,15 @@ impl Gate {
     }
 
     /// The deletion of a ref that a `push` tells.
-    fn deletion(&self, seq: u64, stored: &Stored) -> Option<(u64, String, Option<Sha>)> {
+    fn deletion(&self, seq: u64, stored: &Stored) -> Option<Deletion> {
         let subject = &stored.entry.subject;
         if stored.entry.data["name"] != json!("push") || subject.head.is_some() {
             return None;
         }
         let payload = self.payload_of(seq).ok()?;
-        Some((subject.repository?, payload["ref"].as_str()?.to_owned(), subject.base.clone()))
+        let (repository, full_ref) = (subject.repository?, payload["ref"].as_str()?.to_owned());
+        let (before, recorded_at) = (subject.base.clone(), stored.entry.time);
+        Some(Deletion { repository, full_ref, before, event: seq, recorded_at })
     }
 }
 

@@ -6,11 +6,17 @@
 //!
 //! GitHub sends no event for more than three tags pushed at once: they are compared by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
-use super::{Budget, Found, RepoState, Sweeps, state::Tip};
+use super::{
+    Budget, Found, RepoState, Sweeps,
+    state::{Deletion, Tip},
+};
 use crate::{
     event::{Account, Sha, SubjectKind},
     gate::Gate,
@@ -34,6 +40,9 @@ const MOST_PUSHES: usize = 2_000;
 
 /// Changes of refs of one repository that are recorded in one sweep; the rest waits for the next.
 const MOST_FOUND: usize = 200;
+
+/// What GitHub lists may be behind what its webhooks told by so much.
+const LAG: Duration = Duration::from_secs(60);
 
 /// A change of a ref that ought to have had a webhook.
 #[derive(Clone, Debug)]
@@ -68,6 +77,8 @@ struct Look<'a> {
     found: &'a mut Found,
     waiting: BTreeSet<String>,
     recorded: usize,
+    /// Events that tell of one change each, and of no other: a branch may be moved to and fro.
+    used: BTreeSet<u64>,
 }
 
 impl Gate {
@@ -81,8 +92,8 @@ impl Gate {
         budget: &mut Budget,
         found: &mut Found,
     ) -> Result<RepoState, Trouble> {
-        let (waiting, recorded) = (BTreeSet::new(), 0);
-        let mut look = Look { gate: self, at, old, sweeps, budget, found, waiting, recorded };
+        let (waiting, recorded, used) = (BTreeSet::new(), 0, BTreeSet::new());
+        let mut look = Look { gate: self, at, old, sweeps, budget, found, waiting, recorded, used };
         let branches = look.branches().await?;
         let tags = look.tags().await?;
         Ok(RepoState {
@@ -94,17 +105,6 @@ impl Gate {
             waiting: look.waiting,
             read_at: Some(Time::now()),
         })
-    }
-
-    /// Whether a `push` in the ledger tells of this change. Of a tag the state before does not count: of
-    /// two moves GitHub may show one.
-    fn has_push(&self, sweeps: &Sweeps, repository: u64, change: &Change) -> bool {
-        let Some(after) = &change.after else {
-            return sweeps.deleted.contains(&(repository, change.full_ref.clone(), change.before.clone()));
-        };
-        let any_before = change.full_ref.starts_with("refs/tags/");
-        let pushes = self.pushes_onto(repository, &change.full_ref, after);
-        pushes.iter().any(|(_, before)| any_before || *before == change.before)
     }
 
     /// Pushes in the ledger that moved a ref to `after`: entry and state before, newest first.
@@ -129,6 +129,38 @@ impl Gate {
 impl Look<'_> {
     fn id(&self) -> u64 {
         self.at.repository.id
+    }
+
+    /// Whether a `push` in the ledger tells of this change, and of no other that was looked at before. Of a tag
+    /// the state before does not count: of two moves GitHub may show one.
+    fn is_told(&mut self, change: &Change) -> bool {
+        let (ledger, since) = (self.gate.ledger(), self.accounted_until());
+        let late_enough = |at: Time| since.is_none_or(|since| at >= since);
+        let recorded = |seq: u64| ledger.entry(seq).ok().flatten().is_some_and(|s| late_enough(s.entry.time));
+        let told = match &change.after {
+            None => {
+                let gone =
+                    self.deletions(&change.full_ref, late_enough).filter(|d| d.before == change.before);
+                gone.map(|d| d.event).filter(|seq| !self.used.contains(seq)).max()
+            }
+            Some(after) => {
+                let any_before = change.full_ref.starts_with("refs/tags/");
+                let pushes = self.gate.pushes_onto(self.id(), &change.full_ref, after).into_iter();
+                let mut same = pushes.filter(|(_, before)| any_before || *before == change.before);
+                same.find(|(seq, _)| !self.used.contains(seq) && recorded(*seq)).map(|(seq, _)| seq)
+            }
+        };
+        told.is_some_and(|seq| self.used.insert(seq))
+    }
+
+    /// Deletions of a ref that events tell.
+    fn deletions(
+        &self,
+        full_ref: &str,
+        late_enough: impl Fn(Time) -> bool,
+    ) -> impl Iterator<Item = &Deletion> {
+        let of_it = move |d: &&Deletion| d.repository == self.id() && d.full_ref == full_ref;
+        self.sweeps.deleted.iter().filter(of_it).filter(move |d| late_enough(d.recorded_at))
     }
 
     async fn branches(&mut self) -> Result<BTreeMap<String, Tip>, Trouble> {
@@ -200,17 +232,20 @@ impl Look<'_> {
 
     /// Whether a move that no event tells still waits for its webhook.
     async fn by_activity(&mut self, full_ref: &str, moves: &[Moved]) -> Result<bool, Trouble> {
+        let change = |moved: &Moved| Change {
+            full_ref: full_ref.to_owned(),
+            before: moved.before(),
+            after: moved.after(),
+            activity: Some(moved.id),
+            kind: Some(moved.activity_type.clone()),
+            actor: moved.actor.clone(),
+        };
+        // The newest push tells of the newest move of its kind.
+        let mut untold: Vec<Change> = moves.iter().map(change).collect();
+        untold.retain(|change| !self.is_told(change));
         let mut waits = false;
-        for moved in moves.iter().rev() {
-            let change = Change {
-                full_ref: full_ref.to_owned(),
-                before: moved.before(),
-                after: moved.after(),
-                activity: Some(moved.id),
-                kind: Some(moved.activity_type.clone()),
-                actor: moved.actor.clone(),
-            };
-            waits |= self.account_for(change).await?;
+        for change in untold.into_iter().rev() {
+            waits |= self.account_for_untold(change).await?;
         }
         Ok(waits)
     }
@@ -239,8 +274,10 @@ impl Look<'_> {
             return None;
         }
         let Some(to) = to else {
-            let gone = (self.id(), full_ref.to_owned());
-            let told = self.sweeps.deleted.iter().any(|(r, name, _)| (*r, name.clone()) == gone);
+            // One from before it was last seen is of an earlier branch of that name.
+            let since = self.accounted_until();
+            let late_enough = |at: Time| since.is_none_or(|since| at >= since);
+            let told = self.deletions(full_ref, late_enough).next().is_some();
             return (!told).then(|| (from.cloned(), None));
         };
         let links = self.links(full_ref, from, to);
@@ -266,11 +303,24 @@ impl Look<'_> {
         links
     }
 
+    /// What is new here happened after the refs were read last, and so did the event that tells of it: one from
+    /// before tells of an older change. `None`: something of then waits still, or it is not known when that was,
+    /// because a process before this one read them.
+    fn accounted_until(&self) -> Option<Time> {
+        let read_at = self.old.filter(|old| old.waiting.is_empty())?.read_at?;
+        let lag = i64::try_from(LAG.as_micros()).unwrap_or(i64::MAX);
+        Time::from_unix_micros(read_at.unix_micros().saturating_sub(lag))
+    }
+
     /// Accounts for one change: an event tells of it, or it waits, or it is recorded now. Whether it waits.
     async fn account_for(&mut self, change: Change) -> Result<bool, Trouble> {
-        if self.gate.has_push(self.sweeps, self.id(), &change) {
+        if self.is_told(&change) {
             return Ok(false);
         }
+        self.account_for_untold(change).await
+    }
+
+    async fn account_for_untold(&mut self, change: Change) -> Result<bool, Trouble> {
         let name = change.name();
         let waited = self.old.is_some_and(|o| o.waiting.contains(&name));
         if !waited || self.recorded >= MOST_FOUND {

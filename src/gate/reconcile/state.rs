@@ -19,9 +19,19 @@ pub(in crate::gate) struct Sweeps {
     pub(super) last: Option<u64>,
     /// Sweeps since the whole state was written; 0: this process has not written it yet.
     pub(super) since_whole: usize,
-    /// Deletions of refs that events told: repository, full name, last commit. Deletions have no head by
-    /// which the ledger would find them.
-    pub(super) deleted: BTreeSet<(u64, String, Option<Sha>)>,
+    /// Deletions of refs that events told. They have no head by which the ledger would find them.
+    pub(super) deleted: BTreeSet<Deletion>,
+}
+
+/// A deletion of a ref, as a `push` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Deletion {
+    pub repository: u64,
+    pub full_ref: String,
+    /// The last commit.
+    pub before: Option<Sha>,
+    pub event: u64,
+    pub recorded_at: Time,
 }
 
 /// What is compared with next time.

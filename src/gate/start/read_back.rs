@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::json;
 
-use super::super::{alerts, commands, own_app, pulls::Pulls, pushes, reconcile, waivers};
+use super::super::{alerts, commands, own_app, publish, pulls::Pulls, pushes, reconcile, waivers};
 use crate::{
     event::{self, Source, SubjectKind},
     github::Before,
     ledger::{
         Ledger, Scanned,
-        entry::{Entry, EntryError, EventData, Flag, Kind},
+        entry::{Entry, EntryError, EventData, Flag, Kind, ReportData},
     },
     time::Time,
 };
@@ -37,6 +37,8 @@ pub(super) struct Told {
     pub unposted: alerts::Unposted,
     /// Pushes that are to be judged again.
     pub pushes: pushes::Told,
+    /// Runs that are in progress.
+    pub live: publish::Live,
     pub waivers: waivers::Waivers,
     /// Steps of exceptions whose words were erased.
     pub wordless: Vec<u64>,
@@ -85,6 +87,12 @@ impl ReadBack {
             _ => false,
         };
         if is_past {
+            // A run may be in progress for long.
+            if summary.kind == Kind::Report
+                && let Ok(ReportEntry { data }) = serde_json::from_slice(scanned.raw)
+            {
+                self.told.live.reported(&data);
+            }
             return;
         }
         if summary.kind == Kind::Event
@@ -136,6 +144,12 @@ struct EventEntry {
     data: EventData,
 }
 
+/// What a report of long ago tells.
+#[derive(serde::Deserialize)]
+struct ReportEntry {
+    data: ReportData,
+}
+
 impl Told {
     /// But for what waivers say.
     fn entry(&mut self, entry: &Entry, now: Time) {
@@ -154,6 +168,9 @@ impl Told {
     }
 
     fn report(&mut self, entry: &Entry, now: Time) {
+        if let Ok(data) = serde_json::from_value(entry.data.clone()) {
+            self.live.reported(&data);
+        }
         let wrote = matches!(entry.data["result"].as_str(), Some("created" | "updated" | "unknown"));
         if wrote {
             self.did(entry, Before::Wrote, now, COUNTED);

@@ -193,3 +193,47 @@ async fn one_repository_never_begins_all_judgements() {
     let (_, turn) = tokio::join!(async { drop(begun.pop()) }, tokio::time::timeout(10 * SHORT, waits));
     assert!(turn.is_ok());
 }
+
+#[tokio::test]
+async fn what_is_urgent_comes_first_and_finds_room_where_the_others_have_none() {
+    let scale = Scale { minute: SHORT, hour: MINUTES * MINUTE, writes_in_hour: 80, ..Scale::new() };
+    let budget = Arc::new(Budget { scale, ..Budget::new(true) });
+    used(&budget, Limit::Writes, 72).await;
+    // The minute is full: 4 more may take a green away, and nothing else may.
+    for _ in 0..4 {
+        let urgent = budget.urgent_turn(WHO, Limit::Writes, lane(2), 0);
+        tokio::time::timeout(SHORT / 8, urgent).await.expect("room that is kept").begin();
+    }
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let mut all = Vec::new();
+    for (repository, newest, urgent) in [(1, 20, false), (3, 30, false), (2, 1, true), (2, 2, true)] {
+        let (budget, served) = (budget.clone(), served.clone());
+        all.push(tokio::spawn(async move {
+            let mut turn = match urgent {
+                true => budget.urgent_turn(WHO, Limit::Writes, lane(repository), newest).await,
+                false => budget.turn(WHO, Limit::Writes, 1, lane(repository), newest).await,
+            };
+            lock(&served).push((repository, newest));
+            turn.begin();
+        }));
+        tokio::task::yield_now().await;
+    }
+    let last = all.split_off(2);
+    for one in last {
+        one.await.unwrap();
+    }
+    // Repository 2 was served last, and its newest is older; 78 of the hour's 80 are used.
+    assert_eq!(lock(&served)[..2], [(2, 2), (2, 1)]);
+    for one in all {
+        one.await.unwrap();
+    }
+    // The hour is full too, for the next hour; of its 5 for what is urgent none is used.
+    for _ in 0..5 {
+        let urgent = budget.urgent_turn(WHO, Limit::Writes, lane(2), 0);
+        tokio::time::timeout(4 * SHORT, urgent).await.expect("room that is kept").begin();
+    }
+    let more = budget.turn(WHO, Limit::Writes, 1, lane(3), 0);
+    assert!(tokio::time::timeout(2 * SHORT, more).await.is_err());
+    let urgent = budget.urgent_turn(WHO, Limit::Writes, lane(2), 0);
+    assert!(tokio::time::timeout(2 * SHORT, urgent).await.is_err(), "85 are all");
+}
