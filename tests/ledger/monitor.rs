@@ -211,6 +211,7 @@ async fn a_log_that_was_rewritten_with_its_own_key_is_caught_and_proved() {
     s.service.stop().await;
     // Everything is in the operator's hand: the ledger goes, another is written, longer and well signed.
     fs::remove_dir_all(&s.service.ledger).unwrap();
+    crate::ledger_util::forget_ledger(&s.service.dir.join("log.key"));
     let (ledger, _) = Ledger::open(&s.service.ledger, Time::now).unwrap();
     ledger.append((500..600).flat_map(judged).collect()).await.unwrap();
     ledger.close().await.unwrap();

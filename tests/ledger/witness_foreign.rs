@@ -83,6 +83,7 @@ async fn a_lying_log_is_refused_by_litewitness() {
         [(8, "it saw another log"), (12, "it saw another log"), (5, "it saw 8 entries, and there are 5")]
     {
         fs::remove_dir_all(dir.path().join("data")).unwrap();
+        crate::ledger_util::forget_ledger(&dir.path().join("log.key"));
         let log = open(dir.path(), asks()).unwrap();
         log.grow("b", size).await;
         assert!(log.publisher.publish().await.unwrap().cosigned.is_empty());

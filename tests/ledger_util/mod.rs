@@ -135,3 +135,12 @@ pub fn destroy(journal: &Path, firsts: impl Iterator<Item = u64>) -> u64 {
     }
     broken
 }
+
+/// What whoever holds the key can do: the file no longer says which ledger the key has signed.
+pub fn forget_ledger(key_file: &std::path::Path) {
+    let text = std::fs::read_to_string(key_file).unwrap();
+    let lines = text.lines().filter(|l| !l.starts_with(gatelog::ledger::key::LEDGER));
+    let forgotten: String = lines.map(|l| format!("{l}\n")).collect();
+    assert_ne!(forgotten, text, "the key file said whose it is");
+    std::fs::write(key_file, forgotten).unwrap();
+}
