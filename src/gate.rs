@@ -9,6 +9,18 @@
 //! If the power goes after `receive` has answered, the event is in the ledger without a verdict and
 //! is judged at the next start. If it goes after the verdict, the ledger has a target that no report
 //! covers, and `report` looks at GitHub before it writes. Nothing is published that is not recorded.
+//!
+//! | modules | what |
+//! |---|---|
+//! | `start`, `tidy`, `attempts` | what a start takes up, what is erased and compressed, how often something was tried |
+//! | `look`, `known`, `pushers`, `room` | from an event to the frozen document; what only our ledger knows; room for large ones |
+//! | `again`, `pulls`, `groups`, `pushes`, `often` | looking again: at what, why, when, how often |
+//! | `drafts` | the entries that the journey writes |
+//! | `publish`, `own_app`, `explain`, `deployments` | what GitHub is told, and what it tells of that |
+//! | `landed`, `tampering`, `alerts` | after the merge: merge verdicts, what is done against the gate, who is told |
+//! | [`commands`], [`waivers`], `waived`, `unwaived` | exceptions: asked for, remembered, given to a judgement, ended |
+//! | [`reconcile`] | the sweep: GitHub's record compared with ours |
+//! | [`preview`] | a pull request as it stands now, for whoever writes policies |
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -273,16 +273,28 @@ async fn the_check_of_an_annotated_tag_is_on_its_commit() {
     assert!(run.title.unwrap().contains("@carol may not create tag v1"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
+/// A pull request that one approval has made green, in a repository that asks for two under another name; its head.
+async fn green_where_another_name_is_stricter(name: &str) -> (Scene, u64, String) {
     let mut s = Scene::set().await;
-    s.use_parameters("\"octo-org/payments\": {required_reviews: {required_approving_review_count: 2}}");
+    s.use_parameters(&format!("\"{name}\": {{required_reviews: {{required_approving_review_count: 2}}}}"));
     s.service.start().await;
     let pr = s.pull("topic", "A door").await;
     s.act(|w| w.approve("bob", REPO, pr)).await;
     s.settle().await;
     assert_eq!(s.check(pr).0, "success");
     let head = s.head(pr);
+    (s, pr, head)
+}
+
+fn one_approval_is_not_enough(s: &Scene, head: &str) {
+    let run = s.run_on(head, "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
+    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
+    let (s, _, head) = green_where_another_name_is_stricter("octo-org/payments").await;
     s.act(|w| {
         let id = w.repository(REPO).unwrap().id;
         w.repositories.get_mut(&id).unwrap().name = "payments".to_owned();
@@ -290,21 +302,12 @@ async fn a_repository_that_gets_a_stricter_name_is_judged_by_it() {
     })
     .await;
     s.settle().await;
-    let run = s.run_on(&head, "gatelog").unwrap();
-    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
-    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+    one_approval_is_not_enough(&s, &head);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_that_is_transferred_is_judged_by_the_rules_of_where_it_is() {
-    let mut s = Scene::set().await;
-    s.use_parameters("\"other-org/app\": {required_reviews: {required_approving_review_count: 2}}");
-    s.service.start().await;
-    let pr = s.pull("topic", "A door").await;
-    s.act(|w| w.approve("bob", REPO, pr)).await;
-    s.settle().await;
-    assert_eq!(s.check(pr).0, "success");
-    let head = s.head(pr);
+    let (s, pr, head) = green_where_another_name_is_stricter("other-org/app").await;
     s.act(|w| {
         w.add_organization("other-org");
         let owner = w.account("other-org").unwrap().id;
@@ -314,9 +317,7 @@ async fn a_repository_that_is_transferred_is_judged_by_the_rules_of_where_it_is(
     })
     .await;
     s.settle().await;
-    let run = s.run_on(&head, "gatelog").unwrap();
-    assert_eq!(run.conclusion.as_deref(), Some("failure"), "{run:?}\n{}", s.service.log());
-    assert!(run.title.unwrap().contains("1 of 2 approvals"));
+    one_approval_is_not_enough(&s, &head);
     s.act(|w| w.approve("carol", "other-org/app", pr)).await;
     s.settle().await;
     let run = s.run_on(&head, "gatelog").unwrap();

@@ -426,6 +426,7 @@ async fn owners_that_a_lost_push_changed_are_asked_for() {
     sweep(&s).await;
     assert_eq!(sweep(&s).await["found"], json!(1), "{}", s.service.log());
     s.settle().await;
+    assert_eq!(looks(&s, "base"), 1, "{}", s.service.log());
     assert_eq!(s.check(number).0, "failure", "{:?}\n{}", s.check(number), s.service.log());
     s.service.stop().await;
 }
