@@ -367,6 +367,18 @@ pub fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
     Some(from + found)
 }
 
+/// The bytes up to the last that is not zero. What is filled ahead ([`super::AHEAD`]) is passed over by the page: whoever
+/// follows a ledger that is being written meets it again and again.
+#[must_use]
+pub fn without_zeros(bytes: &[u8]) -> &[u8] {
+    const PAGE: [u8; 4096] = [0; 4096];
+    let pages = bytes.rchunks(PAGE.len()).take_while(|page| **page == PAGE[..page.len()]);
+    let zeros: usize = pages.map(<[u8]>::len).sum();
+    let rest = &bytes[..bytes.len() - zeros];
+    let length = rest.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    &rest[..length]
+}
+
 /// The payload of the frame that `bytes` begin with, if it is whole and its CRC is right.
 #[must_use]
 pub fn payload_of<'a>(header: &FrameHeader, bytes: &'a [u8]) -> Option<&'a [u8]> {
@@ -380,6 +392,19 @@ pub fn payload_of<'a>(header: &FrameHeader, bytes: &'a [u8]) -> Option<&'a [u8]>
 mod tests {
     use super::*;
     use crate::ledger::{chain::leaf_hash, summary::Summary};
+
+    #[test]
+    fn zeros_at_the_end_are_passed_over() {
+        for length in [0, 1, 3, 4095, 4096, 4097, 8192, 10_000] {
+            let mut bytes = vec![0; length];
+            assert_eq!(without_zeros(&bytes), b"", "{length}");
+            // Of two bytes the later one counts.
+            for at in [0, 1, 4, 4095, 4096, 5_903, 5_904, 9_999].into_iter().filter(|at| *at < length) {
+                bytes[at] = 1;
+                assert_eq!(without_zeros(&bytes).len(), at + 1, "{length}");
+            }
+        }
+    }
 
     fn record() -> Record {
         let raw = Bytes::from_static(b"{\"v\":1}");

@@ -261,17 +261,18 @@ impl SegmentReader {
         let mut rest = vec![0; usize::try_from(self.length()?.saturating_sub(at)).unwrap_or(0)];
         let n = self.read(&mut rest, at)?;
         rest.truncate(n);
-        let garbage = rest.iter().rposition(|b| *b != 0).map_or(0, |last| last as u64 + 1);
-        let later = self.find_later(&rest).map(|offset| at + offset as u64);
-        Ok(Tail { at, garbage, later })
+        let garbage = frame::without_zeros(&rest).len();
+        let later = self.find_later(&rest, garbage).map(|offset| at + offset as u64);
+        Ok(Tail { at, garbage: garbage as u64, later })
     }
 
-    /// A whole frame or seal in `rest`, which begins with bad bytes. If a frame's header is whole,
-    /// what it claims as its payload is not searched: bodies may hold anything.
-    fn find_later(&self, rest: &[u8]) -> Option<usize> {
+    /// A whole frame or seal in `rest`, which begins with bad bytes and has nothing but zeros from `end` on. If a
+    /// frame's header is whole, what it claims as its payload is not searched: bodies may hold anything.
+    fn find_later(&self, rest: &[u8], end: usize) -> Option<usize> {
         let claimed = FrameHeader::decode(rest).and_then(|h| usize::try_from(h.total()).ok());
         let mut from = claimed.unwrap_or(1);
-        while let Some(found) = frame::find_magic(rest, from) {
+        while let Some(found) = frame::find_magic(&rest[..end], from) {
+            // To the end: zeros may belong to it.
             let candidate = &rest[found..];
             let frame = FrameHeader::decode(candidate)
                 .is_some_and(|h| h.first >= self.tip.size && frame::payload_of(&h, candidate).is_some());
