@@ -490,9 +490,7 @@ async fn judge(judging: Judging, bundle: &Arc<Bundle>) -> anyhow::Result<Judge> 
 /// # Errors
 /// Whatever is wrong with it, with file, line and column.
 pub fn load(dir: &Path) -> Result<Bundle, LoadError> {
-    let bundle = Bundle::load(dir)?;
-    crate::policy::check::admit(dir)?;
-    Ok(bundle)
+    Bundle::load_for_serving(dir)
 }
 
 /// How long ago an event may have come whose second looks are not all recorded.

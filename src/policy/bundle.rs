@@ -10,10 +10,10 @@ use regorus::unstable::{Module, Ref, Rule};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ast,
+    ast, check,
     contents::{self, Content, Contents},
     data::Merged,
-    engine::Template,
+    engine::{self, Template},
     error::LoadError,
     folder,
     metadata::{self, ControlMeta},
@@ -34,6 +34,16 @@ pub struct Bundle {
     template: Template,
 }
 
+/// What is known of files before they are loaded, or wanted of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    /// They are to be served.
+    ToServe,
+    /// They have loaded before.
+    Loaded,
+}
+
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bundle").field("digest", &self.digest).finish_non_exhaustive()
@@ -47,9 +57,15 @@ impl Bundle {
     /// The first thing that keeps the bundle from being used, with its place. A bundle without
     /// controls is refused: it would allow everything.
     pub fn load(dir: &Path) -> Result<Self, LoadError> {
-        let mut files = folder::read(dir)?;
-        files.retain(|path, _| !is_test(path));
-        Self::from_files(files)
+        Self::from_files(without_tests(dir)?, Known::Nothing)
+    }
+
+    /// The same for serving: only one in which `policy check` finds no error.
+    ///
+    /// # Errors
+    /// As [`Bundle::load`]; the first such error.
+    pub(crate) fn load_for_serving(dir: &Path) -> Result<Self, LoadError> {
+        Self::from_files(without_tests(dir)?, Known::ToServe)
     }
 
     /// The same from [`Bundle::archive`].
@@ -57,7 +73,16 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::load`]; an archive that is damaged or too large.
     pub fn from_archive(archive: &[u8]) -> Result<Self, LoadError> {
-        Self::from_files(folder::unpack(archive)?)
+        Self::from_files(folder::unpack(archive)?, Known::Nothing)
+    }
+
+    /// The same from the archive of a bundle that has loaded, in another process of this program: what only
+    /// finds mistakes of its author is left out.
+    ///
+    /// # Errors
+    /// An archive that is damaged or too large, or that is of no bundle.
+    pub(crate) fn from_archive_of_loaded(archive: &[u8]) -> Result<Self, LoadError> {
+        Self::from_files(folder::unpack(archive)?, Known::Loaded)
     }
 
     /// What [`Bundle::load`] gives, with other values in its data: path (steps) → value. Only for asking
@@ -66,9 +91,7 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::load`]; a path that leads through something that is no object.
     pub fn what_if(dir: &Path, sets: &[(Vec<String>, serde_json::Value)]) -> Result<Self, LoadError> {
-        let mut files = folder::read(dir)?;
-        files.retain(|path, _| !is_test(path));
-        let mut bundle = Self::adjusted(files, sets)?;
+        let mut bundle = Self::adjusted(without_tests(dir)?, sets, Known::Nothing)?;
         bundle.digest = format!("{} with other data", bundle.digest);
         Ok(bundle)
     }
@@ -92,13 +115,14 @@ impl Bundle {
         .unwrap_or_else(|e| Err(LoadError::new("policies", e)))
     }
 
-    fn from_files(files: BTreeMap<String, String>) -> Result<Self, LoadError> {
-        Self::adjusted(files, &[])
+    fn from_files(files: BTreeMap<String, String>, known: Known) -> Result<Self, LoadError> {
+        Self::adjusted(files, &[], known)
     }
 
     fn adjusted(
         files: BTreeMap<String, String>,
         sets: &[(Vec<String>, serde_json::Value)],
+        known: Known,
     ) -> Result<Self, LoadError> {
         on_big_stack(move || {
             let checked = Checked::new(files)?.with_data(sets)?;
@@ -111,7 +135,16 @@ impl Bundle {
             let ids = controls.iter().map(|c| c.id.as_str()).collect();
             let waiving = waived::read(&checked.data, &ids)?;
             let reads = reads::reads(&controls, &checked.data);
+            if known != Known::Loaded {
+                // The author's own text first: what is wrong shows at the author's columns.
+                engine::prepare(&checked, &checked.files, "")?;
+            }
             let template = Template::new(&checked, &controls, &names)?;
+            if known == Known::ToServe
+                && let Some(error) = check::first_error(&checked, &names)
+            {
+                return Err(error);
+            }
             let digest = digest(&checked.files);
             Ok(Self { digest, files: checked.files, controls, waiving, reads, template })
         })
@@ -183,6 +216,13 @@ impl<'b> Explainer<'b> {
         let told = why::explain(&self.checked, &names, &rules, input.value(), input.time());
         told.into_iter().flatten().collect()
     }
+}
+
+/// What [`Bundle::load`] loads of a folder.
+pub(crate) fn without_tests(dir: &Path) -> Result<BTreeMap<String, String>, LoadError> {
+    let mut files = folder::read(dir)?;
+    files.retain(|path, _| !is_test(path));
+    Ok(files)
 }
 
 /// Files of tests are not loaded for serving.

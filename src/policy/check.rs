@@ -3,7 +3,7 @@
 //! What keeps a bundle from loading is an error; so is what would make a control silent (a reference
 //! that can never be there, a fact that nobody fetches). The rest are warnings.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use regorus::unstable::{Module, Ref};
 
@@ -103,21 +103,6 @@ impl Finding {
 pub fn check(paths: &[PathBuf]) -> Result<Vec<Finding>, LoadError> {
     let below = folder::read_all(paths)?;
     on_big_stack(|| check_files(below)).map_err(|e| LoadError::new("policies", e))
-}
-
-/// The first error-level finding of a folder as `serve` loads it: without tests.
-///
-/// # Errors
-/// That finding.
-pub fn admit(dir: &Path) -> Result<(), LoadError> {
-    let mut files = folder::read(dir)?;
-    files.retain(|path, _| !is_test(path));
-    let below = folder::Below { places: files.keys().map(|p| (p.clone(), p.clone())).collect(), files };
-    let found = on_big_stack(|| check_files(below)).map_err(|e| LoadError::new("policies", e))?;
-    match found.into_iter().find(|f| f.level == Level::Error) {
-        Some(finding) => Err(finding.to_error()),
-        None => Ok(()),
-    }
 }
 
 fn check_files(below: folder::Below) -> Vec<Finding> {

@@ -53,8 +53,6 @@ impl Template {
         controls: &[ControlMeta],
         names: &Names<'_>,
     ) -> Result<Self, LoadError> {
-        // The author's own text first: what is wrong shows at the author's columns.
-        prepare(checked, &checked.files, "")?;
         let plans: Vec<Plan> = controls.iter().map(|c| Plan::new(c, names)).collect();
         let asking = asking(controls, names);
         let engine = prepare(checked, &checked.rewritten, &asking)?;

@@ -65,7 +65,7 @@ impl Server {
         limits::allow_cpu(limits::LOAD_CPU);
         // The old one first: both may not fit.
         self.bundle = None;
-        let bundle = Bundle::from_archive(archive).map_err(|e| e.to_string())?;
+        let bundle = Bundle::from_archive_of_loaded(archive).map_err(|e| e.to_string())?;
         let digest = bundle.digest().to_owned();
         self.bundle = Some(Arc::new(bundle));
         Ok(digest)

@@ -6,7 +6,7 @@ use regorus::Value;
 
 use super::super::{
     bundle::{Checked, is_test},
-    engine::{Evaluator, Template},
+    engine::{self, Evaluator, Template},
     error::LoadError,
     folder,
     names::Names,
@@ -135,6 +135,8 @@ fn answers(
     inputs: &[serde_json::Value],
     rules: &[String],
 ) -> Result<Vec<Vec<Asked>>, LoadError> {
+    // What is wrong shows at the author's columns.
+    engine::prepare(checked, &checked.files, "")?;
     let template = Template::new(checked, &[], names)?;
     let one = |document: &serde_json::Value| {
         let Ok(input) = Value::from_json_str(&document.to_string()) else {
