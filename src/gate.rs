@@ -265,6 +265,8 @@ impl Gate {
         let facts = looked.input.as_ref().map(|input| input.facts_body());
         let draft =
             drafts::verdict(Ref::Seq(item.seq), looked.subject.clone(), &verdict, facts, target.clone());
+        let waivers = lock(&self.0.waivers).steps_of(&verdict);
+        let draft = drafts::with_concerned(draft, looked.concerns.as_deref(), &waivers);
         let landing = looked.landing.take().or_else(|| {
             // What landed is told of once, when it did.
             let event = event.filter(|e| e.source != Source::Gatelog && self.is_watched_push(item))?;

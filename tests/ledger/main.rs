@@ -10,6 +10,7 @@ mod erase;
 mod erasure;
 mod evidence;
 mod evidence_asked;
+mod evidence_landed;
 mod judged;
 #[path = "../ledger_util/mod.rs"]
 mod ledger_util;
