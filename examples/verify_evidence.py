@@ -349,20 +349,62 @@ def is_asked_for(entry, selection, heads):
     )
 
 
+def heads_of(selection, entries):
+    """Those it ever had, those of merge groups that carried it, and what it landed as."""
+    if selection["by"] != "pull_request":
+        return set()
+
+    def concerns(entry):
+        here = entry["subject"].get("repository") == selection["repository"]
+        return entry["kind"] == "verdict" and here and selection["number"] in entry["data"].get("pulls", [])
+
+    return {e["subject"].get("head") for e in entries if is_pull(e, selection) or concerns(e)} - {None}
+
+
+def rested_on(selected, entries):
+    """The exceptions that what was selected rests on: the entries of the steps that made them."""
+    verdicts = [e for e in entries if e["kind"] == "verdict" and e["seq"] in selected]
+    return {seq for verdict in verdicts for seq in verdict["data"].get("waivers", [])}
+
+
 def select(selection, entries):
-    """What was asked for, what answers it, and what these refer to."""
-    heads = set()
-    if selection["by"] == "pull_request":
-        heads = {e["subject"].get("head") for e in entries if is_pull(e, selection)} - {None}
+    """What was asked for, what answers it, the exceptions that it rests on, and what all these refer to."""
+    heads = heads_of(selection, entries)
     selected = set()
     for entry in entries:
         answers = entry["kind"] in ("verdict", "report") and selected.intersection(entry.get("refs", []))
         if answers or is_asked_for(entry, selection, heads):
             selected.add(entry["seq"])
+    exceptions = rested_on(selected, entries)
+    for entry in entries:
+        if entry["kind"] == "waiver" and exceptions.intersection((entry["seq"], entry["data"].get("of"))):
+            selected.add(entry["seq"])
     for entry in reversed(entries):
         if entry["seq"] in selected:
             selected.update(ref for ref in entry.get("refs", []) if ref >= entries[0]["seq"])
     return selected
+
+
+def unsaid(selection, entries):
+    """{head: first entry} of what may concern a pull request and does not say so: merge groups and landings of which
+    no verdict names the pull requests."""
+    known = heads_of(selection, entries)
+    answered = {ref for e in entries if e["kind"] == "verdict" for ref in e.get("refs", [])}
+    may, told = {}, set()
+    for entry in entries:
+        subject, kind, data = entry["subject"], entry["kind"], entry["data"]
+        head = subject.get("head")
+        if subject.get("repository") != selection["repository"] or head is None:
+            continue
+        if kind == "verdict" and "pulls" in data:
+            told.add(head)
+        counts = kind in ("event", "verdict") and subject["kind"] == "merge_group"
+        if subject["kind"] == "ref":  # pushes to other branches land nowhere
+            landed = kind == "verdict" and data.get("landing") is not None
+            counts = landed or (kind == "event" and entry["seq"] not in answered)
+        if counts and head not in known:
+            may.setdefault(head, entry["seq"])
+    return {head: seq for head, seq in may.items() if head not in told}
 
 
 CLOCKS = datetime.timedelta(hours=1)  # by less than this, clocks of GitHub and of the gate may differ
@@ -397,7 +439,12 @@ def completeness(selection, created, entries, size):
         # What comes before the range is older still, and so than the pull request.
         if first["seq"] > 0 and not (created and moment(first["time"]) + CLOCKS < created):
             return False, "completeness: that nothing about it comes before the range"
-        return True, f"everything that names it or one of its heads is here, {until}"
+        if untold := unsaid(selection, entries):
+            return False, (f"completeness: which pull requests {len(untold)} merge groups or landings were of, the "
+                           f"first of them in entry {min(untold.values())}; all else that names it or one of its heads "
+                           f"is here, {until}")
+        return True, ("everything that names it, its heads, merge groups that carried it and what landed of it is here, "
+                      f"{until}")
     if first["seq"] > 0 and (selection["since"] is None or first["time"] >= selection["since"]):
         return False, "completeness: that nothing of that time comes before the range"
     if last["seq"] + 1 < size and (selection["until"] is None or last["time"] < selection["until"]):
@@ -405,8 +452,7 @@ def completeness(selection, created, entries, size):
     return True, f"everything of that time is here, {until}"
 
 
-BEYOND = ("completeness: merge groups that it was in, what landed of it and where that was deployed, exceptions wider "
-          "than it, and pushes of its head from before it was opened")
+NOT_IN_IT = "pushes of its head from before it was opened, and deployments of later commits"
 
 # ---- The file
 
@@ -485,10 +531,11 @@ def check_others(tree, others, size, root):
 
 def check_bodies(archive, manifest, with_bodies):
     """How many; (entry, body, erasure, reason) of those that were erased; when the pull request was made; what
-    the payloads call its repository."""
+    the payloads call its repository; the first verdict that rests on an exception which its entry does not name."""
     salts = read_json(archive, "salts.json")
     there, said = set(archive.namelist()), {(r["entry"], r["body"]) for r in manifest["redacted"]}
     count, gone, erasures, created, names, belongs = 0, [], {}, [], set(), set(FILES)
+    unnamed = None
     selection = manifest["selection"]
     for _, entry in with_bodies:
         seq = entry["seq"]
@@ -511,13 +558,14 @@ def check_bodies(archive, manifest, with_bodies):
                     created.append(created_of(selection, payload))
                 names.update(name_of(selection, payload))
             if (entry["kind"], name) == ("verdict", "verdict"):
-                check_verdict(entry, payload_of(body))
+                if check_verdict(entry, payload_of(body)) and unnamed is None:
+                    unnamed = seq
             if entry["kind"] == "erasure" and name == "list":
                 erasures[seq] = read_erasure(entry, body)
     for name in archive.namelist():
         check(name in belongs, f"the file {name} belongs to nothing that it is about")
     explained = [(seq, name, *erasure_of(seq, name, erasures)) for seq, name in gone]
-    return count, explained, min(filter(None, created), default=None), names
+    return count, explained, min(filter(None, created), default=None), names, unnamed
 
 
 def payload_of(body):
@@ -567,7 +615,8 @@ def erasure_of(seq, name, erasures):
 
 
 def check_verdict(entry, body):
-    """The gate and its lists go by the entry, whoever judges again by the body."""
+    """The gate and its lists go by the entry, whoever judges again by the body. Returns the exceptions that it rests
+    on and its entry, of an older gatelog, does not name."""
     body, data = body if isinstance(body, dict) else {}, entry["data"]
     for name in ("decision", "bundle", "engine", "rewriter"):
         check(data.get(name) == body.get(name), f"entry {entry['seq']}: its {name} is {shown(data, name)}, and "
@@ -577,6 +626,12 @@ def check_verdict(entry, body):
     fits = asked is None or ends is not None and moment(ends) <= moment(asked)
     check(fits, f"entry {entry['seq']}: it is valid until {shown(data, 'valid_until')}, and until "
                 f"{shown(body, 'valid_until')} in its body `verdict`")
+    used = [by.get("entry") for control in body.get("controls", []) for by in control.get("waived_by", [])]
+    unnamed = [seq for seq in used if seq is not None and seq not in data.get("waivers", [])]
+    check(not unnamed or "waivers" not in data,
+          f"entry {entry['seq']}: it does not name the exception of entry {min(unnamed, default=0)}, on which it rests "
+          "by its body `verdict`")
+    return unnamed
 
 
 def shown(values, name):
@@ -617,6 +672,13 @@ def check_policies(selected, entries, others):
             check(bundle in policies, f"the policies {bundle}, which judged, are missing")
 
 
+def check_exceptions(selected, entries, others):
+    """The exceptions that something rests on, though they are older than the range."""
+    there = {e["seq"] for e in entries + [e for _, e in others] if e["kind"] == "waiver"}
+    for seq in sorted(rested_on(selected, entries) - there):
+        raise Wrong(f"the exception of entry {seq}, on which a verdict rests, is missing")
+
+
 def verify(archive, vkeys, args):
     check_sizes(archive)
     manifest = read_json(archive, "manifest.json")
@@ -634,10 +696,13 @@ def verify(archive, vkeys, args):
         raise Wrong(f"entry {seq}: it was asked for and is not named, or is named and was not asked for")
     check(selected, "no entry in it belongs to what it is said to be about")
     with_bodies = [e for e in entries if e[1]["seq"] in selected] + others
-    bodies, redacted, created, names = check_bodies(archive, manifest, with_bodies)
+    bodies, redacted, created, names, unnamed = check_bodies(archive, manifest, with_bodies)
     check_policies(selected, entries, others)
+    check_exceptions(selected, parsed, others)
     check_judged(selected, parsed)
     complete, what = completeness(manifest["selection"], created, parsed, size)
+    if complete and unnamed is not None:
+        complete, what = False, f"completeness: the exceptions on which the verdict of entry {unnamed} rests"
 
     check_asked(args, manifest["selection"], names)
     lints = [(e["seq"], odd) for raw, e in entries + others if (odd := not_canonical(raw, e))]
@@ -650,7 +715,7 @@ def verify(archive, vkeys, args):
         print(f"lint: {len(lints)} entries are not in canonical form, first entry {seq}: {odd}")
     print(f"{'complete' if complete else 'not proved'}: {what}")
     if manifest["selection"]["by"] == "pull_request":
-        print(f"not proved: {BEYOND}")
+        print(f"not in it: {NOT_IN_IT}")
     print("not proved: what index.html says, which is for reading")
     print("not proved without a witness or an earlier checkpoint: that the log showed others the same")
     print(f"VERIFIED  {len(selected)} entries of {manifest['from']}..{manifest['to'] - 1}  "

@@ -12,6 +12,7 @@
 //!
 //! | modules | what |
 //! |---|---|
+//! | `intake`, `waits` | deliveries come in; how long things wait |
 //! | `start`, `tidy`, `attempts` | what a start takes up, what is erased and compressed, how often something was tried |
 //! | `look`, `known`, `pushers`, `room` | from an event to the frozen document; what only our ledger knows; room for large ones |
 //! | `again`, `pulls`, `groups`, `pushes`, `often` | looking again: at what, why, when, how often |
@@ -35,16 +36,18 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
+use waits::outage_patience;
+
 use crate::{
     config::Judging,
-    event::{self, About, Cause, Delivery, Event, Handling, Judge as On, Source},
-    github::{Github, Trouble, Turn},
+    event::{self, About, Cause, Event, Handling, Judge as On, Source},
+    github::{Github, Turn},
     ledger::{
-        AppendError, Ledger,
-        entry::{Draft, Flag, Receipt, Ref},
+        Ledger,
+        entry::{Draft, Receipt, Ref},
     },
     policy::{Bundle, Judge},
-    telemetry::{Metrics, alerts::Poster},
+    telemetry::{Metrics, Task, alerts::Poster},
     time::Time,
     verdict::{Target, Verdict},
 };
@@ -57,6 +60,7 @@ mod deployments;
 mod drafts;
 mod explain;
 mod groups;
+mod intake;
 mod known;
 mod landed;
 mod look;
@@ -73,28 +77,16 @@ mod start;
 mod tampering;
 mod tidy;
 mod unwaived;
+mod waits;
 mod waived;
 pub mod waivers;
 
+pub use intake::{ReceiveError, Received};
 pub use start::{ReadBack, Running, load};
 pub use tidy::{EraseError, holds};
 
-/// How long an event waits for GitHub before it is judged without it, which is `error`.
-const OUTAGE_PATIENCE: Duration = Duration::from_secs(600);
-
 /// A green is never late: older facts than this are gathered again before a success is sent.
 pub(crate) const FRESH: Duration = Duration::from_secs(30);
-
-/// Nobody waits on "Expected": 500 ms after its entry an event without verdict shows as in progress. GitHub's
-/// answer takes a part of that.
-const PROGRESS_AFTER: Duration = Duration::from_millis(350);
-
-/// Events that may wait to be judged before deliveries have to wait. A few kilobytes each; what GitHub
-/// sends a large organisation during an hour of outage.
-const MOST_WAITING: usize = 20_000;
-
-/// How long a delivery waits while that many do. GitHub gives up after 10 s.
-const WAIT_FOR_JUDGES: Duration = Duration::from_secs(4);
 
 /// What the gate is told at start.
 pub struct Settings {
@@ -182,94 +174,12 @@ pub struct Later {
     pub after: Duration,
 }
 
-/// What GitHub is told about a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    pub seq: u64,
-    /// It came before; `seq` is the first one's.
-    pub duplicate: bool,
-}
-
-/// Why a delivery was not recorded. GitHub shows it as failed and it can be sent again.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
-    #[error("the disk of the ledger is full")]
-    StoreFull,
-    #[error("the ledger cannot be written: {0}")]
-    StoreDown(String),
-    #[error("gatelog is stopping")]
-    Stopping,
-    #[error("too many events wait to be judged")]
-    Behind,
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A poisoned lock means another task panicked between two plain assignments; the maps stay usable.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gate {
-    /// Records a delivery. On return it is durable.
-    ///
-    /// # Errors
-    /// The store or the judges cannot take more; nothing was recorded.
-    pub async fn receive(&self, delivery: Delivery) -> Result<Received, ReceiveError> {
-        let gate = self.clone();
-        // A task of its own: GitHub may hang up while the disk is slow, and what is recorded must also
-        // be judged, because the same delivery sent again is then only a duplicate.
-        let recorded = tokio::spawn(async move { gate.take_in(delivery).await }.in_current_span());
-        recorded.await.unwrap_or_else(|e| Err(ReceiveError::StoreDown(e.to_string())))
-    }
-
-    async fn take_in(&self, delivery: Delivery) -> Result<Received, ReceiveError> {
-        if *self.0.stopping.borrow() {
-            return Err(ReceiveError::Stopping);
-        }
-        self.wait_for_judges().await?;
-        let parsed = event::parse(&delivery);
-        if let Err(e) = &parsed {
-            tracing::warn!(delivery.id = delivery.guid, event = delivery.name, "unreadable payload: {e}");
-        }
-        let event = parsed.ok().map(Arc::new);
-        let mut entries = self.entries_of(&delivery, event.as_deref());
-        let group = std::mem::take(&mut entries.group);
-        let receipts = self.0.ledger.append(group).await.map_err(|e| self.refused(e))?;
-        let Some(first) = receipts.first().copied() else {
-            return Err(ReceiveError::StoreDown("the ledger answered nothing".into()));
-        };
-        self.keep_alarm(&entries, first.seq);
-        if let (Some(found), Some(verdict), false) = (entries.forged, receipts.get(1), first.duplicate) {
-            let name = event.as_deref().and_then(|e| e.repository.as_ref()).map(|r| &r.name);
-            self.alert_of_tampering(found, verdict.seq, name);
-        }
-        if let (Some(event), true) = (event.as_deref(), entries.own) {
-            self.look_at_own(event);
-        }
-        if !first.duplicate && !entries.own {
-            self.enqueue(Item {
-                seq: first.seq,
-                unreadable: event.is_none(),
-                event,
-                received_at: delivery.received_at,
-                guid: Some(delivery.guid),
-                replayed: first.flag == Some(Flag::Replayed),
-            });
-        }
-        Ok(Received { seq: first.seq, duplicate: first.duplicate })
-    }
-
-    /// Intake slows down to what is judged; if that is not enough, GitHub is told to come again.
-    async fn wait_for_judges(&self) -> Result<(), ReceiveError> {
-        let until = tokio::time::Instant::now() + WAIT_FOR_JUDGES;
-        while self.0.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-            if tokio::time::Instant::now() >= until {
-                return Err(ReceiveError::Behind);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
     /// Waits until the judgement of an event may begin; it holds the turn. `None`: it asks GitHub for no
     /// repository.
     pub(crate) async fn turn_to_judge(&self, item: &Item) -> Option<Turn> {
@@ -302,6 +212,7 @@ impl Gate {
             seq = item.seq,
             "judging an event panicked, which is a fault of gatelog: it is tried again"
         );
+        self.0.metrics.panicked(Task::Judging);
         self.0.attempts.panicked(item.seq);
     }
 
@@ -354,6 +265,8 @@ impl Gate {
         let facts = looked.input.as_ref().map(|input| input.facts_body());
         let draft =
             drafts::verdict(Ref::Seq(item.seq), looked.subject.clone(), &verdict, facts, target.clone());
+        let waivers = lock(&self.0.waivers).steps_of(&verdict);
+        let draft = drafts::with_concerned(draft, looked.concerns.as_deref(), &waivers);
         let landing = looked.landing.take().or_else(|| {
             // What landed is told of once, when it did.
             let event = event.filter(|e| e.source != Source::Gatelog && self.is_watched_push(item))?;
@@ -540,60 +453,6 @@ impl Gate {
         self.0.fatal.subscribe()
     }
 
-    /// # Errors
-    /// Why no delivery can be taken now.
-    pub fn ready(&self) -> Result<(), String> {
-        if *self.0.stopping.borrow() {
-            return Err("stopping".into());
-        }
-        if let Some(why) = self.0.fatal.borrow().as_ref() {
-            return Err(why.clone());
-        }
-        self.0.ledger.failure().map_or(Ok(()), Err)
-    }
-
-    fn enqueue(&self, item: Item) {
-        if let Some(event) = item.event.as_deref() {
-            // GitHub signs the body only: one sent again tells nothing new, and nothing true of now.
-            let of_old = event.source == Source::Gatelog && matches!(event.about, About::Ref(_));
-            if !item.replayed && !of_old {
-                let before = self.head_of(event);
-                lock(&self.0.pulls).learn(event, Time::now());
-                lock(&self.0.groups).learn(event, Time::now());
-                if let Some(at) = look::repo_at(event)
-                    && let Some(old) = before.filter(|old| self.head_of(event).as_ref() != Some(old))
-                {
-                    self.left(&at, &old);
-                }
-            }
-            if let Some(pull) = pull_key(event) {
-                lock(&self.0.unjudged).entry(pull).or_default().insert(item.seq);
-            }
-            lock(&self.0.groups).waits(event, item.seq);
-            if event::handling(event).drop_caches {
-                self.0.github.drop_people_cache();
-            }
-            // An event sent again says nothing of now.
-            if let About::Membership(said) = &event.about
-                && !item.replayed
-            {
-                self.0.github.people_changed(said);
-            }
-        }
-        self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        self.watch_progress(&item);
-        // The worker only goes when the process stops; then the next start finds the event.
-        let _ = self.0.work.send(item);
-    }
-
-    /// Where the pull request stands that an event is about, as far as it is known.
-    fn head_of(&self, event: &Event) -> Option<event::Sha> {
-        let (About::PullRequest(pull), Some(repository)) = (&event.about, &event.repository) else {
-            return None;
-        };
-        lock(&self.0.pulls).head(repository.id, pull.number)
-    }
-
     /// Appends a group; a full disk is waited for, anything worse ends the process.
     async fn append(&self, group: Vec<Draft>) -> Result<Vec<Receipt>, Later> {
         let begun = Time::now();
@@ -604,19 +463,6 @@ impl Gate {
             self.refused(e);
             Later { after: Duration::from_secs(5) }
         })
-    }
-
-    fn refused(&self, e: AppendError) -> ReceiveError {
-        match e {
-            AppendError::Full => ReceiveError::StoreFull,
-            other => {
-                let why = other.to_string();
-                if matches!(other, AppendError::Fatal(_)) {
-                    self.0.fatal.send_replace(Some(why.clone()));
-                }
-                ReceiveError::StoreDown(why)
-            }
-        }
     }
 
     /// Where a verdict is shown, if anywhere.
@@ -641,23 +487,6 @@ impl Gate {
         };
         Some(Target { repository, sha, check })
     }
-
-    /// GitHub cannot be asked now: the check says so, the event stays pending.
-    fn wait_for_github(&self, item: &Item, trouble: &Trouble) -> Later {
-        let waited = Time::now().since(item.received_at);
-        let after = trouble.retry_after.unwrap_or_else(|| backoff(waited)).min(Duration::from_secs(300));
-        tracing::warn!(retry_in_s = after.as_secs_f64(), "waiting for GitHub: {}", trouble.reason);
-        self.show_progress(item, Some(&trouble.reason));
-        Later { after: after + jitter(after) }
-    }
-}
-
-/// Tests lose it sooner.
-fn outage_patience() -> Duration {
-    fail::fail_point!("gate::patience", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(OUTAGE_PATIENCE, Duration::from_millis));
-    OUTAGE_PATIENCE
 }
 
 /// Where tests end the process as a power cut would. Without the feature `failpoints`: nothing.
@@ -697,17 +526,4 @@ fn some_control_applied(verdict: &Verdict) -> bool {
 /// Of those on trial (`evaluate_only`) none decides.
 fn some_control_decides(verdict: &Verdict) -> bool {
     verdict.controls.iter().any(|c| !c.evaluate_only && c.outcome != crate::verdict::Outcome::Skip)
-}
-
-/// One second at first, growing with the time waited, at most a minute.
-fn backoff(waited: Duration) -> Duration {
-    (waited / 2).clamp(Duration::from_secs(1), Duration::from_secs(60))
-}
-
-/// Up to a fifth more, so that what failed together does not come back together.
-fn jitter(d: Duration) -> Duration {
-    let mut byte = [0u8];
-    // Without randomness there is just no jitter.
-    let _ = getrandom::fill(&mut byte);
-    d.mul_f64(f64::from(byte[0]) / 255.0 / 5.0)
 }

@@ -7,7 +7,7 @@ use crate::config::{Log, LogFormat, log_filter};
 pub mod alerts;
 mod metrics;
 
-pub use metrics::{Intake, Metrics, StoreCounts};
+pub use metrics::{Intake, Metrics, StoreCounts, Task};
 
 /// The variable that overrides `[log] level`.
 pub const LEVEL_VARIABLE: &str = "GATELOG_LOG";

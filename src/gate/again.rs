@@ -6,10 +6,12 @@ use super::{
     Gate, Item, Later,
     drafts::{self, PullAddress},
     lock, look,
+    waits::sooner,
 };
 use crate::{
-    event::{self, About, Cause, CheckRef, Event, FanOut, Handling, Sha, SubjectKind},
-    ledger::entry::{Draft, Kind, Receipt, Ref},
+    event::{self, About, Cause, CheckRef, ContentType, Event, FanOut, Handling, Sha, Source, SubjectKind},
+    github::{Trouble, TroubleKind},
+    ledger::entry::{Body, Draft, EventData, Key, Kind, Receipt, Ref},
     time::Time,
     verdict::{Decision, Verdict},
 };
@@ -199,6 +201,49 @@ impl Gate {
         None
     }
 
+    /// An own event with the payload of the first: judged and answered anew, once for `what`.
+    pub(super) async fn look_at_event_again(
+        &self,
+        event: u64,
+        verdict: u64,
+        cause: Cause,
+        what: &str,
+    ) -> Result<(), Trouble> {
+        let broken = |why: String| Trouble::new(TroubleKind::Unexpected, why);
+        let stored = self.stored(event)?.ok_or_else(|| broken("the event is not in the ledger".into()))?;
+        let was: EventData =
+            serde_json::from_value(stored.entry.data.clone()).map_err(|e| broken(e.to_string()))?;
+        let media = stored.entry.bodies.get("payload").map_or("", |b| b.media.as_str());
+        let content = ContentType::of_media(media);
+        let body = self.0.ledger.body(event, "payload").map_err(|e| broken(e.to_string()))?;
+        let body = body.ok_or_else(|| broken("its payload was erased".into()))?;
+        let parsed = event::parse_stored(&was.name, Source::Gatelog, Some(cause), content, &body)
+            .map_err(|e| broken(e.to_string()))?;
+        let data = EventData { source: Source::Gatelog, cause: Some(cause), flags: vec![], ..was };
+        let draft = Draft {
+            kind: Kind::Event,
+            subject: stored.entry.subject,
+            key: Key::Plain(format!("again:{verdict}:{what}")),
+            refs: vec![Ref::Seq(verdict)],
+            bodies: vec![("payload".into(), Body { bytes: body.to_vec().into(), media: content.media() })],
+            data: serde_json::json!(data),
+        };
+        let receipts = self.append(vec![draft]).await.map_err(|later| {
+            Trouble::new(TroubleKind::Unavailable, "the look could not be recorded").after(later.after)
+        })?;
+        if let Some(receipt) = receipts.first().filter(|r| !r.duplicate) {
+            self.enqueue(Item {
+                seq: receipt.seq,
+                event: Some(Arc::new(parsed)),
+                received_at: Time::now(),
+                guid: None,
+                replayed: false,
+                unreadable: false,
+            });
+        }
+        Ok(())
+    }
+
     /// Another look at every merge group and every open pull request, throttled.
     pub(super) async fn look_again_at_all(&self, cause: Cause) {
         super::die_at("gate::looks");
@@ -323,7 +368,7 @@ impl Gate {
     /// nobody would send an event for it. Half a minute at first, an hour at most.
     pub(super) fn heals_at(&self, looked: &look::Looked, verdict: &Verdict) -> Option<Time> {
         if looked.behind {
-            let soon = Time::now().plus(CATCH_UP);
+            let soon = Time::now().plus(sooner("gate::catch_up", CATCH_UP));
             return Some(verdict.valid_until.map_or(soon, |until| until.min(soon)));
         }
         let subject = &looked.subject;
@@ -365,18 +410,11 @@ impl Gate {
 
 /// Between two looks that a change of everything asks for. Tests stop after the first.
 pub(super) fn pace() -> Duration {
-    fail::fail_point!("gate::pace", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(Duration::from_secs(1) / LOOKS_PER_SECOND, Duration::from_millis));
-    Duration::from_secs(1) / LOOKS_PER_SECOND
+    sooner("gate::pace", Duration::from_secs(1) / LOOKS_PER_SECOND)
 }
 
-/// Tests settle sooner.
 pub(super) fn settling() -> Duration {
-    fail::fail_point!("gate::settling", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(SETTLING, Duration::from_millis));
-    SETTLING
+    sooner("gate::settling", SETTLING)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Gate, drafts, lock};
+use super::{Gate, drafts, lock, waits::sooner};
 use crate::{
     event::RepoName,
     ledger::entry::{Draft, Entry, Kind, Ref, VerdictData, WaiverData, WaiverStep},
@@ -169,7 +169,7 @@ impl Gate {
         let mut stopping = self.0.stopping.subscribe();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(together()) => {}
+                () = tokio::time::sleep(sooner("alerts::together", TOGETHER)) => {}
                 _ = stopping.wait_for(|s| *s) => {}
             }
             let mut held = lock(&self.0.alerts);
@@ -267,14 +267,6 @@ impl Gate {
         let body = self.0.ledger.body(seq, name).ok()??;
         serde_json::from_slice(&body).ok()
     }
-}
-
-/// Tests let it pass faster.
-fn together() -> Duration {
-    fail::fail_point!("alerts::together", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(TOGETHER, Duration::from_millis));
-    TOGETHER
 }
 
 fn named(body: &serde_json::Value) -> Option<RepoName> {

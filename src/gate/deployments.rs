@@ -14,16 +14,19 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{FRESH, Gate, Item, backoff, drafts, jitter, lock};
+use super::{
+    FRESH, Gate, Item, drafts, lock,
+    waits::{backoff, jitter},
+};
 use crate::{
     escape,
-    event::{self, About, Cause, ContentType, Event, Source, Subject, SubjectKind},
+    event::{About, Cause, Event, Subject, SubjectKind},
     facts::Status,
     github::{
         RepoAt, Trouble, TroubleKind,
         deployments::{Review, Taken, request},
     },
-    ledger::entry::{Body, Draft, EventData, Key, Kind, Ref, ReportData, ReportResult, VerdictData},
+    ledger::entry::{ReportData, ReportResult, VerdictData},
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
@@ -310,49 +313,6 @@ impl Gate {
             Some(goes_on) => Ok(!goes_on),
             None => Ok(asked.at.is_some_and(|at| Time::now().since(at) > GITHUB_GIVES_UP)),
         }
-    }
-
-    /// An own event with the payload of the first: judged and answered anew, once for `what`.
-    pub(super) async fn look_at_event_again(
-        &self,
-        event: u64,
-        verdict: u64,
-        cause: Cause,
-        what: &str,
-    ) -> Result<(), Trouble> {
-        let broken = |why: String| Trouble::new(TroubleKind::Unexpected, why);
-        let stored = self.stored(event)?.ok_or_else(|| broken("the event is not in the ledger".into()))?;
-        let was: EventData =
-            serde_json::from_value(stored.entry.data.clone()).map_err(|e| broken(e.to_string()))?;
-        let media = stored.entry.bodies.get("payload").map_or("", |b| b.media.as_str());
-        let content = ContentType::of_media(media);
-        let body = self.0.ledger.body(event, "payload").map_err(|e| broken(e.to_string()))?;
-        let body = body.ok_or_else(|| broken("its payload was erased".into()))?;
-        let parsed = event::parse_stored(&was.name, Source::Gatelog, Some(cause), content, &body)
-            .map_err(|e| broken(e.to_string()))?;
-        let data = EventData { source: Source::Gatelog, cause: Some(cause), flags: vec![], ..was };
-        let draft = Draft {
-            kind: Kind::Event,
-            subject: stored.entry.subject,
-            key: Key::Plain(format!("again:{verdict}:{what}")),
-            refs: vec![Ref::Seq(verdict)],
-            bodies: vec![("payload".into(), Body { bytes: body.to_vec().into(), media: content.media() })],
-            data: serde_json::json!(data),
-        };
-        let receipts = self.append(vec![draft]).await.map_err(|later| {
-            Trouble::new(TroubleKind::Unavailable, "the look could not be recorded").after(later.after)
-        })?;
-        if let Some(receipt) = receipts.first().filter(|r| !r.duplicate) {
-            self.enqueue(Item {
-                seq: receipt.seq,
-                event: Some(std::sync::Arc::new(parsed)),
-                received_at: Time::now(),
-                guid: None,
-                replayed: false,
-                unreadable: false,
-            });
-        }
-        Ok(())
     }
 
     /// What an event asked, from its payload.

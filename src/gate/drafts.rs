@@ -1,5 +1,7 @@
 //! The entries that the journey writes.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::json;
 
@@ -100,6 +102,8 @@ pub(super) fn verdict(
         superseded_by: None,
         landing: None,
         tampering: None,
+        pulls: None,
+        waivers: vec![],
     };
     let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.to_bytes()))];
     if let Some(facts) = facts {
@@ -118,6 +122,18 @@ pub(super) fn verdict(
 /// Makes a verdict end to be valid: that is when it is judged again.
 pub(super) fn valid_until(mut draft: Draft, at: crate::time::Time) -> Draft {
     draft.data["valid_until"] = json!(at);
+    draft
+}
+
+/// Adds what a verdict concerns beside its subject: pull requests, as far as they are known, and the exceptions that
+/// it rests on.
+pub(super) fn with_concerned(mut draft: Draft, pulls: Option<&[u64]>, waivers: &BTreeSet<u64>) -> Draft {
+    if let Some(pulls) = pulls {
+        draft.data["pulls"] = json!(pulls);
+    }
+    if !waivers.is_empty() {
+        draft.data["waivers"] = json!(waivers);
+    }
     draft
 }
 
@@ -147,6 +163,8 @@ pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str)
         superseded_by: Some(newer),
         landing: None,
         tampering: None,
+        pulls: None,
+        waivers: vec![],
     };
     Draft {
         kind: Kind::Verdict,

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     Gate, Item, lock,
     pulls::{Pulls, retargeted},
+    waits::sooner,
 };
 use crate::{
     event::{self, About, PullRequestRef, Sha},
@@ -220,7 +221,7 @@ fn floor_of(
     Floor {
         reviews,
         at: pulls.stated_at(repository, number),
-        patient: now.since(item.received_at) < BEHIND,
+        patient: now.since(item.received_at) < sooner("gate::behind", BEHIND),
         // Whatever event came last: the approvals from before the change are stale for all of them.
         retarget: pulls.retarget(repository, number, now).into_iter().chain(in_hand).max_by_key(|r| r.at),
         ..Floor::default()

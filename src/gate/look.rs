@@ -35,6 +35,8 @@ pub(super) struct Looked {
     pub shared_head: Vec<u64>,
     /// The pull requests of a merge group.
     pub carries: Vec<u64>,
+    /// The pull requests that this concerns and is not about; `None`: not known, or it is about one.
+    pub concerns: Option<Vec<u64>>,
     /// When the facts were frozen.
     pub frozen_at: Time,
     /// A push of a branch whose pusher the payload does not show.
@@ -86,7 +88,7 @@ impl Gate {
             facts.push = push;
         }
         let header = header(item, event);
-        let mut merged = None;
+        let (mut merged, mut concerns) = (None, None);
         if let Some(at) = &at {
             let early = match Input::new(about, header.clone(), payload.clone(), &facts) {
                 Ok(early) => Arc::new(early),
@@ -95,6 +97,7 @@ impl Gate {
             let watched = about == SubjectKind::Ref && self.is_watched_push(item);
             let (done, landing) = self.complete(at, early, &payload, facts, bundle, watched).await?;
             facts = done;
+            concerns = concerned_pulls(&facts, landing.as_ref());
             if watched {
                 merged = self.merge_verdict(at, &facts, landing.as_ref()).await?;
             }
@@ -121,6 +124,7 @@ impl Gate {
             behind,
             shared_head: facts.change.as_ref().map(|c| c.shared_head.clone()).unwrap_or_default(),
             carries: entries.map(|c| c.pull_request.number).collect(),
+            concerns,
             base_ref: facts.change.as_ref().map(|c| c.pull_request.base.name.clone()),
             pusher_unknown: facts.push.as_ref().is_some_and(|p| p.pusher.is_none()),
             frozen_at: facts.time,
@@ -296,6 +300,7 @@ impl Gate {
             behind: false,
             shared_head: vec![],
             carries: vec![],
+            concerns: None,
             pusher_unknown: false,
             frozen_at: facts.time,
             without_github: false,
@@ -346,6 +351,21 @@ pub(super) fn own_event(at: &PullAddress, cause: impl Into<Option<Cause>>) -> Ev
         sender: None,
         about: About::PullRequest(PullRequestRef { number: at.number, ..PullRequestRef::default() }),
     }
+}
+
+/// The pull requests of a merge group, those that a push landed, those that brought a deployed commit.
+fn concerned_pulls(facts: &Facts, landing: Option<&Landing>) -> Option<Vec<u64>> {
+    let mut numbers: Vec<u64> = if let Some(group) = &facts.merge_group {
+        group.entries.as_ref()?.iter().map(|c| c.pull_request.number).collect()
+    } else if let Some(push) = &facts.push {
+        let landed = push.landed.as_ref()?.pull_requests.iter().map(|p| p.number);
+        landed.chain(landing.into_iter().flat_map(|l| &l.merged).map(|m| m.number)).collect()
+    } else {
+        facts.deployment.as_ref()?.pull_requests.iter().map(|p| p.number).collect()
+    };
+    numbers.sort_unstable();
+    numbers.dedup();
+    Some(numbers)
 }
 
 pub(super) fn repo_at(event: &Event) -> Option<RepoAt> {

@@ -48,6 +48,11 @@ impl Alarm {
     pub(super) fn is_on(&self) -> bool {
         self.on
     }
+
+    fn raise(&mut self) {
+        self.on = true;
+        self.raised += 1;
+    }
 }
 
 /// What a delivery becomes.
@@ -102,8 +107,7 @@ impl Gate {
     pub(super) fn keep_alarm(&self, entries: &Entries, seq: u64) {
         let mut alarm = lock(&self.0.alarm);
         if entries.alarming && seq >= alarm.seen {
-            alarm.on = true;
-            alarm.raised += 1;
+            alarm.raise();
             drop(alarm);
             self.0.metrics.alarm(true);
         }
@@ -136,10 +140,7 @@ impl Gate {
     }
 
     fn raise_alarm(&self, external_id: Option<&str>) {
-        let mut alarm = lock(&self.0.alarm);
-        alarm.on = true;
-        alarm.raised += 1;
-        drop(alarm);
+        lock(&self.0.alarm).raise();
         self.0.metrics.alarm(true);
         tracing::error!(
             external_id = external_id.unwrap_or("none"),

@@ -14,9 +14,11 @@ use std::{
 
 use tokio::sync::Notify;
 
+use rounds::Turning;
+
 pub(super) use live::Live;
 
-use super::{FRESH, Gate, Later, backoff, drafts, jitter, lock};
+use super::{FRESH, Gate, Later, drafts, lock};
 use crate::{
     event::{self, About, Cause, Event, SubjectKind},
     github::{
@@ -34,6 +36,7 @@ mod explained;
 mod live;
 mod page;
 mod progress;
+mod rounds;
 mod shown;
 mod turns;
 
@@ -90,16 +93,6 @@ pub(super) struct Doing {
     closed: BTreeSet<u64>,
     /// Somebody asked why; how often it could not be said.
     pub(super) explain: Option<u32>,
-}
-
-/// What a task does next.
-#[derive(Clone)]
-struct Turning {
-    force: bool,
-    look: bool,
-    explain: Option<u32>,
-    progress: Option<Waiting>,
-    closed: BTreeSet<u64>,
 }
 
 /// A verdict as the ledger holds it.
@@ -198,81 +191,6 @@ impl Gate {
         }
     }
 
-    /// Works until GitHub shows what it should.
-    async fn keep_right(&self, target: Target, at: RepoAt) {
-        let begun = Time::now();
-        let mut ambiguous = false;
-        loop {
-            let Some(turn) = self.take_turn(&target) else { return };
-            match self.publish_once(&target, &at, &turn, ambiguous).await {
-                Ok(()) => ambiguous = false,
-                Err(trouble) if self.is_hopeless(&trouble, begun) => {
-                    tracing::warn!(repo.name = at.repository.name.as_str(), "not shown: {}", trouble.reason);
-                    self.withhold(&target).await;
-                }
-                Err(trouble) => {
-                    ambiguous = true;
-                    self.again_later(&target, turn);
-                    let wait = trouble.retry_after.unwrap_or_else(|| backoff(Time::now().since(begun)));
-                    let wait = wait.min(Duration::from_secs(300));
-                    tracing::warn!(
-                        repo.name = at.repository.name.as_str(),
-                        retry_in_s = wait.as_secs_f64(),
-                        "cannot report: {}",
-                        trouble.reason
-                    );
-                    let mut stopping = self.0.stopping.subscribe();
-                    tokio::select! {
-                        () = tokio::time::sleep(wait + jitter(wait)) => {}
-                        // What is not reported is found again at the next start.
-                        _ = stopping.wait_for(|s| *s) => {
-                            lock(&self.0.publisher.targets).remove(&target);
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Nothing that is tried again would help: what is written for is not there, or GitHub has refused
-    /// it for as long as an outage is waited for.
-    fn is_hopeless(&self, trouble: &Trouble, begun: Time) -> bool {
-        match trouble.kind {
-            TroubleKind::Gone => true,
-            TroubleKind::Unexpected => Time::now().since(begun) > super::OUTAGE_PATIENCE,
-            _ => false,
-        }
-    }
-
-    /// The next thing to do, or `None` when the target is as it should be.
-    fn take_turn(&self, target: &Target) -> Option<Turning> {
-        let mut targets = lock(&self.0.publisher.targets);
-        let doing = targets.get_mut(target)?;
-        if !doing.dirty {
-            targets.remove(target);
-            return None;
-        }
-        doing.dirty = false;
-        let (force, closed) = (std::mem::take(&mut doing.force), std::mem::take(&mut doing.closed));
-        let (progress, explain) = (doing.progress.take(), doing.explain.take());
-        let look = std::mem::take(&mut doing.look);
-        Some(Turning { force, look, explain, progress, closed })
-    }
-
-    fn again_later(&self, target: &Target, turn: Turning) {
-        if let Some(doing) = lock(&self.0.publisher.targets).get_mut(target) {
-            doing.dirty = true;
-            doing.force |= turn.force;
-            doing.look |= turn.look;
-            doing.closed.extend(turn.closed);
-            doing.explain = doing.explain.or(turn.explain);
-            if doing.progress.is_none() {
-                doing.progress = turn.progress;
-            }
-        }
-    }
-
     async fn publish_once(
         &self,
         target: &Target,
@@ -280,6 +198,7 @@ impl Gate {
         turn: &Turning,
         ambiguous: bool,
     ) -> Result<(), Trouble> {
+        fail::fail_point!("publish::panic");
         let ambiguous = ambiguous || turn.look || self.unsure(target);
         let mut step = self.next_step(target, at, turn, ambiguous)?;
         let mut to_write = None;

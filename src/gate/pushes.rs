@@ -10,8 +10,8 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     Gate, Item,
     again::{passed, settling},
-    backoff, jitter,
     look::Looked,
+    waits::{backoff, jitter},
 };
 use crate::{
     event::{Cause, Subject, SubjectKind},

@@ -13,6 +13,7 @@ use crate::{
     facts::waivers::{Answered, Scope, Waiver, WaiverKind},
     ledger::entry::{Entry, WaiverData, WaiverStep},
     time::Time,
+    verdict::Verdict,
 };
 
 /// [`WaiverData::via`] of those that were asked for on a pull request.
@@ -217,6 +218,13 @@ impl Waivers {
 
     pub fn get(&self, seq: u64) -> Option<&Held> {
         self.held.get(&seq)
+    }
+
+    /// The steps that made the exceptions which a verdict rests on.
+    pub fn steps_of(&self, verdict: &Verdict) -> BTreeSet<u64> {
+        let firsts = verdict.controls.iter().flat_map(|c| &c.waived_by).filter_map(|by| by.entry);
+        let steps = |first| [Some(first), self.held.get(&first).and_then(|h| h.agreed_in)];
+        firsts.flat_map(steps).flatten().collect()
     }
 
     /// What holds, or will, for a repository.

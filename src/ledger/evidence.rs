@@ -8,7 +8,7 @@
 //! checkpoint               the signed note, C2SP tlog-checkpoint
 //! tree.json                hashes that lead from the entries to the checkpoint ([`Tree`])
 //! entries.jsonl            all entries of the range, one a line, as they were hashed
-//! others.jsonl             entries outside of it that are needed: bundles of policies, erasures
+//! others.jsonl             entries outside of it that are needed: bundles of policies, exceptions, erasures
 //! salts.json               of the bodies: {"<seq>/<name>": hex}
 //! bodies/<seq>/<name>      the bodies of what was selected
 //! ```
@@ -17,8 +17,9 @@
 //! them belong to a pull request is computed again by whoever verifies ([`select`]), so that a denial or
 //! a waiver cannot be left out. Entries name nobody; only the bodies of what was asked for are in it.
 //!
-//! What concerns a pull request and names neither it nor one of its heads is not found so ([`Selection::beyond`]):
-//! then the evidence says what it does not prove.
+//! Merge groups that carried it, what landed of it and where that was deployed say its number in the verdicts on
+//! them; a verdict says which exceptions it rests on. Entries of an older gatelog do not: what of these is there is
+//! said to be not proved ([`unsaid`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::entry::{Entry, Hash, Kind};
 use crate::{
@@ -110,8 +112,8 @@ pub struct Tree {
     pub others: BTreeMap<u64, Vec<Hash>>,
 }
 
-/// Which entries of a range were asked for: they themselves, what answers them (verdicts, reports), then
-/// what any of these refer to, as far as it is in the range.
+/// Which entries of a range were asked for: they themselves, what answers them (verdicts, reports), the exceptions
+/// that these rest on, then what any of all that refers to, as far as it is in the range.
 #[must_use]
 pub fn select(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
     let heads = heads(selection, range);
@@ -119,6 +121,13 @@ pub fn select(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
     for entry in range {
         if is_asked_for(selection, &heads, entry) || entry.refs.iter().any(|r| answers(entry, *r, &selected))
         {
+            selected.insert(entry.seq);
+        }
+    }
+    let rested_on = rested_on(&selected, range);
+    for entry in range.iter().filter(|e| e.kind == Kind::Waiver) {
+        let of = entry.data.get("of").and_then(Value::as_u64).unwrap_or(entry.seq);
+        if rested_on.contains(&of) || rested_on.contains(&entry.seq) {
             selected.insert(entry.seq);
         }
     }
@@ -131,17 +140,42 @@ pub fn select(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
     selected
 }
 
+/// The exceptions that what was selected rests on: the entries of the steps that made them.
+#[must_use]
+pub fn rested_on(selected: &BTreeSet<u64>, range: &[Entry]) -> BTreeSet<u64> {
+    let verdicts = range.iter().filter(|e| e.kind == Kind::Verdict && selected.contains(&e.seq));
+    let steps = |e: &Entry| numbers(e, "waivers").unwrap_or_default();
+    verdicts.flat_map(steps).collect()
+}
+
+/// Those of them that come before the range.
+#[must_use]
+pub fn older_exceptions(selected: &BTreeSet<u64>, range: &[Entry]) -> BTreeSet<u64> {
+    let first = range.first().map_or(0, |e| e.seq);
+    rested_on(selected, range).into_iter().filter(|seq| *seq < first).collect()
+}
+
+/// A list of numbers in the data of an entry; `None`: there is none.
+fn numbers(entry: &Entry, name: &str) -> Option<Vec<u64>> {
+    Some(entry.data.get(name)?.as_array()?.iter().filter_map(Value::as_u64).collect())
+}
+
 /// A verdict or report about something selected; not another look that it merely caused.
 fn answers(entry: &Entry, reference: u64, selected: &BTreeSet<u64>) -> bool {
     matches!(entry.kind, Kind::Verdict | Kind::Report) && selected.contains(&reference)
 }
 
-/// The heads that a pull request ever had, so that pushes of them and checks on them are found.
+/// The heads that a pull request ever had, those of merge groups that carried it and what it landed as, so that
+/// pushes of them, deployments and checks are found.
 fn heads<'e>(selection: &Selection, range: &'e [Entry]) -> BTreeSet<&'e Sha> {
     let Selection::PullRequest { repository, number } = selection else { return BTreeSet::new() };
+    let concerns = |e: &Entry| {
+        let pulls = || numbers(e, "pulls").is_some_and(|pulls| pulls.contains(number));
+        e.kind == Kind::Verdict && e.subject.repository == Some(*repository) && pulls()
+    };
     range
         .iter()
-        .filter(|e| is_pull(e, *repository, *number))
+        .filter(|e| is_pull(e, *repository, *number) || concerns(e))
         .filter_map(|e| e.subject.head.as_ref())
         .collect()
 }
@@ -181,7 +215,7 @@ pub const CLOCKS: Duration = Duration::from_secs(3600);
 
 /// When GitHub says that the pull request was made: in the payload of an event about it.
 #[must_use]
-pub fn created_at(selection: &Selection, payload: &serde_json::Value) -> Option<Time> {
+pub fn created_at(selection: &Selection, payload: &Value) -> Option<Time> {
     let Selection::PullRequest { repository, number } = selection else { return None };
     let id = payload.pointer("/repository/id")?.as_u64()?;
     let pull = payload.get("pull_request")?;
@@ -189,16 +223,37 @@ pub fn created_at(selection: &Selection, payload: &serde_json::Value) -> Option<
     pull.get("created_at")?.as_str()?.parse().ok().filter(|_| is_it)
 }
 
-impl Selection {
-    /// What concerns it and may not be selected, because no number in an entry says so: it is asked for by `--entry`,
-    /// or by a time of the repository.
-    #[must_use]
-    pub fn beyond(&self) -> Option<&'static str> {
-        let beyond = "completeness: merge groups that it was in, what landed of it and where that was deployed, \
-                      exceptions wider than it, and pushes of its head from before it was opened";
-        matches!(self, Self::PullRequest { .. }).then_some(beyond)
+/// What may concern a pull request and does not say so: heads of merge groups and of what landed, each with its first
+/// entry, of which no verdict names the pull requests. Either GitHub did not tell, or an older
+/// gatelog judged, or nobody yet.
+#[must_use]
+pub fn unsaid(selection: &Selection, range: &[Entry]) -> BTreeMap<u64, Sha> {
+    let Selection::PullRequest { repository, .. } = selection else { return BTreeMap::new() };
+    let known = heads(selection, range);
+    let answered: BTreeSet<u64> =
+        range.iter().filter(|e| e.kind == Kind::Verdict).flat_map(|e| e.refs.iter().copied()).collect();
+    let (mut may, mut told) = (BTreeMap::new(), BTreeSet::new());
+    for entry in range.iter().filter(|e| e.subject.repository == Some(*repository)) {
+        let Some(head) = &entry.subject.head else { continue };
+        if entry.kind == Kind::Verdict && numbers(entry, "pulls").is_some() {
+            told.insert(head);
+        }
+        let counts = match (&entry.kind, entry.subject.kind) {
+            (Kind::Event | Kind::Verdict, SubjectKind::MergeGroup) => true,
+            // Pushes to other branches land nowhere.
+            (Kind::Verdict, SubjectKind::Ref) => entry.data.get("landing").is_some_and(|l| !l.is_null()),
+            (Kind::Event, SubjectKind::Ref) => !answered.contains(&entry.seq),
+            _ => false,
+        };
+        if counts && !known.contains(head) {
+            may.entry(head).or_insert(entry.seq);
+        }
     }
+    may.into_iter().filter(|(head, _)| !told.contains(head)).map(|(head, seq)| (seq, head.clone())).collect()
 }
+
+/// What is not in evidence about a pull request, by intent.
+pub const NOT_IN_IT: &str = "pushes of its head from before it was opened, and deployments of later commits";
 
 /// Whether nothing that was asked for can lie outside of the range, or what is not proved.
 ///
@@ -226,7 +281,18 @@ pub fn completeness(
             if first.seq > 0 && !created.is_some_and(before) {
                 return Err("completeness: that nothing about it comes before the range".into());
             }
-            Ok(format!("everything that names it or one of its heads is here, {until}"))
+            let unsaid = unsaid(selection, range);
+            if let Some((first, _)) = unsaid.first_key_value() {
+                return Err(format!(
+                    "completeness: which pull requests {} merge groups or landings were of, the first of \
+                     them in entry {first}; all else that names it or one of its heads is here, {until}",
+                    unsaid.len()
+                ));
+            }
+            Ok(format!(
+                "everything that names it, its heads, merge groups that carried it and what landed of it is here, \
+                 {until}"
+            ))
         }
         Selection::Time { since, until: end, .. } => {
             if first.seq > 0 && since.is_none_or(|since| first.time >= since) {

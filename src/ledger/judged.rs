@@ -63,6 +63,12 @@ pub fn contradicts(verdict: &Entry, body: &[u8]) -> Option<String> {
             return Some(format!("its {name} is {}, and {} in its body `verdict`", said(entry), said(body)));
         }
     }
+    let unnamed = unnamed_exceptions(verdict, &body);
+    if let (Some(_), Some(seq)) = (verdict.data.get("waivers"), unnamed.first()) {
+        return Some(format!(
+            "it does not name the exception of entry {seq}, on which it rests by its body `verdict`"
+        ));
+    }
     let (entry, body) = of("valid_until");
     let end = |value: Option<&Value>| value.filter(|v| !v.is_null()).map(time);
     let fits = match (end(entry), end(body)) {
@@ -74,6 +80,16 @@ pub fn contradicts(verdict: &Entry, body: &[u8]) -> Option<String> {
     let what =
         || format!("it is valid until {}, and until {} in its body `verdict`", said(entry), said(body));
     (!fits).then(what)
+}
+
+/// Exceptions that the body `verdict` rests on and its entry does not name, as entries of an older gatelog do not.
+#[must_use]
+pub fn unnamed_exceptions(verdict: &Entry, body: &Value) -> Vec<u64> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let named: Vec<u64> = list(verdict.data.get("waivers")).iter().filter_map(Value::as_u64).collect();
+    let controls = list(body.get("controls"));
+    let used = controls.iter().flat_map(|c| list(c.get("waived_by")));
+    used.filter_map(|by| by.get("entry")?.as_u64()).filter(|seq| !named.contains(seq)).collect()
 }
 
 fn time(value: &Value) -> Option<Time> {

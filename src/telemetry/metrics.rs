@@ -53,6 +53,14 @@ impl Intake {
     }
 }
 
+/// What does its work in rounds that a panic must not end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    Judging,
+    /// Of check runs.
+    Publishing,
+}
+
 /// What the store has done since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreCounts {
@@ -102,6 +110,11 @@ struct ControlLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AlertLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PanicLabels {
+    task: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -156,6 +169,7 @@ struct Inner {
     decisions: Family<DecisionLabels, Counter>,
     alarm: Gauge,
     alerts: Family<AlertLabels, Counter>,
+    panics: Family<PanicLabels, Counter>,
     sweeps: Family<SweepLabels, Counter>,
     last_sweep: Gauge,
     store_entries: Gauge,
@@ -199,6 +213,7 @@ impl Metrics {
             decisions: Family::default(),
             alarm: Gauge::default(),
             alerts: Family::default(),
+            panics: Family::default(),
             sweeps: Family::default(),
             last_sweep: Gauge::default(),
             store_entries: Gauge::default(),
@@ -316,6 +331,15 @@ impl Metrics {
         self.0.alerts.get_or_create(&AlertLabels { kind }).inc();
     }
 
+    /// A round of work panicked, which is a fault of gatelog, and is done once more.
+    pub fn panicked(&self, task: Task) {
+        let task = match task {
+            Task::Judging => "judging",
+            Task::Publishing => "publishing",
+        };
+        self.0.panics.get_or_create(&PanicLabels { task }).inc();
+    }
+
     /// A sweep over GitHub's record ended and is in the ledger; whether everything could be read.
     pub fn swept(&self, complete: bool, at: Time) {
         let complete = if complete { "yes" } else { "no" };
@@ -374,6 +398,7 @@ impl Inner {
         r.register("controls", "Outcomes of controls", self.controls.clone());
         r.register("decisions", "Verdicts, by decision", self.decisions.clone());
         r.register("alerts", "Things somebody must look at, by kind", self.alerts.clone());
+        r.register("panics", "Faults of gatelog, by what was done once more", self.panics.clone());
         r.register("alarm", "1: a check run of this App is not in the ledger", self.alarm.clone());
         r.register(
             "sweeps",
@@ -465,6 +490,7 @@ mod tests {
         m.github_hour(Some(9), "writes", 300);
         m.github_at_once(Some(9), "calls", 4, 1);
         m.decided(&verdict());
+        m.panicked(Task::Publishing);
         m.alarm(true);
         m.signed(4);
         m.witnessed("witness.example/w1", 4);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gatelog::simulated_github::{
-    Answer, CheckRun, Did, Logged, Options, Role, SimulatedGithub, Webhook, World, commit,
+    Answer, CheckRun, DeliveryError, Did, Logged, Options, Role, SimulatedGithub, Webhook, World, commit,
 };
 use tempfile::TempDir;
 
@@ -22,6 +22,43 @@ pub struct Scene {
     pub gh: SimulatedGithub,
     pub service: Service,
     _dir: TempDir,
+}
+
+/// Waiting for [`Scene::settle`], one look at a time.
+pub struct Settling {
+    until: Instant,
+    quiet: u32,
+}
+
+impl Settling {
+    pub fn begun() -> Self {
+        Self { until: Instant::now() + SETTLED, quiet: 0 }
+    }
+
+    /// The ledger, once nothing is to be done any more.
+    ///
+    /// # Errors
+    /// GitHub could not deliver a webhook: the service does not listen.
+    pub async fn look(&mut self, s: &Scene) -> Result<Option<View>, DeliveryError> {
+        let told = s.gh.deliver_outbox().await?;
+        let began = Instant::now();
+        let view = s.view();
+        // A long ledger is not read all the time: it takes from what it waits for.
+        let pause = Duration::from_millis(40).max(3 * began.elapsed());
+        let (unjudged, unreported) = view.unfinished();
+        let is_quiet = told.is_empty() && unjudged.is_empty() && unreported.is_empty();
+        self.quiet = if is_quiet { self.quiet + 1 } else { 0 };
+        if self.quiet == 3 {
+            return Ok(Some(view));
+        }
+        assert!(
+            Instant::now() < self.until,
+            "not settled: unjudged {unjudged:?}, unreported {unreported:?}\n{}",
+            s.service.log()
+        );
+        tokio::time::sleep(pause).await;
+        Ok(None)
+    }
 }
 
 impl Scene {
@@ -89,25 +126,11 @@ impl Scene {
     /// Waits until every event has its verdict and every verdict is shown, GitHub's own webhooks about
     /// our check runs included.
     pub async fn settle(&self) -> View {
-        let (until, mut quiet) = (Instant::now() + SETTLED, 0);
+        let mut settling = Settling::begun();
         loop {
-            let told = self.gh.deliver_outbox().await.unwrap();
-            let began = Instant::now();
-            let view = self.view();
-            // A long ledger is not read all the time: it takes from what it waits for.
-            let pause = Duration::from_millis(40).max(3 * began.elapsed());
-            let (unjudged, unreported) = view.unfinished();
-            quiet =
-                if told.is_empty() && unjudged.is_empty() && unreported.is_empty() { quiet + 1 } else { 0 };
-            if quiet == 3 {
+            if let Some(view) = settling.look(self).await.unwrap() {
                 return view;
             }
-            assert!(
-                Instant::now() < until,
-                "not settled: unjudged {unjudged:?}, unreported {unreported:?}\n{}",
-                self.service.log()
-            );
-            tokio::time::sleep(pause).await;
         }
     }
 

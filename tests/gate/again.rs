@@ -501,3 +501,127 @@ async fn a_green_of_a_merge_group_does_not_go_out_late() {
     s.assert_runs_are_sound();
     s.service.stop().await;
 }
+
+/// The head of a merge group whose pull request is approved once.
+async fn queued(s: &Scene) -> String {
+    let pr = s.pull("topic", "A door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    let group = s.act(|w| w.enqueue("alice", REPO, pr)).await.what;
+    s.settle().await;
+    group
+}
+
+fn concluded(s: &Scene, sha: &str) -> Option<String> {
+    s.run_on(sha, "gatelog").and_then(|run| run.conclusion)
+}
+
+/// Its queue waits for it, and no event would come. GitHub does not list the open pull requests, whose own looks
+/// would bring it up too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_group_is_judged_by_a_new_bundle_though_the_process_died_before_it_was() {
+    let mut s = Scene::set().await;
+    use_own_policies(&s).await;
+    s.service.start().await;
+    let group = queued(&s).await;
+    assert_eq!(concluded(&s, &group).as_deref(), Some("success"), "{}", s.service.log());
+    // What was judged as it would be now is not judged again.
+    let looked = causes(&s);
+    s.gh.fault(Route::GraphqlWith("OpenPulls".to_owned()), usize::MAX, Fault::Status(503));
+    let listed = |s: &Scene| s.gh.requests().iter().filter(|r| r.body.contains("OpenPulls")).count();
+    s.service.stop().await;
+    let before = listed(&s);
+    s.service.start_with_failpoints("gate::looks=return").await.unwrap();
+    until("what follows the groups", &s, || listed(&s) > before).await;
+    s.settle().await;
+    assert_eq!(causes(&s), looked);
+    // The new bundle is durable, and the process ends before it looks at anything.
+    ask_for_two_approvals(&s);
+    s.service.hang_up();
+    s.service.wait_until_ended(Duration::from_secs(60)).await.expect("it ends at its failpoint");
+    s.service.start().await;
+    until("the group is red", &s, || concluded(&s, &group).as_deref() == Some("failure")).await;
+    s.gh.heal();
+    s.settle().await;
+    assert_eq!(causes(&s).get(looked.len()).map(String::as_str), Some("start"), "{:?}", causes(&s));
+    s.service.kill9().await;
+    s.service.verify().await;
+}
+
+/// Events of a pull request that come while one of it is judged, which waits for GitHub until this is released.
+async fn while_one_is_judged(s: &Scene, pr: u64) -> gatelog::simulated_github::Hold {
+    let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
+    s.act(|w| w.label("carol", REPO, pr, "one")).await;
+    hold.arrived(1).await;
+    s.gh.heal();
+    hold
+}
+
+/// Somebody asks for a re-run, and the look that it asks for waits to be judged: its entry.
+async fn re_run_waits(s: &Scene, run: u64) -> u64 {
+    let looks = |s: &Scene| -> Vec<u64> {
+        let view = s.view();
+        let own = view.of_kind(&Kind::Event).filter(|e| e.data["cause"] == "rerequested");
+        own.map(|e| e.seq).collect()
+    };
+    s.act(|w| w.rerequest("carol", run)).await;
+    until("the look is recorded", s, || !looks(s).is_empty()).await;
+    looks(s)[0]
+}
+
+/// GitHub shows a re-run as queued until it is written to, whatever else is judged with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_re_run_that_a_later_event_stands_for_is_answered_with_a_write() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("github::timeout=return(600000)").await.unwrap();
+    let pr = s.pull("topic", "A door").await;
+    s.settle().await;
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    assert_eq!(run.conclusion.as_deref(), Some("failure"));
+    let hold = while_one_is_judged(&s, pr).await;
+    let look = re_run_waits(&s, run.id).await;
+    s.act(|w| w.label("carol", REPO, pr, "two")).await;
+    let writes = s.gh.check_run_writes();
+    hold.release();
+    let view = s.settle().await;
+    assert_eq!(view.verdict_of(look).unwrap().1.decision, Decision::Superseded, "they were judged together");
+    assert_eq!((s.gh.check_run_writes(), s.check(pr).0.as_str()), (writes + 1, "failure"));
+}
+
+/// What GitHub told is older than the look that stands for it: an answer from before it is looked at again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_before_an_event_that_a_look_of_ours_stands_for_is_read_again() {
+    let mut s = Scene::set().await;
+    s.use_parameters(&format!("\"{REPO}\": {{title_convention: {{enabled: true}}}}\n"));
+    // Nothing is waited for longer than it is read again at once.
+    s.service
+        .start_with_failpoints(
+            "gate::behind=return(0);gate::catch_up=return(200);github::timeout=return(600000)",
+        )
+        .await
+        .unwrap();
+    let pr = s.pull("topic", "fix: a door").await;
+    s.act(|w| w.approve("bob", REPO, pr)).await;
+    s.settle().await;
+    assert_eq!(s.check(pr).0, "success", "{:?}\n{}", s.check(pr), s.service.log());
+    let run = s.run_on(&s.head(pr), "gatelog").unwrap();
+    let hold = while_one_is_judged(&s, pr).await;
+    s.gh.lag(usize::MAX);
+    let told = s.act(|w| w.edit_title("alice", REPO, pr, "A door")).await.hooks;
+    let look = re_run_waits(&s, run.id).await;
+    // It is read once, and three times more; what reads it after that waits until GitHub has caught up.
+    let later = gatelog::simulated_github::Hold::default();
+    let route = Route::GraphqlWith("PrFacts".to_owned());
+    s.gh.fault_after(route, 4, usize::MAX, Fault::Hold(later.clone()));
+    hold.release();
+    tokio::time::timeout(Duration::from_secs(60), later.arrived(1)).await.expect("it is read again later");
+    let view = s.view();
+    assert_eq!(view.decision(&told[0].guid), Some(Decision::Superseded), "they were judged together");
+    assert_eq!(view.verdict_of(look).unwrap().1.decision, Decision::Allow, "on an answer from before");
+    s.gh.catch_up();
+    later.release();
+    until("red", &s, || s.check(pr).0 == "failure").await;
+    s.settle().await;
+    s.service.stop().await;
+    s.service.verify().await;
+}

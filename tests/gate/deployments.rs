@@ -428,3 +428,45 @@ async fn what_was_excused_where_it_landed_is_deployed() {
     assert!(said.contains(r#""rejected""#), "{said}");
     s.service.stop().await;
 }
+
+/// Whether GitHub verifies the signature of a commit, from now on.
+fn verifies(s: &Scene, sha: &str, valid: bool) {
+    s.gh.with(|w| {
+        let signature = w.commits.get_mut(sha).unwrap().signature.as_mut().unwrap();
+        signature.valid = valid;
+        signature.state = if valid { "VALID" } else { "UNKNOWN_KEY" }.to_owned();
+    });
+}
+
+/// The key of a commit is taken off its account, and comes back: what was said of its push is not what holds.
+#[tokio::test]
+async fn of_a_push_that_was_judged_again_the_newest_verdict_decides() {
+    let mut s = Scene::set().await;
+    s.use_parameters(RULES);
+    keep_controls(&s, &["deployments", "signed_commits", "restricted_branches"]);
+    s.service.start().await;
+    let number = s.pull("topic", "A door").await;
+    s.settle().await;
+    assert_eq!(s.check(number).0, "success", "{}", s.service.log());
+    let written = s.head(number);
+    // Denied at first, though it was merged when all was well; then allowed, then denied again.
+    verifies(&s, &written, false);
+    let merged = s.act(|w| w.merge("bob", REPO, number, Method::Merge)).await.what;
+    for (look, valid) in [false, true, false].into_iter().enumerate() {
+        if look > 0 {
+            verifies(&s, &written, valid);
+            let run = s.run_on(&merged, "gatelog/push").unwrap().id;
+            s.act(|w| w.rerequest("carol", run)).await;
+        }
+        s.settle().await;
+        let run = s.run_on(&merged, "gatelog/push").unwrap();
+        let wanted = if valid { "success" } else { "failure" };
+        assert_eq!(run.conclusion.as_deref(), Some(wanted), "look {look}: {:?}", run.title);
+        let said = answer(&s, "bob", ("main", &merged), "production").await;
+        let answered = if valid { r#""approved""# } else { r#""rejected""# };
+        assert!(said.contains(answered), "look {look}: {said}\n{}", s.service.log());
+        assert_eq!(said.contains("was denied"), !valid, "look {look}: {said}");
+    }
+    s.service.stop().await;
+    s.service.verify().await;
+}

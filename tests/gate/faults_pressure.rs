@@ -373,3 +373,45 @@ async fn the_largest_payloads_are_judged_in_bounded_memory() {
     measured("large payloads judged", &said);
     assert!(taken > 3 && memory < 2 * MOST_MEMORY, "{said}");
 }
+
+/// Of the room for large payloads an installation has a quarter, of 25 MB. What waits for it holds up nothing else, and
+/// is judged when there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_payload_waits_for_room_and_holds_up_no_small_one() {
+    let mut s = Scene::set().await;
+    s.service.start_with_failpoints("github::timeout=return(600000)").await.unwrap();
+    let mut pulls = vec![];
+    for branch in ["one", "two", "three"] {
+        pulls.push(s.pull(branch, "A door").await);
+    }
+    s.settle().await;
+    let read = |number: u64| {
+        let of_it = format!("\"number\":{number}");
+        let of_it = |r: &&gatelog::simulated_github::Logged| {
+            r.body.contains("query PrFacts") && r.body.contains(&of_it)
+        };
+        s.gh.requests().iter().filter(of_it).count()
+    };
+    let before: Vec<usize> = pulls.iter().map(|pr| read(*pr)).collect();
+    let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
+    let mut guids = vec![];
+    for (pr, size) in pulls.iter().zip([4 * MEGABYTE, 4 * MEGABYTE, 0]) {
+        let mut hook = s.gh.with(|w| w.label("carol", REPO, *pr, "large")).unwrap().hooks.remove(0);
+        hook.payload["pull_request"]["body"] = "x".repeat(size).into();
+        assert_eq!(s.deliver(&hook).await.status, 202, "{}", s.service.log());
+        guids.push(hook.guid);
+        // The first has its room, and is held with it; the small one needs none.
+        if *pr != pulls[1] {
+            s.until("it is read", 60, || (read(*pr) > before[guids.len() - 1]).then_some(())).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(read(pulls[1]), before[1], "there is no room for the second");
+    hold.release();
+    s.gh.heal();
+    let view = s.settle().await;
+    assert!(guids.iter().all(|guid| view.decision(guid).is_some()));
+    assert!(read(pulls[1]) > before[1]);
+    s.service.stop().await;
+    s.service.verify().await;
+}

@@ -360,3 +360,37 @@ async fn a_green_that_is_denied_is_taken_away_though_the_limits_leave_nothing() 
     assert_eq!(s.gh.check_run_writes(), HOUR + 1, "the others wait");
     s.service.kill9().await;
 }
+
+/// GitHub counts the check of a commit, whatever pull request it was given to: another one that comes to it would
+/// pass before it is judged. Facts are held, the hour is full, and much waits that is newer: in progress is next.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_to_a_green_is_in_progress_before_all_that_waits() {
+    const HOUR: usize = 19;
+    let mut s = Scene::set().await;
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    // Of an hour of 19 two more are kept for what is urgent. What is in progress for no such reason never shows.
+    let armed = "budget::writes=return(72/19);gate::progress=return(600000);github::timeout=return(600000)";
+    s.service.start_with_failpoints(armed).await.unwrap();
+    s.act(|w| w.push("bob", REPO, "release", &[commit("bob", "r").write("r", "r").signed()])).await;
+    let greens = [s.pull("one", "A door").await, s.pull("two", "A window").await];
+    for number in greens {
+        s.act(|w| w.approve("bob", REPO, number)).await;
+        until("green", &s, async || s.check(number).0 == "success").await;
+    }
+    let shown = |number: u64| s.check(number).0;
+    for n in 0..HOUR {
+        s.pull(&format!("flood-{n}"), "More").await;
+    }
+    until("the hour is full", &s, async || s.gh.check_run_writes() == HOUR).await;
+    until("the rest is judged, and waits", &s, async || s.view().unfinished().0.is_empty()).await;
+    assert!(s.view().unfinished().1.len() >= 3, "{:?}", s.view().unfinished());
+
+    let hold = s.gh.hold(Route::GraphqlWith("PrFacts".to_owned()));
+    s.act(|w| w.open_pull("mallory", REPO, "one", "release", "Elsewhere")).await;
+    until("opened", &s, async || shown(greens[0]) == "in_progress").await;
+    s.act(|w| w.retarget("alice", REPO, greens[1], "release")).await;
+    until("retargeted", &s, async || shown(greens[1]) == "in_progress").await;
+    assert_eq!(s.gh.check_run_writes(), HOUR + 2, "the others wait");
+    hold.release();
+    s.service.kill9().await;
+}

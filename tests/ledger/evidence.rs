@@ -55,7 +55,7 @@ async fn story() -> (Scene, String, u64) {
 }
 
 /// Waits until that many entries are signed.
-async fn signed(s: &Scene, size: u64) {
+pub(crate) async fn signed(s: &Scene, size: u64) {
     let file = s.service.dir.join("data/signed");
     for _ in 0..500 {
         let signed = fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -71,19 +71,19 @@ pub(crate) fn gatelog(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gatelog")).args(args).output().unwrap()
 }
 
-fn export(s: &Scene, what: &[&str], to: &Path) -> Output {
+pub(crate) fn export(s: &Scene, what: &[&str], to: &Path) -> Output {
     let data = s.service.dir.join("data");
     let fixed =
         ["audit", "evidence", "export", "--ledger", data.to_str().unwrap(), "-o", to.to_str().unwrap()];
     gatelog(&[&fixed[..], what].concat())
 }
 
-fn verify(file: &Path, vkey: &str) -> Output {
+pub(crate) fn verify(file: &Path, vkey: &str) -> Output {
     gatelog(&["audit", "evidence", "verify", file.to_str().unwrap(), "--vkey", vkey])
 }
 
 /// `None`: no Python.
-fn python(file: &Path, vkey: &str) -> Option<Output> {
+pub(crate) fn python(file: &Path, vkey: &str) -> Option<Output> {
     let python = foreign(Tool::PlainPython)?;
     let script = root().join("examples/verify_evidence.py");
     Some(Command::new(python).arg("-B").arg(script).arg(file).args(["--vkey", vkey]).output().unwrap())
@@ -105,8 +105,9 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
     assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
     let text = said(&ours);
     for part in [
-        "complete: everything that names it or one of its heads is here, until the checkpoint",
-        "not proved: completeness: merge groups that it was in, what landed of it",
+        "complete: everything that names it, its heads, merge groups that carried it and what landed of it is here, until \
+         the checkpoint",
+        "not in it: pushes of its head from before it was opened",
         " verdicts are what their facts and policies give",
         "VERIFIED  ",
     ] {
@@ -210,11 +211,11 @@ pub(crate) fn pack(manifest: Manifest, files: &Files, to: &Path) {
     fs::write(to, zip.finish(manifest).unwrap().into_inner()).unwrap();
 }
 
-fn lines(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn lines(bytes: &[u8]) -> Vec<String> {
     String::from_utf8(bytes.to_vec()).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn joined(lines: &[String]) -> Vec<u8> {
+pub(crate) fn joined(lines: &[String]) -> Vec<u8> {
     lines.iter().flat_map(|l| format!("{l}\n").into_bytes()).collect()
 }
 
@@ -749,7 +750,7 @@ async fn what_may_lie_before_the_range_is_not_called_complete() {
     };
     let (manifest, _) = unpack(&file);
     assert!(manifest.from > 0, "{manifest:?}");
-    check(&file, "complete: everything that names it or one of its heads is here");
+    check(&file, "complete: everything that names it, its heads, merge groups that carried it");
 
     // Genuine entries from a later one on, said to be all about the pull request.
     let late = dir.path().join("late.zip");

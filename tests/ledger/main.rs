@@ -10,6 +10,7 @@ mod erase;
 mod erasure;
 mod evidence;
 mod evidence_asked;
+mod evidence_landed;
 mod judged;
 #[path = "../ledger_util/mod.rs"]
 mod ledger_util;
@@ -27,4 +28,5 @@ mod tampering;
 mod tiles;
 mod witness;
 mod witness_foreign;
+mod witness_late;
 mod witness_util;

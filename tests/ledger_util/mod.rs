@@ -54,6 +54,8 @@ pub fn verdict(event: Ref, decision: Decision) -> Draft {
         superseded_by: None,
         landing: None,
         tampering: None,
+        pulls: None,
+        waivers: vec![],
     };
     Draft {
         kind: Kind::Verdict,

@@ -13,8 +13,9 @@ use crate::{
     gate::{
         Gate, Item,
         again::{SETTLING, passed, settling},
-        backoff, jitter, look,
+        look,
         pushes::Landed,
+        waits::{backoff, jitter},
     },
     github::Trouble,
     ledger::entry::{EventData, Kind, LandingData, VerdictData},

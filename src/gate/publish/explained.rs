@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{backoff, jitter},
+    super::waits::{backoff, jitter},
     Gate, Write,
 };
 use crate::{

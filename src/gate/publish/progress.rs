@@ -1,7 +1,10 @@
 //! What is shown without a verdict: that an event is judged, and that nothing stands on a commit any more.
 
 use super::{
-    super::{Gate, Item, PROGRESS_AFTER, lock},
+    super::{
+        Gate, Item, lock,
+        waits::{PROGRESS_AFTER, sooner},
+    },
     Step, Waiting, Write,
 };
 use crate::{
@@ -22,7 +25,7 @@ impl Gate {
         let (gate, item, at_once) = (self.clone(), item.clone(), self.comes_to_a_green(event));
         tokio::spawn(async move {
             if !at_once {
-                tokio::time::sleep(PROGRESS_AFTER).await;
+                tokio::time::sleep(sooner("gate::progress", PROGRESS_AFTER)).await;
             }
             gate.show_progress(&item, None);
         });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    super::{FRESH, Gate, lock, pulls::Pulls},
+    super::{FRESH, Gate, lock, pulls::Pulls, waits::sooner},
     Recorded, unreadable,
 };
 use crate::{
@@ -82,7 +82,7 @@ impl Gate {
 
     pub(super) fn is_fresh(&self, verdict: u64) -> bool {
         let made = lock(&self.0.publisher.made);
-        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < fresh())
+        made.get(&verdict).is_some_and(|m| Time::now().since(m.frozen_at) < sooner("publish::fresh", FRESH))
     }
 
     pub(super) fn made_without_github(&self, verdict: u64) -> bool {
@@ -201,12 +201,4 @@ fn lets_pass(stored: &Stored, check: &event::CheckRef) -> bool {
             && v.target
                 .is_some_and(|t| Some(&t.sha) == check.head.as_ref() && Some(&t.check) == check.name.as_ref())
     })
-}
-
-/// Tests let facts grow old sooner.
-fn fresh() -> std::time::Duration {
-    fail::fail_point!("publish::fresh", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(FRESH, std::time::Duration::from_millis));
-    FRESH
 }

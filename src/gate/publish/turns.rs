@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    super::{Gate, lock},
+    super::{Gate, lock, waits::sooner},
     Step, Turning, Write,
 };
 use crate::{
@@ -153,15 +153,7 @@ impl Gate {
 /// Of turns that are kept for long, the oldest stay: as many as `most`, and one where that is none.
 fn is_too_many(since: Instant, kept: impl Iterator<Item = Instant>, most: usize, now: Instant) -> bool {
     let older = kept.filter(|other| *other < since).count();
-    now.duration_since(since) > long() && older >= most.max(1)
-}
-
-/// Tests find it long sooner.
-fn long() -> Duration {
-    fail::fail_point!("turns::long", |ms: Option<String>| ms
-        .and_then(|ms| ms.parse().ok())
-        .map_or(LONG, Duration::from_millis));
-    LONG
+    now.duration_since(since) > sooner("turns::long", LONG) && older >= most.max(1)
 }
 
 #[cfg(test)]

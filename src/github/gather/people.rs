@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{cache::Roster, final_reason, pull::REREADS};
 use crate::{
@@ -19,13 +19,12 @@ use crate::{
     github::{Github, RepoAt, Trouble, TroubleKind, graphql::Answer, rest::segment},
 };
 
+mod levels;
+mod organizations;
+
 /// The part of the query that is the same for any number of teams.
 const MEMBERS: &str = "fragment Members on Team {";
 const TEAMS_FILE: &str = include_str!("../teams.graphql");
-
-/// Whether an organisation is there for us: no connections, 1 point.
-const ORGANIZATION_QUERY: &str =
-    "query Organization($org: String!) { rateLimit { cost } organization(login: $org) { databaseId } }";
 
 /// GitHub's pages of members that are read; larger teams are asked person by person.
 const MEMBER_PAGES: usize = 3;
@@ -63,101 +62,6 @@ fn behind(place: &str) -> Trouble {
 }
 
 impl Github {
-    /// Levels on the repository by account id. `Err`: the reason why one could not be had.
-    pub(super) async fn permissions(
-        &self,
-        at: &RepoAt,
-        people: &[&Account],
-    ) -> Result<Result<BTreeMap<u64, String>, String>, Trouble> {
-        let cache = &self.inner.people;
-        let key = |id: u64| cache.dated((at.repository.id, id));
-        // Taken before the read: see `Dated`.
-        let keys: Vec<_> = people.iter().map(|p| key(p.id)).collect();
-        let mut levels = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for (person, key) in people.iter().zip(keys) {
-            match cache.permission.get(&key).await {
-                Some(level) => _ = levels.insert(person.id, level),
-                None => unknown.push((*person, key)),
-            }
-        }
-        for some in unknown.chunks(ALIASES) {
-            let asked: Vec<&Account> = some.iter().map(|(p, _)| *p).collect();
-            let found = match self.levels(at, &asked).await? {
-                Ok(found) => found,
-                Err(why) => return Ok(Err(why)),
-            };
-            for ((person, key), level) in some.iter().zip(found) {
-                cache.permission.insert(*key, level.clone()).await;
-                levels.insert(person.id, level);
-            }
-        }
-        Ok(Ok(levels))
-    }
-
-    async fn levels(&self, at: &RepoAt, people: &[&Account]) -> Result<Result<Vec<String>, String>, Trouble> {
-        let answer = self.ask_levels(at, people).await?;
-        let mut levels = Vec::new();
-        for (i, person) in people.iter().enumerate() {
-            let level = match &answer {
-                Some(answer) => level_of(answer, i, person),
-                None => None,
-            };
-            match level {
-                Some(level) => levels.push(level),
-                None => match self.level_by_rest(at, person).await? {
-                    Ok(level) => levels.push(level),
-                    Err(why) => return Ok(Err(why)),
-                },
-            }
-        }
-        Ok(Ok(levels))
-    }
-
-    /// `None`: GraphQL does not tell us; REST may.
-    async fn ask_levels(&self, at: &RepoAt, people: &[&Account]) -> Result<Option<Answer>, Trouble> {
-        let (query, mut variables) = people_query(people.iter().map(|p| p.login.as_str()));
-        variables.insert("owner".to_owned(), json!(at.repository.name.owner()));
-        variables.insert("repo".to_owned(), json!(at.repository.name.name()));
-        match self.graphql(at.installation, &query, Value::Object(variables)).await {
-            Ok(answer) => {
-                super::same_repository(at, &answer)?;
-                Ok(Some(answer))
-            }
-            Err(trouble) => final_reason(trouble).map(|_| None),
-        }
-    }
-
-    async fn level_by_rest(&self, at: &RepoAt, person: &Account) -> Result<Result<String, String>, Trouble> {
-        #[derive(Deserialize)]
-        struct Level {
-            permission: String,
-            role_name: Option<String>,
-            user: Option<Id>,
-        }
-        let path = at.path(&format!("/collaborators/{}/permission", segment(&person.login)));
-        let answer = match self.get(at.installation, &path).await.and_then(|a| a.expect(&[200])) {
-            Ok(answer) => answer,
-            Err(trouble) => return final_reason(trouble).map(Err),
-        };
-        let level: Level = answer.json()?;
-        // The login may have gone to somebody else since the review.
-        if level.user.is_some_and(|u| u.id != person.id) {
-            return Ok(Ok("none".to_owned()));
-        }
-        // A custom role counts as the permission it is based on.
-        let named = level.role_name.filter(|r| LEVELS.contains(&r.as_str()));
-        Ok(Ok(named.unwrap_or(level.permission)))
-    }
-
-    /// Somebody's level on the repository, past the cache. `Err`: why it could not be had.
-    ///
-    /// # Errors
-    /// Only what a later try may mend.
-    pub async fn level_now(&self, at: &RepoAt, person: &Account) -> Result<Result<String, String>, Trouble> {
-        self.level_by_rest(at, person).await
-    }
-
     /// Whether somebody is an active member of the team `org/slug`, past the cache. A team that we cannot
     /// see has no members. `Err`: why it could not be had.
     ///
@@ -435,104 +339,7 @@ impl Github {
             other => Err(format!("membership in @{org}/{slug}: GitHub says {other}")),
         })
     }
-
-    /// Ids of those of `people` who are members of the organisation.
-    ///
-    /// `Unavailable` if GitHub goes on contradicting its own event about who is.
-    pub(super) async fn organization_members(
-        &self,
-        installation: u64,
-        org: &str,
-        people: &[&Account],
-    ) -> Result<Result<Vec<u64>, String>, Trouble> {
-        let circle = [Circle::Organization(org.to_ascii_lowercase())];
-        for wait in waits() {
-            let members = match self.organization_members_as_shown(installation, org, people).await? {
-                Ok(members) => members,
-                Err(why) => return Ok(Err(why)),
-            };
-            if !self.inner.people.is_contradicted(&circle, &members, Some(people)) {
-                return Ok(Ok(members));
-            }
-            self.read_people_again(wait).await;
-        }
-        Err(behind(&format!("in the organisation `{org}`")))
-    }
-
-    async fn organization_members_as_shown(
-        &self,
-        installation: u64,
-        org: &str,
-        people: &[&Account],
-    ) -> Result<Result<Vec<u64>, String>, Trouble> {
-        // "Not found" is said of members and of organisations alike.
-        if let Err(why) = self.organization_is_there(installation, org).await? {
-            return Ok(Err(why));
-        }
-        let cache = &self.inner.people;
-        let mut members = Vec::new();
-        for person in people {
-            let key = cache.dated((installation, org.to_ascii_lowercase(), person.id));
-            let member = match cache.org_member.get(&key).await {
-                Some(member) => member,
-                None => match self.is_in_organization(installation, org, person).await? {
-                    Ok(member) => {
-                        cache.org_member.insert(key, member).await;
-                        member
-                    }
-                    Err(why) => return Ok(Err(why)),
-                },
-            };
-            members.extend(member.then_some(person.id));
-        }
-        Ok(Ok(members))
-    }
-
-    async fn organization_is_there(
-        &self,
-        installation: u64,
-        org: &str,
-    ) -> Result<Result<(), String>, Trouble> {
-        let cache = &self.inner.people;
-        let key = cache.dated((installation, org.to_ascii_lowercase()));
-        if cache.org_seen.contains_key(&key) {
-            return Ok(Ok(()));
-        }
-        let answer = self.graphql(installation, ORGANIZATION_QUERY, json!({ "org": org })).await;
-        match answer.and_then(|a| a.at(&["organization", "databaseId"]).map(|_| ())) {
-            Ok(()) => {
-                cache.org_seen.insert(key, ()).await;
-                Ok(Ok(()))
-            }
-            Err(trouble) => Ok(Err(format!("the organisation `{org}`: {}", final_reason(trouble)?))),
-        }
-    }
-
-    async fn is_in_organization(
-        &self,
-        installation: u64,
-        org: &str,
-        person: &Account,
-    ) -> Result<Result<bool, String>, Trouble> {
-        let path = format!("/orgs/{}/members/{}", segment(org), segment(&person.login));
-        let answer = match self.get(installation, &path).await {
-            Ok(answer) => answer,
-            Err(trouble) => return final_reason(trouble).map(Err),
-        };
-        // Sent on to the public members: we may not know.
-        if answer.redirected {
-            return Ok(Err(format!("GitHub does not let us see who is in `{org}`")));
-        }
-        Ok(match answer.status.as_u16() {
-            204 => Ok(true),
-            404 => Ok(false),
-            other => Err(format!("membership in `{org}`: GitHub says {other}")),
-        })
-    }
 }
-
-/// REST's and our names of the levels.
-const LEVELS: [&str; 6] = ["admin", "maintain", "write", "triage", "read", "none"];
 
 #[derive(Deserialize)]
 struct Id {
@@ -589,38 +396,6 @@ fn teams_query(org: &str, slugs: &[&str], after: Option<&str>) -> (String, Value
     (query, variables)
 }
 
-/// The level of the person that alias `u{i}` asked for; `None`: GraphQL does not say.
-fn level_of(answer: &Answer, i: usize, person: &Account) -> Option<String> {
-    let alias = format!("u{i}");
-    if answer.touching(&["repository", &alias]).is_some() {
-        return None;
-    }
-    let edges = answer.data["repository"][&alias]["edges"].as_array()?;
-    let own = edges.iter().find(|e| e["node"]["databaseId"].as_u64() == Some(person.id));
-    match own {
-        Some(edge) => Some(edge["permission"].as_str()?.to_ascii_lowercase()),
-        None => Some("none".to_owned()),
-    }
-}
-
-/// `pr_people.graphql` for any number of people.
-fn people_query<'a>(logins: impl Iterator<Item = &'a str>) -> (String, Map<String, Value>) {
-    let (mut heads, mut fields, mut variables) = (String::new(), String::new(), Map::new());
-    for (i, login) in logins.enumerate() {
-        // Writing to a string does not fail.
-        _ = write!(heads, ", $u{i}: String!");
-        let wanted = "edges { permission node { databaseId login } }";
-        _ = writeln!(fields, "    u{i}: collaborators(login: $u{i}, first: 1) {{ {wanted} }}");
-        variables.insert(format!("u{i}"), json!(login));
-    }
-    let query = format!(
-        "query PrPeople($owner: String!, $repo: String!{heads}) {{\n  \
-         rateLimit {{ cost nodeCount remaining resetAt }}\n  \
-         repository(owner: $owner, name: $repo) {{\n    databaseId\n{fields}  }}\n}}\n"
-    );
-    (query, variables)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -629,11 +404,9 @@ mod tests {
         file.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect()
     }
 
-    /// The files show the queries for two; what is sent is the same for any number.
+    /// The file shows the query for two; what is sent is the same for any number.
     #[test]
-    fn the_queries_are_the_files() {
-        let people = people_query(["a", "b"].into_iter()).0;
-        assert_eq!(people, without_comments(include_str!("../pr_people.graphql")));
+    fn the_query_is_the_file() {
         assert_eq!(teams_query("o", &["a", "b"], None).0, without_comments(TEAMS_FILE));
     }
 }

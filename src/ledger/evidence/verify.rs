@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     CHECKPOINT, ENTRIES, FILES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-    archive::Archive, body_path, bundles_of, completeness, created_at, select,
+    archive::Archive, body_path, bundles_of, completeness, created_at, rested_on, select,
 };
 use crate::{
     ledger::{
@@ -18,7 +18,7 @@ use crate::{
         checkpoint::Checkpoint,
         entry::{Entry, Hash, Kind, Link, not_canonical},
         erasure::{Erasure, LIST},
-        judged::{Decided, Shown, contradicts, shows, unfounded},
+        judged::{Decided, Shown, contradicts, shows, unfounded, unnamed_exceptions},
         merkle::CompactRange,
         note::Verifier,
         proof::{verify_consistency, verify_inclusion},
@@ -108,17 +108,23 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
         checked: 0,
         redacted: vec![],
         erasures: vec![],
+        unnamed: None,
     };
     for line in with_bodies {
         bodies.check(line)?;
     }
-    let Bodies { checked, redacted, erasures, created, names, there, files, .. } = bodies;
+    let Bodies { checked, redacted, erasures, created, names, there, files, unnamed, .. } = bodies;
     if let Some(name) = files.names().iter().find(|name| !there.contains(*name)) {
         return Err(Wrong::Failed(format!("the file {name} belongs to nothing that it is about")));
     }
     let complete = completeness(&manifest.selection, created, &range_entries, checkpoint.size);
+    let complete = complete.and_then(|what| match unnamed {
+        None => Ok(what),
+        Some(seq) => Err(format!("completeness: the exceptions on which the verdict of entry {seq} rests")),
+    });
     let redacted = explained(redacted, &erasures)?;
     check_bundles(&selected, &range_entries, &other_entries)?;
+    check_exceptions(&selected, &range_entries, &other_entries)?;
     check_judged(&selected, &range_entries)?;
     let entries: Vec<Entry> = range_entries.into_iter().chain(other_entries).collect();
     Ok(Checked { checkpoint, manifest, entries, bodies: checked, names, lints, redacted, complete })
@@ -228,6 +234,8 @@ struct Bodies<'f, R> {
     checked: u64,
     redacted: Vec<Redacted>,
     erasures: Vec<Erasure>,
+    /// The first verdict that rests on an exception which its entry does not name.
+    unnamed: Option<u64>,
 }
 
 impl<R: Read + Seek> Bodies<'_, R> {
@@ -259,11 +267,13 @@ impl<R: Read + Seek> Bodies<'_, R> {
                 self.created = self.created.into_iter().chain(said).min();
                 self.names.extend(name_of(self.selection, &payload));
             }
-            if entry.kind == Kind::Verdict
-                && name == "verdict"
-                && let Some(what) = contradicts(&entry, &bytes)
-            {
-                return Err(line.wrong(what));
+            if entry.kind == Kind::Verdict && name == "verdict" {
+                if let Some(what) = contradicts(&entry, &bytes) {
+                    return Err(line.wrong(what));
+                }
+                let body = serde_json::from_slice(&bytes).unwrap_or_default();
+                let unnamed = !unnamed_exceptions(&entry, &body).is_empty();
+                self.unnamed = self.unnamed.or(unnamed.then_some(seq));
             }
             if entry.kind == Kind::Erasure && name == LIST {
                 let erasure = Erasure::read(&entry, &bytes);
@@ -304,6 +314,18 @@ fn check_bundles(selected: &BTreeSet<u64>, range: &[Entry], others: &[Entry]) ->
     match bundles_of(selected, range).iter().find(|b| !policies.contains(b.as_str())) {
         None => Ok(()),
         Some(bundle) => Err(Wrong::Failed(format!("the policies {bundle}, which judged, are missing"))),
+    }
+}
+
+/// The exceptions that something rests on, though they are older than the range.
+fn check_exceptions(selected: &BTreeSet<u64>, range: &[Entry], others: &[Entry]) -> Result<(), Wrong> {
+    let all = range.iter().chain(others);
+    let there: BTreeSet<u64> = all.filter(|e| e.kind == Kind::Waiver).map(|e| e.seq).collect();
+    match rested_on(selected, range).difference(&there).next() {
+        None => Ok(()),
+        Some(seq) => {
+            Err(Wrong::Failed(format!("the exception of entry {seq}, on which a verdict rests, is missing")))
+        }
     }
 }
 

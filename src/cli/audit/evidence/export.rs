@@ -21,7 +21,7 @@ use crate::{
         erasure::Erasure,
         evidence::{
             CHECKPOINT, ENTRIES, FORMAT, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-            archive::Builder, body_path, bundles_of, select,
+            archive::Builder, body_path, bundles_of, older_exceptions, select,
         },
         merkle::CompactRange,
         proof::{self, verify_consistency, verify_inclusion},
@@ -149,14 +149,14 @@ fn asked_for(args: &Args) -> String {
 struct Chosen {
     range: Range,
     selected: BTreeSet<u64>,
-    /// Entries of the policies that judged.
-    policies: BTreeSet<u64>,
+    /// Entries of the policies that judged, and of exceptions older than the range.
+    elsewhere: BTreeSet<u64>,
 }
 
 impl Chosen {
     fn of(ledger: &Ledger<'_>, selection: &Selection, range: Range) -> Result<Self, Failure> {
         let selected = select(selection, &range.entries);
-        let mut policies = BTreeSet::new();
+        let mut elsewhere = older_exceptions(&selected, &range.entries);
         let known = || ledger.directory.parts().iter().flat_map(|p| &p.contents.policies);
         for bundle in bundles_of(&selected, &range.entries) {
             let first = known().find(|(seq, b)| *b == bundle && *seq < ledger.size()).map(|(seq, _)| *seq);
@@ -169,9 +169,9 @@ impl Chosen {
                 let what = format!("the policies {} are not where the catalogs say", safe(&bundle));
                 return Err(Failure::new(Exit::Integrity, what));
             }
-            policies.extend(first);
+            elsewhere.extend(first);
         }
-        Ok(Self { range, selected, policies })
+        Ok(Self { range, selected, elsewhere })
     }
 }
 
@@ -224,7 +224,7 @@ fn write(
         }
     }
     let mut others = BTreeMap::new();
-    for seq in &chosen.policies {
+    for seq in &chosen.elsewhere {
         let item = entry(ledger.journal, *seq)?.ok_or_else(|| changed(*seq))?;
         if !chosen.selected.contains(seq) {
             bodies.add(&item)?;

@@ -12,8 +12,10 @@ use crate::{
         payload,
     },
     escape::html,
+    event::SubjectKind,
+    gate::waivers::Words,
     ledger::{
-        entry::{Entry, Kind, VerdictData},
+        entry::{Entry, Kind, VerdictData, WaiverData},
         evidence::Selection,
     },
     store::journal::mark::Signed,
@@ -76,6 +78,7 @@ impl Page {
             Kind::Event => self.event(item, entry),
             Kind::Verdict => self.verdict(item, entry),
             Kind::Report => format!("Shown on GitHub: {}", html(&list::report(entry))),
+            Kind::Waiver => exception(item, entry),
             _ => other(entry),
         };
         let files = self.files(item)?;
@@ -145,10 +148,25 @@ impl Page {
         if let Some(newer) = data.superseded_by {
             return format!("{badge} judged together with event {newer}");
         }
-        self.last = Some((decision, entry.time));
+        let on = match entry.subject.kind {
+            SubjectKind::MergeGroup => "On the merge group: ",
+            SubjectKind::Ref => "On the push: ",
+            SubjectKind::Deployment => "On the deployment: ",
+            _ => "",
+        };
+        let is_about_it = !matches!(self.selection, Selection::PullRequest { .. })
+            || entry.subject.kind == SubjectKind::PullRequest;
+        self.last = if is_about_it { Some((decision, entry.time)) } else { self.last };
         let verdict = body_json(item, "verdict").and_then(|v| serde_json::from_value::<Verdict>(v).ok());
         let Some(verdict) = verdict else { return format!("{badge} <em>(its reasons were erased)</em>") };
-        let mut out = format!("{badge} {}\n", html(&verdict.reason));
+        let mut out = format!("{badge} {on}{}\n", html(&verdict.reason));
+        if let Some(landing) = &data.landing {
+            let why = match landing.exceptions.is_empty() {
+                true => "as it was allowed".to_owned(),
+                false => format!("an exception: {}", html(&landing.exceptions.join(", "))),
+            };
+            out += &format!("<p><b>What landed</b> ({}) is {why}</p>\n", html(&landing.kind));
+        }
         let (loud, quiet): (Vec<_>, Vec<_>) = verdict
             .controls
             .iter()
@@ -273,6 +291,24 @@ fn counted(quiet: &[&Control]) -> String {
         (0, n) => format!("{} did not apply", controls(n)),
         (n, m) => format!("{} passed, {m} did not apply", controls(n)),
     }
+}
+
+/// A step of an exception, with what was said.
+fn exception(item: &Item, entry: &Entry) -> String {
+    let Some(data) = list::data::<WaiverData>(entry) else { return other(entry) };
+    let name = if data.break_glass { "Break-glass" } else { "Exception" };
+    let of = data.of.map_or(String::new(), |of| format!(" (of entry {of})"));
+    let controls = match data.controls.is_empty() {
+        true => String::new(),
+        false => format!(" from {}", html(&data.controls.join(", "))),
+    };
+    let until = data.until.map_or(String::new(), |t| format!(" until {} UTC", clock(t)));
+    let words = body_json(item, "waiver").and_then(|w| serde_json::from_value::<Words>(w).ok());
+    let said = match words {
+        Some(w) => format!(" by <b>{}</b>: {}", html(&w.by.login), html(&w.reason)),
+        None => " <em>(what was said was erased)</em>".into(),
+    };
+    format!("{name}{controls} {}{of}{until}{said}", html(&word(&data.step)))
 }
 
 /// What gatelog recorded of itself.

@@ -19,7 +19,7 @@ use crate::{
     ledger::{
         entry::{Entry, Kind},
         evidence::{
-            CHECKPOINT,
+            CHECKPOINT, NOT_IN_IT, Selection,
             about::{Asked, Named, Other},
             archive::Archive,
             body_path,
@@ -181,7 +181,10 @@ fn said(checked: &Checked) -> String {
         Ok(what) => format!("complete: {}\n", safe(what)),
         Err(what) => format!("not proved: {}\n", safe(what)),
     };
-    out + &checked.manifest.selection.beyond().map_or(String::new(), |what| format!("not proved: {what}\n"))
+    if let Selection::PullRequest { .. } = checked.manifest.selection {
+        out += &format!("not in it: {NOT_IN_IT}\n");
+    }
+    out
 }
 
 /// Judges again what the evidence holds.
