@@ -225,7 +225,7 @@ async fn a_check_run_whose_showing_panics_is_shown_all_the_same() {
     let number = s.pull("topic", "A door").await;
     s.until("shown", 60, || s.check(number).1.starts_with("Blocked").then_some(())).await;
     s.settle().await;
-    assert!(s.service.log().contains("showing a check run panicked"), "{}", s.service.log());
+    assert!(s.service.log().contains("publishing panicked"), "{}", s.service.log());
     let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
     assert!(metrics.contains("gatelog_panics_total{task=\"publishing\"} 2"), "{metrics}");
     // What comes after it is shown too, and a stop waits for nothing that has ended.
