@@ -133,7 +133,7 @@ pub struct Publisher {
     /// One change of keys at a time.
     changing: tokio::sync::Mutex<()>,
     /// `None`: none are asked.
-    witnesses: Option<Witnesses>,
+    witnesses: Option<Arc<Witnesses>>,
     /// What came of asking them.
     round: Mutex<Round>,
 }
@@ -173,6 +173,7 @@ impl Publisher {
             return Err(PublishError::Contradiction(what));
         }
         let round = Round::open(&place, witnesses.as_ref(), last.as_ref())?;
+        let witnesses = witnesses.map(Arc::new);
         let (round, state) = (round.into(), State { keys, last }.into());
         let (published, publishing, changing) = (watch::channel(None).0, <_>::default(), <_>::default());
         Ok(Arc::new(Self { ledger, place, state, published, publishing, changing, witnesses, round }))

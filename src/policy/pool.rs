@@ -60,7 +60,7 @@ impl Judge {
         Ok(Self(Front::Threads(jobs)))
     }
 
-    /// Judges in processes of this program, one more than `count`, limited in memory and time and without files and
+    /// Judges in processes of this program, at most one more than `count` at once, limited in memory and time and without files and
     /// network.
     ///
     /// # Errors

@@ -226,7 +226,7 @@ async fn a_judge_process_has_nothing_but_its_pipes() {
     println!("{}", judge.prepare(&bundle).await.unwrap());
     let new: Vec<u32> =
         children(std::process::id()).into_iter().filter(|pid| !before.contains(pid)).collect();
-    let pid = new.first().unwrap();
+    let [pid] = new.as_slice() else { panic!("one is started, others when they are needed: {new:?}") };
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
     assert_eq!(read("environ"), "RUST_LIB_BACKTRACE=0\0");
     assert_eq!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap(), Path::new("/"));
@@ -247,8 +247,15 @@ async fn a_judge_process_has_nothing_but_its_pipes() {
     let filtered = read("status").lines().any(|l| l == "Seccomp:\t2");
     assert!(filtered || !Path::new("/proc/sys/kernel/seccomp").exists());
     assert_eq!(read("oom_score_adj").trim(), "1000");
+    // What comes one after the other needs no second one.
+    for _ in 0..3 {
+        judge.judge(bundle.clone(), hurt()).await;
+    }
+    let standing = || children(std::process::id()).iter().filter(|pid| !before.contains(pid)).count();
+    // A busy machine may have cost one, which is replaced.
+    until("one process judges", Duration::from_secs(10), || standing() == 1).await;
     drop(judge);
-    until("the process ends with the pool", Duration::from_secs(1), || judges_for(*pid).is_none()).await;
+    until("the process ends with the pool", Duration::from_secs(1), || standing() == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,9 +73,18 @@ fn steps(s: &Scene) -> Vec<(u64, WaiverStep)> {
 
 /// What is in the files of the ledger.
 fn is_written(s: &Scene, text: &str) -> bool {
-    let files = std::fs::read_dir(s.service.ledger.join("journal")).unwrap();
-    let bytes = files.map(|f| std::fs::read(f.unwrap().path()).unwrap());
-    bytes.into_iter().any(|b| b.windows(text.len()).any(|w| w == text.as_bytes()))
+    let read = || {
+        let files = std::fs::read_dir(s.service.ledger.join("journal"))?;
+        files.map(|f| std::fs::read(f?.path())).collect::<std::io::Result<Vec<_>>>()
+    };
+    loop {
+        match read() {
+            Ok(files) => return files.iter().any(|b| b.windows(text.len()).any(|w| w == text.as_bytes())),
+            // One was put in the place of another meanwhile.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
 }
 
 /// The looks that were taken because of an exception, by gatelog itself.

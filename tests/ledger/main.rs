@@ -28,4 +28,5 @@ mod tampering;
 mod tiles;
 mod witness;
 mod witness_foreign;
+mod witness_late;
 mod witness_util;

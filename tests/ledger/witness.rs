@@ -249,7 +249,7 @@ fn note_in(request: &str) -> String {
 }
 
 /// Its text.
-fn text_in(request: &str) -> String {
+pub(crate) fn text_in(request: &str) -> String {
     note::parse(note_in(request).as_bytes()).unwrap().text.to_owned()
 }
 

@@ -1,13 +1,18 @@
-//! Asking witnesses to cosign a checkpoint: all of them at once, for a second.
+//! Asking witnesses to cosign a checkpoint: all of them at once, for a second. One that did not answer the last time is
+//! asked as long, and not waited for unless the quorum needs it: a dead witness holds nobody up.
 //!
 //! A witness is believed only as far as it signs: what else it answers is a hint. It says 409 with the size
 //! that it saw last, and is asked again from there. Where it saw more than there is, or something else, it is
 //! asked for the checkpoint that it has: if our own key has signed that, the ledger was rolled back.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -37,7 +42,20 @@ pub struct Witnesses {
     asked: Vec<(Cosigner, String)>,
     only_with_quorum: bool,
     client: Client<Connector, Full<Bytes>>,
+    /// Those that did not answer in time the last time, by their keys.
+    late: Mutex<HashMap<String, Late>>,
 }
+
+/// Of a witness that did not answer in time.
+#[derive(Default)]
+struct Late {
+    /// It is being asked still.
+    asked: bool,
+    /// What else it has than the log that there is.
+    shown: Option<Trouble>,
+}
+
+const TOO_LATE: &str = "it did not answer within a second";
 
 /// What a witness answered.
 #[derive(Clone, Debug)]
@@ -86,7 +104,8 @@ impl Witnesses {
             }
             asked.push((witness.key.clone(), url.trim_end_matches('/').to_owned()));
         }
-        Ok(Self { policy, asked, only_with_quorum, client: outbound.client() })
+        let late = Mutex::default();
+        Ok(Self { policy, asked, only_with_quorum, client: outbound.client(), late })
     }
 
     #[must_use]
@@ -101,21 +120,74 @@ impl Witnesses {
 
     /// Asks all of them, and waits for a second at most. `known` says what a witness saw last.
     pub(crate) async fn ask(
-        &self,
+        self: &Arc<Self>,
         ledger: &Ledger,
         signed: &Signed,
         known: impl Fn(&Cosigner) -> u64,
     ) -> Vec<Told> {
-        let each = self.asked.iter().map(|(by, url)| {
+        let mut told: Vec<Option<Result<Cosigned, Trouble>>> = vec![];
+        let mut asking = FuturesUnordered::new();
+        let mut waited_for = 0;
+        for (place, (by, url)) in self.asked.iter().enumerate() {
             let old = known(by).min(signed.size);
-            async move {
-                let one = self.one(by, url, ledger, signed, old);
-                let answer = tokio::time::timeout(PATIENCE, one).await;
-                let answer = answer.unwrap_or_else(|_| Err("it did not answer within a second".into()));
-                Told { by: by.clone(), answer }
+            let (before, again) = self.before(by);
+            told.push(before.map(Err));
+            waited_for += usize::from(told[place].is_none());
+            if !again {
+                continue;
             }
-        });
-        join_all(each).await
+            let (all, by, url, ledger, signed) =
+                (self.clone(), by.clone(), url.clone(), ledger.clone(), signed.clone());
+            // By itself: it is heard to the end, also when nobody waits for it any more.
+            let one = tokio::spawn(async move {
+                let answer = tokio::time::timeout(PATIENCE, all.one(&by, &url, &ledger, &signed, old)).await;
+                all.learn(&by, answer.as_ref().ok());
+                answer.unwrap_or_else(|_| Err(TOO_LATE.into()))
+            });
+            asking.push(async move { (place, one.await) });
+        }
+        let mut cosigned: Vec<Cosigned> = vec![];
+        while waited_for > 0 || self.policy.missing(&cosigned).is_some() {
+            let Some((place, answer)) = asking.next().await else { break };
+            let answer = answer.unwrap_or_else(|e| Err(format!("asking it failed: {e}").into()));
+            waited_for -= usize::from(told[place].is_none());
+            cosigned.extend(answer.clone());
+            told[place] = Some(answer);
+        }
+        let answer = |(by, answer): (&(Cosigner, String), Option<_>)| Told {
+            by: by.0.clone(),
+            answer: answer.unwrap_or_else(|| Err(TOO_LATE.into())),
+        };
+        self.asked.iter().zip(told).map(answer).collect()
+    }
+
+    fn late(&self) -> MutexGuard<'_, HashMap<String, Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of a witness that did not answer in time: what is told of it until it does. And whether it is asked now.
+    fn before(&self, by: &Cosigner) -> (Option<Trouble>, bool) {
+        match self.late().get_mut(&by.to_string()) {
+            None => (None, true),
+            Some(late) => {
+                let again = !std::mem::replace(&mut late.asked, true);
+                (Some(late.shown.take().unwrap_or_else(|| TOO_LATE.into())), again)
+            }
+        }
+    }
+
+    /// `answer`: `None`, where there was none in time.
+    fn learn(&self, by: &Cosigner, answer: Option<&Result<Cosigned, Trouble>>) {
+        match answer {
+            None => self.late().entry(by.to_string()).or_default().asked = false,
+            // It is waited for again. What it shows is told once more, where nobody waited for it.
+            Some(Err(trouble)) if trouble.shown.is_some() => {
+                if let Some(late) = self.late().get_mut(&by.to_string()) {
+                    (late.asked, late.shown) = (false, Some(trouble.clone()));
+                }
+            }
+            Some(_) => _ = self.late().remove(&by.to_string()),
+        }
     }
 
     /// The newest checkpoint of the log `origin` that each of them shows within a second. Nothing of it is

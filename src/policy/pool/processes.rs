@@ -1,4 +1,5 @@
-//! Judge processes, started ahead, each with the bundle loaded, each judging one input at a time.
+//! Judge processes, each with the bundle loaded, each judging one input at a time. One is started ahead, another when all
+//! are at work; each waits for more work then.
 //!
 //! A request that takes long moves to a second lane, with less priority, so that it does not stand in
 //! the way of the others; where that lane is full it is broken off and waits for its turn there. Slow
@@ -37,7 +38,7 @@ pub(crate) struct Processes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     starter: Starter,
-    /// Of processes that stand ready.
+    /// Of processes that may stand ready.
     count: usize,
     quick: Arc<Semaphore>,
     slow: Arc<Semaphore>,
@@ -95,8 +96,8 @@ impl Processes {
         })))
     }
 
-    /// Starts the processes for a bundle, which from now on is the usual one. Returns when the first
-    /// stands, with why it could not filter its system calls, if so.
+    /// Starts a process for a bundle, which from now on is the usual one. Returns when it stands, with why it
+    /// could not filter its system calls, if so.
     ///
     /// # Errors
     /// It cannot be started, or cannot load the bundle.
@@ -108,7 +109,6 @@ impl Processes {
             Ready { bundle: Some(bundle.clone()), workers: vec![first] },
         );
         drop(old);
-        (1..self.0.count).for_each(|_| self.refill());
         Ok(unfiltered)
     }
 

@@ -8,6 +8,10 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use crate::common::program::said;
@@ -146,6 +150,8 @@ pub type Say = fn(&CosigningKey, &str) -> Option<(u16, String)>;
 pub struct Fake {
     pub key: CosigningKey,
     pub url: String,
+    /// Requests that it leaves without an answer and that somebody waits for still.
+    pub waiting: Arc<AtomicUsize>,
 }
 
 impl Fake {
@@ -153,17 +159,18 @@ impl Fake {
         let key = CosigningKey::new(&format!("witness.example/fake{seed}"), &[seed; 32]).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let own = key.clone();
+        let (own, waiting) = (key.clone(), Arc::new(AtomicUsize::new(0)));
+        let counted = waiting.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(answer(stream, own.clone(), say));
+                tokio::spawn(answer(stream, own.clone(), say, counted.clone()));
             }
         });
-        Self { key, url }
+        Self { key, url, waiting }
     }
 }
 
-async fn answer(mut stream: TcpStream, key: CosigningKey, say: Say) {
+async fn answer(mut stream: TcpStream, key: CosigningKey, say: Say, waiting: Arc<AtomicUsize>) {
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
     let request = loop {
         let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
@@ -178,7 +185,10 @@ async fn answer(mut stream: TcpStream, key: CosigningKey, say: Say) {
         }
     };
     let Some((status, body)) = say(&key, &request) else {
-        return std::future::pending().await;
+        waiting.fetch_add(1, Ordering::SeqCst);
+        while matches!(stream.read(&mut buffer).await, Ok(1..)) {}
+        waiting.fetch_sub(1, Ordering::SeqCst);
+        return;
     };
     let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).await;
