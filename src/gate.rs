@@ -12,7 +12,7 @@
 //!
 //! | modules | what |
 //! |---|---|
-//! | `intake`, `waits` | deliveries come in; how long things wait |
+//! | `intake`, `waits`, `guard` | deliveries come in; how long things wait; what panics is done once more |
 //! | `start`, `tidy`, `attempts` | what a start takes up, what is erased and compressed, how often something was tried |
 //! | `look`, `known`, `pushers`, `room` | from an event to the frozen document; what only our ledger knows; room for large ones |
 //! | `again`, `pulls`, `groups`, `pushes`, `often` | looking again: at what, why, when, how often |
@@ -60,6 +60,7 @@ mod deployments;
 mod drafts;
 mod explain;
 mod groups;
+mod guard;
 mod intake;
 mod known;
 mod landed;

@@ -27,6 +27,7 @@ use crate::{
         deployments::{Review, Taken, request},
     },
     ledger::entry::{ReportData, ReportResult, VerdictData},
+    telemetry::Task,
     time::Time,
     verdict::{Decision, Target, Verdict},
 };
@@ -91,7 +92,8 @@ impl Gate {
             let begun = Time::now();
             let mut stopping = gate.0.stopping.subscribe();
             loop {
-                let trouble = match gate.answer_once(&target, &at, verdict).await {
+                let answer = gate.answer_once(&target, &at, verdict);
+                let trouble = match gate.guarded_try(Task::Answering, answer).await {
                     Ok(()) => return,
                     Err(trouble) if trouble.passes() => trouble,
                     Err(trouble) => return gate.cannot_answer(&target, &at, verdict, &trouble.reason).await,
@@ -108,6 +110,7 @@ impl Gate {
     }
 
     async fn answer_once(&self, target: &Target, at: &RepoAt, seq: u64) -> Result<(), Trouble> {
+        fail::fail_point!("answer::panic");
         let broken = |why: &str| Trouble::new(TroubleKind::Unexpected, why.to_owned());
         let stored = self.stored(seq)?.ok_or_else(|| broken("the verdict is not in the ledger"))?;
         let data: VerdictData =
@@ -287,7 +290,8 @@ impl Gate {
         let mut wait = wait;
         loop {
             tokio::time::sleep(wait).await;
-            let trouble = match self.look_or_end(target, at, event, seq).await {
+            let look = self.look_or_end(target, at, event, seq);
+            let trouble = match self.guarded_try(Task::Answering, look).await {
                 Ok(()) => return,
                 Err(trouble) if trouble.passes() => trouble,
                 Err(trouble) => return self.cannot_answer(target, at, seq, &trouble.reason).await,

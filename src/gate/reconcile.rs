@@ -19,11 +19,12 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Gate, lock, pulls::Known};
+use super::{Gate, lock, pulls::Known, waits::sooner};
 use crate::{
     event::{Repository, Subject},
     github::{RepoAt, Trouble, reconcile::Covered},
     ledger::entry::{Body, Draft, Key, Kind, Ref},
+    telemetry::Task,
     time::Time,
 };
 
@@ -126,15 +127,16 @@ impl Gate {
         let mut stopping = self.0.stopping.subscribe();
         let mut trigger = Trigger::Start;
         loop {
-            let waits = match self.reconcile(trigger).await {
-                Ok(swept) => swept.data["waiting"].as_u64().unwrap_or(0) > 0,
-                Err(why) => {
+            let waits = match self.guarded(Task::Sweeping, self.reconcile(trigger)).await {
+                Some(Ok(swept)) => swept.data["waiting"].as_u64().unwrap_or(0) > 0,
+                Some(Err(why)) => {
                     tracing::warn!("the sweep could not be recorded: {why}");
                     false
                 }
+                None => true,
             };
             trigger = Trigger::Timer;
-            let pause = if waits { AGAIN_AFTER.min(every) } else { every };
+            let pause = if waits { sooner("reconcile::again", AGAIN_AFTER).min(every) } else { every };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = stopping.wait_for(|s| *s) => return,
@@ -148,6 +150,7 @@ impl Gate {
     /// The ledger cannot be read or written. What GitHub does not answer is in the entry.
     pub async fn reconcile(&self, trigger: Trigger) -> Result<Swept, String> {
         let mut sweeps = self.0.sweeps.lock().await;
+        fail::fail_point!("reconcile::panic");
         let mut state = sweeps.state(&self.0.ledger)?;
         let (begun, last) = (Time::now(), sweeps.last);
         let mut found = Found::default();

@@ -90,9 +90,10 @@ impl Gate {
         let passes = passes(check.conclusion.as_deref());
         let name = short(check.name.as_deref().unwrap_or("?"));
         let at = check.head.as_ref().map_or("?", |h| h.short());
+        let lost = self.names_what_is_lost(check).map_or(String::new(), |lost| format!(" ({lost})"));
         let text = format!(
             "a check run `{name}` of our own App on {at} is not in the ledger: the App's key was stolen, or \
-             the ledger was rolled back; success is withheld until `gatelog log acknowledge`"
+             the ledger was rolled back{lost}; success is withheld until `gatelog log acknowledge`"
         );
         self.said_before(Tampering {
             data: data("unknown_run", passes),

@@ -13,6 +13,7 @@ use crate::{
             run::{Erased, Request, RunError},
         },
     },
+    telemetry::Task,
     time::Time,
 };
 
@@ -75,7 +76,7 @@ impl Gate {
     pub(super) async fn keep_retention(self) {
         let mut stopping = self.0.stopping.subscribe();
         loop {
-            if let Err(e) = self.erase_old().await {
+            if let Some(Err(e)) = self.guarded(Task::Retaining, self.erase_old()).await {
                 tracing::warn!("bodies that are too old were not erased: {e}");
             }
             tokio::select! {

@@ -57,8 +57,27 @@ impl Intake {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     Judging,
-    /// Of check runs.
+    /// Showing check runs.
     Publishing,
+    /// Answering environments.
+    Answering,
+    /// Comparing GitHub's record with the ledger.
+    Sweeping,
+    /// Erasing what is too old.
+    Retaining,
+}
+
+impl Task {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Judging => "judging",
+            Self::Publishing => "publishing",
+            Self::Answering => "answering",
+            Self::Sweeping => "sweeping",
+            Self::Retaining => "retaining",
+        }
+    }
 }
 
 /// What the store has done since it was opened.
@@ -333,11 +352,7 @@ impl Metrics {
 
     /// A round of work panicked, which is a fault of gatelog, and is done once more.
     pub fn panicked(&self, task: Task) {
-        let task = match task {
-            Task::Judging => "judging",
-            Task::Publishing => "publishing",
-        };
-        self.0.panics.get_or_create(&PanicLabels { task }).inc();
+        self.0.panics.get_or_create(&PanicLabels { task: task.as_str() }).inc();
     }
 
     /// A sweep over GitHub's record ended and is in the ledger; whether everything could be read.

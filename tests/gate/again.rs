@@ -105,6 +105,21 @@ async fn a_run_of_our_app_that_the_ledger_does_not_have_withholds_success_until_
     let (state, title) = s.check(pr);
     assert_ne!(state, "success", "{title}");
     assert!(title.contains("acknowledge"), "{title}");
+    let told = "it names an entry 3 that is another one here; if the ledger was rolled back, restore a backup of which \
+                `gatelog log show 3` says the leaf 0000000000000000";
+    assert!(s.service.log().contains(told), "{}", s.service.log());
+    // As far as somebody got who went on with what was lost here.
+    let later = json!({"action": "completed", "check_run": {
+        "id": 100, "name": "gatelog", "head_sha": head, "status": "completed", "conclusion": "failure",
+        "external_id": format!("1:4000:{}", "f".repeat(64)), "app": {"id": app}}});
+    s.act(|w| w.any_event("mallory", REPO, "check_run", later)).await;
+    s.settle().await;
+    let log = s.service.log();
+    assert!(
+        log.contains("it names entry 4000, and the ledger has ")
+            && log.contains("says the leaf ffffffffffffffff"),
+        "{log}"
+    );
 
     // A restart does not forget it.
     s.service.stop().await;

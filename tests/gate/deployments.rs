@@ -84,7 +84,7 @@ fn keep_controls(s: &Scene, kept: &[&str]) {
 }
 
 async fn scene() -> Scene {
-    let mut s = Scene::set().await;
+    let s = Scene::set().await;
     s.use_parameters("");
     keep_controls(&s, &[]);
     let folder = s.service.dir.join("policies/controls/deployments");
@@ -93,6 +93,11 @@ async fn scene() -> Scene {
     let folder = s.service.dir.join("policies/controls/trial");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("trial.rego"), TRIAL).unwrap();
+    s
+}
+
+async fn started() -> Scene {
+    let mut s = scene().await;
     s.service.start().await;
     s
 }
@@ -145,7 +150,7 @@ async fn ask(s: &Scene, environment: &str) -> u64 {
 
 #[tokio::test]
 async fn environments_are_answered_once_and_after_a_restart() {
-    let mut s = scene().await;
+    let mut s = started().await;
     let run = ask(&s, "production").await;
     assert_eq!(said(&s, run, 1).await, [r#""production" "approved": Allowed by 1 control"#]);
     let run = ask(&s, "frozen").await;
@@ -184,7 +189,7 @@ async fn environments_are_answered_once_and_after_a_restart() {
 
 #[tokio::test]
 async fn only_the_documented_address_is_answered() {
-    let s = scene().await;
+    let s = started().await;
     let api = s.gh.api_url();
     let elsewhere = [
         "https://evil.example".to_owned(),
@@ -210,7 +215,7 @@ async fn only_the_documented_address_is_answered() {
 
 #[tokio::test]
 async fn what_github_may_have_taken_is_never_called_unsent() {
-    let mut s = scene().await;
+    let mut s = started().await;
     // GitHub approves, and the answer is lost: the next try finds nothing that waits.
     s.gh.fault(REVIEW, 1, Fault::DoneButStatus(502));
     let run = ask(&s, "production").await;
@@ -241,7 +246,7 @@ async fn what_github_may_have_taken_is_never_called_unsent() {
 
 #[tokio::test]
 async fn a_wait_ends_with_its_run_and_not_with_a_note() {
-    let s = scene().await;
+    let s = started().await;
     // No control judges it, so nobody has allowed it.
     let unjudged = ask(&s, "unjudged").await;
     let told = said(&s, unjudged, 1).await;
@@ -467,6 +472,20 @@ async fn of_a_push_that_was_judged_again_the_newest_verdict_decides() {
         assert!(said.contains(answered), "look {look}: {said}\n{}", s.service.log());
         assert_eq!(said.contains("was denied"), !valid, "look {look}: {said}");
     }
+    s.service.stop().await;
+    s.service.verify().await;
+}
+
+#[tokio::test]
+async fn an_environment_whose_answer_panics_is_answered_all_the_same() {
+    let mut s = scene().await;
+    s.service.start_with_failpoints("answer::panic=1*panic(a fault of ours)").await.unwrap();
+    let run = ask(&s, "production").await;
+    assert_eq!(said(&s, run, 1).await, [r#""production" "approved": Allowed by 1 control"#]);
+    s.settle().await;
+    let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+    assert!(metrics.contains("gatelog_panics_total{task=\"answering\"} 1"), "{metrics}");
+    assert_eq!(s.gh.with(|w| w.deployment_reviews.len()), 1);
     s.service.stop().await;
     s.service.verify().await;
 }

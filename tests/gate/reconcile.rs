@@ -487,3 +487,16 @@ async fn a_change_that_was_lost_in_the_second_that_was_judged_is_found() {
     assert_eq!((looks(&s, "start"), looks(&s, "sweep")), (0, 1));
     s.service.stop().await;
 }
+
+#[tokio::test]
+async fn a_sweep_that_panics_is_not_the_last() {
+    let mut s = Scene::set().await;
+    s.service.configure("minutes = 0", "minutes = 10");
+    let armed = "reconcile::panic=1*panic(a fault of ours);reconcile::again=return(100)";
+    s.service.start_with_failpoints(armed).await.unwrap();
+    s.until("swept", 60, || s.view().of_kind(&Kind::Reconcile).next().map(|_| ())).await;
+    let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+    assert!(metrics.contains("gatelog_panics_total{task=\"sweeping\"} 1"), "{metrics}");
+    s.service.stop().await;
+    s.service.verify().await;
+}

@@ -394,3 +394,62 @@ async fn what_comes_to_a_green_is_in_progress_before_all_that_waits() {
     hold.release();
     s.service.kill9().await;
 }
+
+/// Successes that are gathered anew keep their turns to write, and GitHub does not answer: what is red has one all the
+/// same, once it is clear that this takes long.
+#[tokio::test(flavor = "multi_thread")]
+async fn successes_that_are_gathered_for_long_do_not_keep_all_turns() {
+    const WRITES: usize = 4;
+    let mut s = Scene::set().await;
+    add_repositories(&s, 1);
+    s.service.configure("secondary_limits = false", "secondary_limits = true");
+    let armed = "budget::minute=return(500);budget::writes=return(4/450);publish::fresh=return(2000);\
+                 gate::progress=return(600000);github::timeout=return(600000);turns::long=return(1000)";
+    s.service.start_with_failpoints(armed).await.unwrap();
+    // As many writes as may be are under way, of pull requests that nobody approved.
+    let flood = Flood { repositories: 1, pulls: 2 * WRITES + 2, minute: Duration::ZERO };
+    let (pulls, hooks) = s.gh.with(|w| happen(w, &flood));
+    let reds: Vec<&Pull> = pulls.iter().filter(|p| !p.approved).collect();
+    let opened = |number: u64| {
+        let is_it =
+            |h: &&Webhook| h.payload["action"] == json!("opened") && h.payload["number"] == json!(number);
+        hooks.iter().find(is_it).unwrap()
+    };
+    let writing = s.gh.hold(Route::WriteCheckRun);
+    for red in &reds[..WRITES] {
+        assert_eq!(s.deliver(opened(red.number)).await.status, 202);
+    }
+    writing.arrived(WRITES).await;
+    // As many successes wait for a turn until they are too old.
+    for n in 0..WRITES {
+        // Reviewed before it is delivered: its only verdict lets it pass.
+        let hooks = s.gh.with(|w| {
+            let opened = crate::common::scene::push_and_open(w, &format!("topic-{n}"), "A door").unwrap();
+            w.approve("bob", REPO, opened.what).unwrap();
+            opened.hooks
+        });
+        let opened = hooks.iter().find(|h| h.event == "pull_request").unwrap();
+        assert_eq!(s.deliver(opened).await.status, 202);
+    }
+    let waiting = format!("resource=\"writes\"}} {WRITES}");
+    let wait = async || {
+        let (_, metrics) = s.service.get(s.service.internal, "/metrics").await.unwrap();
+        metrics.lines().any(|l| l.starts_with("gatelog_github_minute_waiting") && l.ends_with(&waiting))
+    };
+    until("all wait", &s, wait).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    // They have their turns, and wait for GitHub with them.
+    let of_it = format!("\"repo\":\"{}\"", REPO.split_once('/').unwrap().1);
+    let gathering = s.gh.hold(Route::GraphqlWith(of_it));
+    writing.release();
+    gathering.arrived(WRITES).await;
+    let red = reds[WRITES];
+    assert_eq!(s.deliver(opened(red.number)).await.status, 202);
+    let head = s.gh.with(|w| w.pull(&red.repository, red.number).unwrap().head.sha.clone());
+    let shown =
+        async || s.run_on(&head, "gatelog").is_some_and(|r| r.conclusion.as_deref() == Some("failure"));
+    until("red", &s, shown).await;
+    assert_eq!(s.gh.check_run_writes(), WRITES + 1, "the successes are gathered still");
+    gathering.release();
+    s.service.kill9().await;
+}

@@ -1,8 +1,6 @@
 //! The task of a target: round after round, until GitHub shows what it should.
 
-use std::{collections::BTreeSet, panic::AssertUnwindSafe};
-
-use futures_util::FutureExt as _;
+use std::collections::BTreeSet;
 
 use super::{
     super::{
@@ -39,13 +37,12 @@ impl Gate {
         let mut ambiguous = false;
         while let Some(turn) = self.take_turn(&target) {
             let round = self.round(&target, &at, &turn, ambiguous, begun);
-            let trouble = match AssertUnwindSafe(round).catch_unwind().await {
-                Ok(Ok(())) => {
+            let trouble = match self.guarded_try(Task::Publishing, round).await {
+                Ok(()) => {
                     ambiguous = false;
                     continue;
                 }
-                Ok(Err(trouble)) => trouble,
-                Err(_) => self.panicked(&target),
+                Err(trouble) => trouble,
             };
             ambiguous = true;
             self.again_later(&target, turn);
@@ -87,16 +84,6 @@ impl Gate {
             }
             done => done,
         }
-    }
-
-    fn panicked(&self, target: &Target) -> Trouble {
-        tracing::error!(
-            sha = target.sha.as_str(),
-            check = target.check,
-            "showing a check run panicked, which is a fault of gatelog: it is tried again"
-        );
-        self.0.metrics.panicked(Task::Publishing);
-        Trouble::new(TroubleKind::Unexpected, "a fault of gatelog")
     }
 
     /// The next thing to do, or `None` when the target is as it should be.

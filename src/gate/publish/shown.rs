@@ -144,11 +144,7 @@ impl Gate {
         if check.check_run.is_none() {
             return true;
         }
-        let Some((generation, rest)) = check.external_id.as_deref().and_then(|id| id.split_once(':')) else {
-            return false;
-        };
-        let Some((seq, leaf)) = rest.split_once(':') else { return false };
-        let Ok(seq) = seq.parse::<u64>() else { return false };
+        let Some((generation, seq, leaf)) = named(check) else { return false };
         let Ok(Some(stored)) = self.0.ledger.entry(seq) else { return false };
         generation == self.0.ledger.head().generation.to_string()
             && stored.leaf.to_string() == leaf
@@ -160,6 +156,32 @@ impl Gate {
             }
     }
 
+    /// Of a run that is not ours: which entry it names that this ledger does not have, and which backup to restore if
+    /// it had it once. `None`: it names none, or one of ours that allows nothing.
+    pub(in crate::gate) fn names_what_is_lost(&self, check: &event::CheckRef) -> Option<String> {
+        let (generation, seq, leaf) = named(check)?;
+        let head = self.0.ledger.head();
+        if generation != head.generation.to_string() {
+            return Some(format!(
+                "it names entry {seq} of the generation {}, and this is {}: perhaps another gatelog runs with the same App",
+                short(generation),
+                head.generation
+            ));
+        }
+        let restore = format!(
+            "if the ledger was rolled back, restore a backup of which `gatelog log show {seq}` says the leaf {}",
+            short(leaf)
+        );
+        let here = self.0.ledger.entry(seq).ok().flatten().map(|stored| stored.leaf.to_string());
+        match here {
+            Some(here) if here == leaf => None,
+            Some(_) => Some(format!("it names an entry {seq} that is another one here; {restore}")),
+            None => {
+                Some(format!("it names entry {seq}, and the ledger has {} entries; {restore}", head.size))
+            }
+        }
+    }
+
     pub(in crate::gate) fn stored(&self, seq: u64) -> Result<Option<Stored>, Trouble> {
         self.0.ledger.entry(seq).map_err(|e| unreadable(&e.to_string()))
     }
@@ -169,6 +191,18 @@ impl Gate {
         let Some(body) = body else { return self.erased_verdict(seq) };
         serde_json::from_slice(&body).map_err(|e| unreadable(&e.to_string()))
     }
+}
+
+/// Generation, entry and leaf of the external id of a run.
+fn named(check: &event::CheckRef) -> Option<(&str, u64, &str)> {
+    let (generation, rest) = check.external_id.as_deref()?.split_once(':')?;
+    let (seq, leaf) = rest.split_once(':')?;
+    Some((generation, seq.parse().ok()?, leaf))
+}
+
+/// Of what anybody may have written: as much as tells it from others.
+fn short(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).take(16).collect()
 }
 
 impl Gate {
