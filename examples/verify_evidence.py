@@ -335,7 +335,7 @@ def is_asked_for(entry, selection, heads):
     s = entry["subject"]
     if selection["by"] == "pull_request":
         of_its_head = s["kind"] != "pull_request" and s.get("head") in heads
-        return is_pull(entry, selection) or (of_its_head and s.get("repository") == selection["repository"])
+        return is_pull(entry, selection) or concerns(entry, selection) or (of_its_head and s.get("repository") == selection["repository"])
     if selection["by"] == "entry":
         return entry["seq"] == selection["entry"]
     check(selection["by"] == "time", "it is not known what was asked for")
@@ -349,16 +349,34 @@ def is_asked_for(entry, selection, heads):
     )
 
 
+def is_number(value):
+    return type(value) is int and 0 <= value < 2**64  # to Python, True is 1
+
+
+def check_shape(entry):
+    """By these it is found out what an entry is about: of another form, nobody could say that it is not."""
+    at, data = f"entry {entry['seq']}", entry.get("data")
+    check(isinstance(data, dict), f"{at}: its data is no object")
+    for name in ("pulls", "waivers") if entry["kind"] == "verdict" else ():
+        if name in data:
+            holds = isinstance(data[name], list) and all(map(is_number, data[name]))
+            check(holds, f"{at}: its {name} are no list of numbers")
+    if entry["kind"] == "waiver":
+        of = data.get("of")
+        check(of is None or is_number(of), f"{at}: what it is a step of is no number")
+
+
+def concerns(entry, selection):
+    """A verdict on something else that says that it concerns the pull request."""
+    here = entry["subject"].get("repository") == selection["repository"]
+    return entry["kind"] == "verdict" and here and selection["number"] in entry["data"].get("pulls", [])
+
+
 def heads_of(selection, entries):
     """Those it ever had, those of merge groups that carried it, and what it landed as."""
     if selection["by"] != "pull_request":
         return set()
-
-    def concerns(entry):
-        here = entry["subject"].get("repository") == selection["repository"]
-        return entry["kind"] == "verdict" and here and selection["number"] in entry["data"].get("pulls", [])
-
-    return {e["subject"].get("head") for e in entries if is_pull(e, selection) or concerns(e)} - {None}
+    return {e["subject"].get("head") for e in entries if is_pull(e, selection) or concerns(e, selection)} - {None}
 
 
 def rested_on(selected, entries):
@@ -375,36 +393,50 @@ def select(selection, entries):
         answers = entry["kind"] in ("verdict", "report") and selected.intersection(entry.get("refs", []))
         if answers or is_asked_for(entry, selection, heads):
             selected.add(entry["seq"])
-    exceptions = rested_on(selected, entries)
-    for entry in entries:
-        if entry["kind"] == "waiver" and exceptions.intersection((entry["seq"], entry["data"].get("of"))):
-            selected.add(entry["seq"])
-    for entry in reversed(entries):
-        if entry["seq"] in selected:
-            selected.update(ref for ref in entry.get("refs", []) if ref >= entries[0]["seq"])
+    before = None
+    while before != len(selected):  # what came in by a reference may rest on an exception of its own
+        before = len(selected)
+        exceptions = rested_on(selected, entries)
+        for entry in entries:
+            if entry["kind"] == "waiver" and exceptions.intersection((entry["seq"], entry["data"].get("of"))):
+                selected.add(entry["seq"])
+        for entry in reversed(entries):
+            if entry["seq"] in selected:
+                selected.update(ref for ref in entry.get("refs", []) if ref >= entries[0]["seq"])
     return selected
 
 
+MERGES = ("merge_group", "merge", "squash", "rebase")
+
+
 def unsaid(selection, entries):
-    """{head: first entry} of what may concern a pull request and does not say so: merge groups and landings of which
-    no verdict names the pull requests."""
+    """Entries of what may concern a pull request and does not say so: merge groups and what landed on watched branches,
+    each by its first, of which no verdict names all pull requests."""
     known = heads_of(selection, entries)
-    answered = {ref for e in entries if e["kind"] == "verdict" for ref in e.get("refs", [])}
+    verdicts_of_refs = [e for e in entries if e["kind"] == "verdict" and e["subject"]["kind"] == "ref"]
+    answered = {ref for e in verdicts_of_refs for ref in e.get("refs", [])}
     may, told = {}, set()
     for entry in entries:
         subject, kind, data = entry["subject"], entry["kind"], entry["data"]
-        head = subject.get("head")
-        if subject.get("repository") != selection["repository"] or head is None:
+        if subject.get("repository") != selection["repository"] or kind not in ("event", "verdict"):
             continue
-        if kind == "verdict" and "pulls" in data:
-            told.add(head)
-        counts = kind in ("event", "verdict") and subject["kind"] == "merge_group"
-        if subject["kind"] == "ref":  # pushes to other branches land nowhere
-            landed = kind == "verdict" and data.get("landing") is not None
-            counts = landed or (kind == "event" and entry["seq"] not in answered)
-        if counts and head not in known:
-            may.setdefault(head, entry["seq"])
-    return {head: seq for head, seq in may.items() if head not in told}
+        if subject["kind"] == "merge_group":
+            counts, tells = True, kind == "verdict"
+        elif subject["kind"] == "ref" and kind == "verdict":
+            # Of pushes to other branches nothing is told. What was no merge may have brought more than it names.
+            landing = data.get("landing")
+            counts, tells = landing is not None, isinstance(landing, dict) and landing.get("kind") in MERGES
+        elif subject["kind"] == "ref":
+            counts, tells = entry["seq"] not in answered, False
+        else:
+            continue
+        # What has no head stands for itself.
+        key = (subject["kind"], subject.get("head") or entry["seq"])
+        if counts and subject.get("head") not in known and not is_asked_for(entry, selection, known):
+            may.setdefault(key, entry["seq"])
+        if tells and "pulls" in data:
+            told.add(key)
+    return [seq for key, seq in may.items() if key not in told]
 
 
 CLOCKS = datetime.timedelta(hours=1)  # by less than this, clocks of GitHub and of the gate may differ
@@ -440,11 +472,14 @@ def completeness(selection, created, entries, size):
         if first["seq"] > 0 and not (created and moment(first["time"]) + CLOCKS < created):
             return False, "completeness: that nothing about it comes before the range"
         if untold := unsaid(selection, entries):
-            return False, (f"completeness: which pull requests {len(untold)} merge groups or landings were of, the "
-                           f"first of them in entry {min(untold.values())}; all else that names it or one of its heads "
-                           f"is here, {until}")
-        return True, ("everything that names it, its heads, merge groups that carried it and what landed of it is here, "
-                      f"{until}")
+            return False, (f"completeness: which pull requests {len(untold)} merge groups or landings were of, the first "
+                           f"of them in entry {min(untold)}; all else that names it or one of its heads is here, {until}")
+        older = [seq for seq in rested_on(select(selection, entries), entries) if seq < first["seq"]]
+        if older:
+            return False, (f"completeness: what became of the exception of entry {min(older)} until entry {first['seq']}; "
+                           f"all else about it is here, {until}")
+        return True, ("everything that names it, its heads, merge groups that carried it and what landed of it on a "
+                      f"watched branch is here, {until}")
     if first["seq"] > 0 and (selection["since"] is None or first["time"] >= selection["since"]):
         return False, "completeness: that nothing of that time comes before the range"
     if last["seq"] + 1 < size and (selection["until"] is None or last["time"] < selection["until"]):
@@ -452,7 +487,8 @@ def completeness(selection, created, entries, size):
     return True, f"everything of that time is here, {until}"
 
 
-NOT_IN_IT = "pushes of its head from before it was opened, and deployments of later commits"
+NOT_IN_IT = ("pushes of its head from before it was opened, what it landed as on a branch that is not watched, "
+             "deployments of later commits or of which GitHub did not tell what brought them")
 
 # ---- The file
 
@@ -544,6 +580,9 @@ def check_bodies(archive, manifest, with_bodies):
             if path not in there:
                 check((seq, name) in said, f"entry {seq}: its body {name} is missing")
                 gone.append((seq, name))
+                # What it rests on stands nowhere any more, if its entry does not say so.
+                if (entry["kind"], name) == ("verdict", "verdict") and "waivers" not in entry["data"]:
+                    unnamed = seq if unnamed is None else unnamed
                 continue
             body = read(archive, path)
             check(f"{seq}/{name}" in salts, f"entry {seq}: its body {name} has no salt")
@@ -619,19 +658,36 @@ def check_verdict(entry, body):
     on and its entry, of an older gatelog, does not name."""
     body, data = body if isinstance(body, dict) else {}, entry["data"]
     for name in ("decision", "bundle", "engine", "rewriter"):
-        check(data.get(name) == body.get(name), f"entry {entry['seq']}: its {name} is {shown(data, name)}, and "
+        # As they are written: to Python, True is 1.
+        same = json.dumps(data.get(name), sort_keys=True) == json.dumps(body.get(name), sort_keys=True)
+        check(same and (name in data) == (name in body), f"entry {entry['seq']}: its {name} is {shown(data, name)}, and "
                                                 f"{shown(body, name)} in its body `verdict`")
     # An entry may end to be valid before its policies ask for it, and not after.
     ends, asked = data.get("valid_until"), body.get("valid_until")
     fits = asked is None or ends is not None and moment(ends) <= moment(asked)
     check(fits, f"entry {entry['seq']}: it is valid until {shown(data, 'valid_until')}, and until "
                 f"{shown(body, 'valid_until')} in its body `verdict`")
-    used = [by.get("entry") for control in body.get("controls", []) for by in control.get("waived_by", [])]
-    unnamed = [seq for seq in used if seq is not None and seq not in data.get("waivers", [])]
+    used = exceptions_in(body)
+    check(used is not None, f"entry {entry['seq']}: the exceptions in its body `verdict` cannot be read")
+    unnamed = [seq for seq in used if seq not in data.get("waivers", [])]
     check(not unnamed or "waivers" not in data,
           f"entry {entry['seq']}: it does not name the exception of entry {min(unnamed, default=0)}, on which it rests "
           "by its body `verdict`")
     return unnamed
+
+
+def exceptions_in(body):
+    """The entries of those that a verdict rests on; None if that cannot be read."""
+    used = []
+    controls = body.get("controls", [])
+    if not isinstance(controls, list):
+        return None
+    for control in controls:
+        waived_by = control.get("waived_by", []) if isinstance(control, dict) else None
+        if not isinstance(waived_by, list) or not all(isinstance(by, dict) for by in waived_by):
+            return None
+        used += [by["entry"] for by in waived_by if by.get("entry") is not None]
+    return used if all(map(is_number, used)) else None
 
 
 def shown(values, name):
@@ -691,6 +747,8 @@ def verify(archive, vkeys, args):
     check_range(manifest, tree, entries, size, root)
     check_others(tree, others, size, root)
     parsed = [entry for _, entry in entries]
+    for _, entry in entries + others:
+        check_shape(entry)
     selected = select(manifest["selection"], parsed)
     for seq in sorted(selected.symmetric_difference(manifest["selected"])):
         raise Wrong(f"entry {seq}: it was asked for and is not named, or is named and was not asked for")

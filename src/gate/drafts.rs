@@ -103,7 +103,7 @@ pub(super) fn verdict(
         landing: None,
         tampering: None,
         pulls: None,
-        waivers: vec![],
+        waivers: Some(vec![]),
     };
     let mut bodies = vec![("verdict".to_owned(), json_bytes(verdict.to_bytes()))];
     if let Some(facts) = facts {
@@ -131,9 +131,7 @@ pub(super) fn with_concerned(mut draft: Draft, pulls: Option<&[u64]>, waivers: &
     if let Some(pulls) = pulls {
         draft.data["pulls"] = json!(pulls);
     }
-    if !waivers.is_empty() {
-        draft.data["waivers"] = json!(waivers);
-    }
+    draft.data["waivers"] = json!(waivers);
     draft
 }
 
@@ -164,7 +162,7 @@ pub(super) fn superseded(event: u64, subject: Subject, newer: u64, bundle: &str)
         landing: None,
         tampering: None,
         pulls: None,
-        waivers: vec![],
+        waivers: None,
     };
     Draft {
         kind: Kind::Verdict,

@@ -125,12 +125,13 @@ pub struct VerdictData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tampering: Option<TamperingData>,
     /// Of what is not itself a pull request: the numbers of those that a merge group carries, that a push landed,
-    /// that brought a deployed commit. Absent: not known.
+    /// that brought a deployed commit; of what was no merge perhaps not all. Absent: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulls: Option<Vec<u64>>,
-    /// Entries of the exceptions that excused something: that asked for or granted it, and that agreed to it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waivers: Vec<u64>,
+    /// Entries of the exceptions that excused something: that asked for or granted it, and that agreed to it. Absent:
+    /// nothing was judged, or an older gatelog wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waivers: Option<Vec<u64>>,
 }
 
 /// Something done against the gate: a forged check, weakened rules, an App that was taken away. Names and the

@@ -113,7 +113,7 @@ pub struct Tree {
 }
 
 /// Which entries of a range were asked for: they themselves, what answers them (verdicts, reports), the exceptions
-/// that these rest on, then what any of all that refers to, as far as it is in the range.
+/// that these rest on, and what any of all that refers to, as far as it is in the range.
 #[must_use]
 pub fn select(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
     let heads = heads(selection, range);
@@ -124,20 +124,26 @@ pub fn select(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
             selected.insert(entry.seq);
         }
     }
-    let rested_on = rested_on(&selected, range);
-    for entry in range.iter().filter(|e| e.kind == Kind::Waiver) {
-        let of = entry.data.get("of").and_then(Value::as_u64).unwrap_or(entry.seq);
-        if rested_on.contains(&of) || rested_on.contains(&entry.seq) {
-            selected.insert(entry.seq);
+    let first = range.first().map_or(0, |e| e.seq);
+    loop {
+        let before = selected.len();
+        let rested_on = rested_on(&selected, range);
+        for entry in range.iter().filter(|e| e.kind == Kind::Waiver) {
+            let of = entry.data.get("of").and_then(Value::as_u64).unwrap_or(entry.seq);
+            if rested_on.contains(&of) || rested_on.contains(&entry.seq) {
+                selected.insert(entry.seq);
+            }
+        }
+        for entry in range.iter().rev() {
+            if selected.contains(&entry.seq) {
+                selected.extend(entry.refs.iter().copied().filter(|r| *r >= first));
+            }
+        }
+        // What came in by a reference may rest on an exception of its own.
+        if selected.len() == before {
+            return selected;
         }
     }
-    for entry in range.iter().rev() {
-        if selected.contains(&entry.seq) {
-            let first = range.first().map_or(0, |e| e.seq);
-            selected.extend(entry.refs.iter().copied().filter(|r| *r >= first));
-        }
-    }
-    selected
 }
 
 /// The exceptions that what was selected rests on: the entries of the steps that made them.
@@ -157,7 +163,23 @@ pub fn older_exceptions(selected: &BTreeSet<u64>, range: &[Entry]) -> BTreeSet<u
 
 /// A list of numbers in the data of an entry; `None`: there is none.
 fn numbers(entry: &Entry, name: &str) -> Option<Vec<u64>> {
-    Some(entry.data.get(name)?.as_array()?.iter().filter_map(Value::as_u64).collect())
+    entry.data.get(name)?.as_array()?.iter().map(Value::as_u64).collect()
+}
+
+/// What of an entry is not of the form by which it is found out what it is about: nobody could say that it is not.
+#[must_use]
+pub fn misshapen(entry: &Entry) -> Option<String> {
+    if !entry.data.is_object() {
+        return Some("its data is no object".into());
+    }
+    let lists = ["pulls", "waivers"].into_iter().filter(|_| entry.kind == Kind::Verdict);
+    let no_list =
+        lists.into_iter().find(|name| entry.data.get(name).is_some() && numbers(entry, name).is_none());
+    if let Some(name) = no_list {
+        return Some(format!("its {name} are no list of numbers"));
+    }
+    let of = entry.data.get("of").filter(|of| entry.kind == Kind::Waiver && !of.is_null());
+    of.is_some_and(|of| !of.is_u64()).then(|| "what it is a step of is no number".into())
 }
 
 /// A verdict or report about something selected; not another look that it merely caused.
@@ -169,15 +191,17 @@ fn answers(entry: &Entry, reference: u64, selected: &BTreeSet<u64>) -> bool {
 /// pushes of them, deployments and checks are found.
 fn heads<'e>(selection: &Selection, range: &'e [Entry]) -> BTreeSet<&'e Sha> {
     let Selection::PullRequest { repository, number } = selection else { return BTreeSet::new() };
-    let concerns = |e: &Entry| {
-        let pulls = || numbers(e, "pulls").is_some_and(|pulls| pulls.contains(number));
-        e.kind == Kind::Verdict && e.subject.repository == Some(*repository) && pulls()
-    };
     range
         .iter()
-        .filter(|e| is_pull(e, *repository, *number) || concerns(e))
+        .filter(|e| is_pull(e, *repository, *number) || concerns(e, *repository, *number))
         .filter_map(|e| e.subject.head.as_ref())
         .collect()
+}
+
+/// A verdict on something else that says that it concerns the pull request.
+fn concerns(entry: &Entry, repository: u64, number: u64) -> bool {
+    let pulls = || numbers(entry, "pulls").is_some_and(|pulls| pulls.contains(&number));
+    entry.kind == Kind::Verdict && entry.subject.repository == Some(repository) && pulls()
 }
 
 fn is_pull(entry: &Entry, repository: u64, number: u64) -> bool {
@@ -192,7 +216,7 @@ fn is_asked_for(selection: &Selection, heads: &BTreeSet<&Sha>, entry: &Entry) ->
             let of_its_head = s.repository == Some(*repository)
                 && !matches!(s.kind, SubjectKind::PullRequest)
                 && s.head.as_ref().is_some_and(|h| heads.contains(h));
-            is_pull(entry, *repository, *number) || of_its_head
+            is_pull(entry, *repository, *number) || concerns(entry, *repository, *number) || of_its_head
         }
         Selection::Entry { entry: seq } => entry.seq == *seq,
         Selection::Time { since, until, repository } => {
@@ -223,37 +247,51 @@ pub fn created_at(selection: &Selection, payload: &Value) -> Option<Time> {
     pull.get("created_at")?.as_str()?.parse().ok().filter(|_| is_it)
 }
 
-/// What may concern a pull request and does not say so: heads of merge groups and of what landed, each with its first
-/// entry, of which no verdict names the pull requests. Either GitHub did not tell, or an older
-/// gatelog judged, or nobody yet.
+/// What may concern a pull request and does not say so: merge groups and what landed on watched branches, each by its
+/// first entry, of which no verdict names all pull requests. It was a direct push, GitHub did not tell, an older gatelog
+/// judged, or nobody yet.
 #[must_use]
-pub fn unsaid(selection: &Selection, range: &[Entry]) -> BTreeMap<u64, Sha> {
-    let Selection::PullRequest { repository, .. } = selection else { return BTreeMap::new() };
+pub fn unsaid(selection: &Selection, range: &[Entry]) -> BTreeSet<u64> {
+    let Selection::PullRequest { repository, .. } = selection else { return BTreeSet::new() };
     let known = heads(selection, range);
-    let answered: BTreeSet<u64> =
-        range.iter().filter(|e| e.kind == Kind::Verdict).flat_map(|e| e.refs.iter().copied()).collect();
-    let (mut may, mut told) = (BTreeMap::new(), BTreeSet::new());
+    let of_ref = |e: &&Entry| e.kind == Kind::Verdict && e.subject.kind == SubjectKind::Ref;
+    let answered: BTreeSet<u64> = range.iter().filter(of_ref).flat_map(|e| e.refs.iter().copied()).collect();
+    // What has no head stands for itself.
+    let mut may: BTreeMap<(bool, Result<&Sha, u64>), u64> = BTreeMap::new();
+    let mut told = BTreeSet::new();
     for entry in range.iter().filter(|e| e.subject.repository == Some(*repository)) {
-        let Some(head) = &entry.subject.head else { continue };
-        if entry.kind == Kind::Verdict && numbers(entry, "pulls").is_some() {
-            told.insert(head);
-        }
-        let counts = match (&entry.kind, entry.subject.kind) {
-            (Kind::Event | Kind::Verdict, SubjectKind::MergeGroup) => true,
-            // Pushes to other branches land nowhere.
-            (Kind::Verdict, SubjectKind::Ref) => entry.data.get("landing").is_some_and(|l| !l.is_null()),
-            (Kind::Event, SubjectKind::Ref) => !answered.contains(&entry.seq),
-            _ => false,
+        let landing = entry.data.get("landing").filter(|l| !l.is_null());
+        let (group, counts, tells) = match (&entry.kind, entry.subject.kind) {
+            (Kind::Verdict, SubjectKind::MergeGroup) => (true, true, true),
+            (Kind::Event, SubjectKind::MergeGroup) => (true, true, false),
+            // Of pushes to other branches nothing is told. What was no merge may have brought more than it names.
+            (Kind::Verdict, SubjectKind::Ref) => {
+                let kind = landing.and_then(|l| l.get("kind")?.as_str());
+                (false, landing.is_some(), kind.is_some_and(is_merge))
+            }
+            (Kind::Event, SubjectKind::Ref) => (false, !answered.contains(&entry.seq), false),
+            _ => continue,
         };
-        if counts && !known.contains(head) {
-            may.entry(head).or_insert(entry.seq);
+        let key = (group, entry.subject.head.as_ref().ok_or(entry.seq));
+        let is_here = |head: &&Sha| known.contains(head);
+        if counts && !key.1.as_ref().is_ok_and(is_here) && !is_asked_for(selection, &known, entry) {
+            may.entry(key).or_insert(entry.seq);
+        }
+        if tells && numbers(entry, "pulls").is_some() {
+            told.insert(key);
         }
     }
-    may.into_iter().filter(|(head, _)| !told.contains(head)).map(|(head, seq)| (seq, head.clone())).collect()
+    may.into_iter().filter(|(key, _)| !told.contains(key)).map(|(_, seq)| seq).collect()
+}
+
+/// As [`LandingData::kind`](super::entry::LandingData) says it: GitHub merged pull requests, and nothing else came with them.
+fn is_merge(kind: &str) -> bool {
+    matches!(kind, "merge_group" | "merge" | "squash" | "rebase")
 }
 
 /// What is not in evidence about a pull request, by intent.
-pub const NOT_IN_IT: &str = "pushes of its head from before it was opened, and deployments of later commits";
+pub const NOT_IN_IT: &str = "pushes of its head from before it was opened, what it landed as on a branch that is not \
+                             watched, deployments of later commits or of which GitHub did not tell what brought them";
 
 /// Whether nothing that was asked for can lie outside of the range, or what is not proved.
 ///
@@ -282,16 +320,23 @@ pub fn completeness(
                 return Err("completeness: that nothing about it comes before the range".into());
             }
             let unsaid = unsaid(selection, range);
-            if let Some((first, _)) = unsaid.first_key_value() {
+            if let Some(first) = unsaid.first() {
                 return Err(format!(
                     "completeness: which pull requests {} merge groups or landings were of, the first of \
                      them in entry {first}; all else that names it or one of its heads is here, {until}",
                     unsaid.len()
                 ));
             }
+            if let Some(older) = older_exceptions(&select(selection, range), range).first() {
+                return Err(format!(
+                    "completeness: what became of the exception of entry {older} until entry {}; all else about it is \
+                     here, {until}",
+                    first.seq
+                ));
+            }
             Ok(format!(
-                "everything that names it, its heads, merge groups that carried it and what landed of it is here, \
-                 {until}"
+                "everything that names it, its heads, merge groups that carried it and what landed of it on a \
+                 watched branch is here, {until}"
             ))
         }
         Selection::Time { since, until: end, .. } => {
@@ -302,6 +347,52 @@ pub fn completeness(
                 return Err("completeness: that nothing of that time comes after the range".into());
             }
             Ok(format!("everything of that time is here, {until}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(kind: &str, data: Value) -> Entry {
+        let entry = json!({
+            "v": 1, "seq": 7, "time": "2026-11-24T00:00:00.000000Z", "prev": "00".repeat(32), "kind": kind,
+            "subject": {"kind": "none"}, "key": "k:7", "refs": [], "bodies": {}, "data": data,
+        });
+        Entry::parse(entry.to_string().as_bytes()).unwrap()
+    }
+
+    /// Of what is not of its form nobody can say that it is about something else.
+    #[test]
+    fn what_an_entry_is_about_is_told_in_numbers() {
+        for odd in [
+            json!(null),
+            json!("12"),
+            json!({"12": 1}),
+            json!([12.0]),
+            json!(["12"]),
+            json!([-1]),
+            json!(true),
+        ] {
+            for name in ["pulls", "waivers"] {
+                let said = misshapen(&entry("verdict", json!({name: odd})));
+                assert_eq!(said, Some(format!("its {name} are no list of numbers")), "{odd}");
+            }
+        }
+        for of in [json!("2"), json!(2.0), json!([2])] {
+            assert!(misshapen(&entry("waiver", json!({"of": of}))).is_some(), "{of}");
+        }
+        assert!(misshapen(&entry("verdict", json!([]))).is_some());
+        for (kind, data) in [
+            ("verdict", json!({"pulls": [12], "waivers": []})),
+            ("verdict", json!({})),
+            ("waiver", json!({"of": null})),
+            ("waiver", json!({"of": 2})),
+        ] {
+            assert_eq!(misshapen(&entry(kind, data.clone())), None, "{data}");
         }
     }
 }

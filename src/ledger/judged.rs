@@ -63,7 +63,9 @@ pub fn contradicts(verdict: &Entry, body: &[u8]) -> Option<String> {
             return Some(format!("its {name} is {}, and {} in its body `verdict`", said(entry), said(body)));
         }
     }
-    let unnamed = unnamed_exceptions(verdict, &body);
+    let Some(unnamed) = unnamed_exceptions(verdict, &body) else {
+        return Some("the exceptions in its body `verdict` cannot be read".into());
+    };
     if let (Some(_), Some(seq)) = (verdict.data.get("waivers"), unnamed.first()) {
         return Some(format!(
             "it does not name the exception of entry {seq}, on which it rests by its body `verdict`"
@@ -83,13 +85,21 @@ pub fn contradicts(verdict: &Entry, body: &[u8]) -> Option<String> {
 }
 
 /// Exceptions that the body `verdict` rests on and its entry does not name, as entries of an older gatelog do not.
+/// `None`: they cannot be read.
 #[must_use]
-pub fn unnamed_exceptions(verdict: &Entry, body: &Value) -> Vec<u64> {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let named: Vec<u64> = list(verdict.data.get("waivers")).iter().filter_map(Value::as_u64).collect();
-    let controls = list(body.get("controls"));
-    let used = controls.iter().flat_map(|c| list(c.get("waived_by")));
-    used.filter_map(|by| by.get("entry")?.as_u64()).filter(|seq| !named.contains(seq)).collect()
+pub fn unnamed_exceptions(verdict: &Entry, body: &Value) -> Option<Vec<u64>> {
+    let list = |value: Option<&Value>| value.map_or(Some(vec![]), |v| v.as_array().cloned());
+    let named: Vec<u64> = list(verdict.data.get("waivers"))?.iter().filter_map(Value::as_u64).collect();
+    let mut unnamed = vec![];
+    for control in list(body.get("controls"))? {
+        for by in list(control.as_object()?.get("waived_by"))? {
+            match by.as_object()?.get("entry") {
+                None | Some(Value::Null) => {}
+                Some(entry) => unnamed.extend(Some(entry.as_u64()?).filter(|seq| !named.contains(seq))),
+            }
+        }
+    }
+    Some(unnamed)
 }
 
 fn time(value: &Value) -> Option<Time> {
@@ -108,7 +118,9 @@ pub fn shows<E>(
     report: &Entry,
     decided: &mut dyn FnMut(u64) -> Result<Option<Option<Decided>>, E>,
 ) -> Result<Shown, E> {
-    let Ok(data) = ReportData::deserialize(&report.data) else { return Ok(Shown::Follows) };
+    let Ok(data) = ReportData::deserialize(&report.data) else {
+        return Ok(Shown::Overstated("what it shows cannot be read".into()));
+    };
     let written = !matches!(data.result, ReportResult::Withheld | ReportResult::Unknown);
     if data.conclusion.as_deref() != Some("success") || !written {
         return Ok(Shown::Follows);

@@ -310,6 +310,13 @@ impl Publisher {
             tokio::select! {
                 _ = look.tick() => {}
                 _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                () = self.heard_late() => {
+                    let last = self.state().last.clone();
+                    if let Some(Signed { origin, size, root, .. }) = last {
+                        self.is_not_ahead_late(&Checkpoint { origin, size, root })?;
+                    }
+                    continue;
+                }
             }
             let size = self.published.borrow().as_ref().map(|p| p.checkpoint.size);
             let again = if self.quorum_missed().is_some() { AFTER_FAILURE } else { AGAIN };
@@ -326,6 +333,13 @@ impl Publisher {
                     look.reset_after(AFTER_FAILURE);
                 }
             }
+        }
+    }
+
+    async fn heard_late(&self) {
+        match &self.witnesses {
+            Some(witnesses) => witnesses.heard().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -105,8 +105,8 @@ async fn everything_about_a_pull_request_is_taken_away_and_checked_twice() {
     assert_eq!(ours.status.code(), Some(0), "{}", said(&ours));
     let text = said(&ours);
     for part in [
-        "complete: everything that names it, its heads, merge groups that carried it and what landed of it is here, until \
-         the checkpoint",
+        "complete: everything that names it, its heads, merge groups that carried it and what landed of it on a \
+         watched branch is here, until the checkpoint",
         "not in it: pushes of its head from before it was opened",
         " verdicts are what their facts and policies give",
         "VERIFIED  ",

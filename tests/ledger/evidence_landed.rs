@@ -23,7 +23,7 @@ use gatelog::{
     time::Time,
     verdict::Decision,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A pull request that nobody approved is excused with all of its repository, carried by a merge group, denied there
 /// once the exception is revoked, landed all the same, and deployed. Another one is beside it.
@@ -168,29 +168,40 @@ fn without(seq: u64, manifest: &Manifest, files: &Files) -> (Manifest, Files) {
     (manifest, files)
 }
 
-/// Of a merge group whose verdict does not say which pull requests it carried, as an older gatelog wrote it, nobody
-/// knows whether it is about one.
+/// Of a merge group or a landing whose verdict does not say which pull requests it was of, nobody knows whether it is
+/// about one: an older gatelog wrote it, or it was no merge and may have brought anything.
 #[tokio::test]
 async fn a_merge_group_that_names_no_pull_request_is_not_proved_to_be_of_another() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, pulls, part) in [
-        (
-            "older",
-            None,
-            "not proved: completeness: which pull requests 1 merge groups or landings were of, the first",
-        ),
-        ("newer", Some([13]), "complete: everything that names it, its heads, merge groups that carried it"),
-    ] {
-        let data = dir.path().join(name);
+    let untold = "not proved: completeness: which pull requests 1 merge groups or landings were of, the first of them in \
+                  entry ";
+    let complete = "complete: everything that names it, its heads, merge groups that carried it and what landed of it on a \
+                    watched branch is here, until the checkpoint";
+    let landed = |kind: &str| json!({"kind": kind, "required": "bound", "bypassed": false, "exceptions": []});
+    for (n, (kind, landing, pulls, part)) in [
+        (SubjectKind::MergeGroup, json!(null), None, untold),
+        (SubjectKind::MergeGroup, json!(null), Some(vec![13]), complete),
+        (SubjectKind::Ref, landed("squash"), None, untold),
+        (SubjectKind::Ref, landed("squash"), Some(vec![13]), complete),
+        // A push of its commits and one more names nobody.
+        (SubjectKind::Ref, landed("direct"), Some(vec![]), untold),
+        (SubjectKind::Ref, landed("bypass"), Some(vec![13]), untold),
+        (SubjectKind::Ref, json!(null), None, complete),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let data = dir.path().join(n.to_string());
         fs::create_dir(&data).unwrap();
-        let vkey = with_a_group(&data, pulls).await;
-        let file = dir.path().join(format!("{name}.zip"));
+        let vkey = beside_another(&data, kind, landing, pulls).await;
+        let file = dir.path().join(format!("{n}.zip"));
         export_of(&data, &["--pr", "acme/pay#12"], &file);
         both(&file, &vkey, 0, part);
     }
 }
 
-async fn with_a_group(dir: &Path, pulls: Option<[u64; 1]>) -> String {
+/// A pull request, and an event of something else with its verdict.
+async fn beside_another(dir: &Path, kind: SubjectKind, landing: Value, pulls: Option<Vec<u64>>) -> String {
     let (ledger, _) = Ledger::open_sized(dir, Sizes::default(), Time::now).unwrap();
     let payload = json!({"repository": {"id": 3, "full_name": "acme/pay"}, "pull_request": {"number": 12,
                          "created_at": "2026-11-24T00:00:00Z"}});
@@ -209,12 +220,15 @@ async fn with_a_group(dir: &Path, pulls: Option<[u64; 1]>) -> String {
         )],
         ..delivery("opened", "")
     };
-    let group = Draft { subject: about(SubjectKind::MergeGroup, None, 'b'), ..delivery("group", "") };
-    let mut verdict = Draft { subject: group.subject.clone(), ..verdict(Ref::InGroup(1), Decision::Deny) };
+    let other = Draft { subject: about(kind, None, 'b'), ..delivery("other", "{}") };
+    let mut verdict = Draft { subject: other.subject.clone(), ..verdict(Ref::InGroup(1), Decision::Deny) };
     if let Some(pulls) = pulls {
         verdict.data["pulls"] = json!(pulls);
     }
-    ledger.append(vec![opened, group, verdict]).await.unwrap();
+    if !landing.is_null() {
+        verdict.data["landing"] = landing;
+    }
+    ledger.append(vec![opened, other, verdict]).await.unwrap();
     let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
     Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
     let publisher = Publisher::open(ledger.clone(), place, None).unwrap();

@@ -55,7 +55,7 @@ pub fn verdict(event: Ref, decision: Decision) -> Draft {
         landing: None,
         tampering: None,
         pulls: None,
-        waivers: vec![],
+        waivers: Some(vec![]),
     };
     Draft {
         kind: Kind::Verdict,

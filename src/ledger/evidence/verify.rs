@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     CHECKPOINT, ENTRIES, FILES, FORMAT, MANIFEST, Manifest, OTHERS, Redacted, SALTS, Selection, TREE, Tree,
-    archive::Archive, body_path, bundles_of, completeness, created_at, rested_on, select,
+    archive::Archive, body_path, bundles_of, completeness, created_at, misshapen, rested_on, select,
 };
 use crate::{
     ledger::{
@@ -84,6 +84,11 @@ pub fn verify<R: Read + Seek>(files: &mut Archive<R>, trusted: &[Verifier]) -> R
     check_others(&tree, &others, &checkpoint)?;
     let parsed = |all: &[Line]| all.iter().map(Line::entry).collect::<Result<Vec<_>, _>>();
     let (range_entries, other_entries) = (parsed(&range)?, parsed(&others)?);
+    for entry in range_entries.iter().chain(&other_entries) {
+        if let Some(what) = misshapen(entry) {
+            return Err(Wrong::Entry { at: entry.seq, what });
+        }
+    }
 
     let selected = select(&manifest.selection, &range_entries);
     if selected != manifest.selected.iter().copied().collect() {
@@ -249,6 +254,11 @@ impl<R: Read + Seek> Bodies<'_, R> {
                 if !self.said_redacted.contains(&redacted) {
                     return Err(line.wrong(format!("its body {name} is missing")));
                 }
+                // What it rests on stands nowhere any more, if its entry does not say so.
+                let entry = line.entry()?;
+                if entry.kind == Kind::Verdict && name == "verdict" && entry.data.get("waivers").is_none() {
+                    self.unnamed = self.unnamed.or(Some(seq));
+                }
                 self.redacted.push(redacted);
                 continue;
             };
@@ -272,7 +282,7 @@ impl<R: Read + Seek> Bodies<'_, R> {
                     return Err(line.wrong(what));
                 }
                 let body = serde_json::from_slice(&bytes).unwrap_or_default();
-                let unnamed = !unnamed_exceptions(&entry, &body).is_empty();
+                let unnamed = unnamed_exceptions(&entry, &body).is_none_or(|unnamed| !unnamed.is_empty());
                 self.unnamed = self.unnamed.or(unnamed.then_some(seq));
             }
             if entry.kind == Kind::Erasure && name == LIST {

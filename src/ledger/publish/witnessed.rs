@@ -108,6 +108,7 @@ impl Publisher {
     /// [`PublishError::Contradiction`] where a witness proves that the log was rolled back.
     pub(super) fn conclude(&self, signed: Signed, told: Vec<Told>) -> Result<Arc<Published>, PublishError> {
         let ours = Checkpoint { origin: signed.origin.clone(), size: signed.size, root: signed.root };
+        self.is_not_ahead_late(&ours)?;
         for t in &told {
             if let Err(Trouble { shown: Some(note), .. }) = &t.answer {
                 self.is_not_ahead(t.by.name(), note, &ours)?;
@@ -163,6 +164,15 @@ impl Publisher {
             shown.iter().try_for_each(|(by, note)| publisher.is_not_ahead(by.name(), note, &ours))
         })
         .await
+    }
+
+    /// Holds the ledger against what witnesses showed when nobody waited for them.
+    ///
+    /// # Errors
+    /// As [`Publisher::conclude`].
+    pub(super) fn is_not_ahead_late(&self, ours: &Checkpoint) -> Result<(), PublishError> {
+        let shown = self.witnesses.iter().flat_map(|w| w.shown_late());
+        shown.into_iter().try_for_each(|(by, note)| self.is_not_ahead(by.name(), &note, ours))
     }
 
     /// What a witness shows may be anything; with the signature of our own key it is what we once signed.

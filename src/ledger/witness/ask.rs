@@ -6,7 +6,7 @@
 //! asked for the checkpoint that it has: if our own key has signed that, the ledger was rolled back.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,6 +16,7 @@ use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::{Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
+use tokio::sync::Notify;
 
 use super::{AddCheckpoint, MAX_REQUEST, origin_hash};
 use crate::{
@@ -42,17 +43,18 @@ pub struct Witnesses {
     asked: Vec<(Cosigner, String)>,
     only_with_quorum: bool,
     client: Client<Connector, Full<Bytes>>,
-    /// Those that did not answer in time the last time, by their keys.
-    late: Mutex<HashMap<String, Late>>,
+    late: Mutex<Late>,
+    /// Something was heard late.
+    heard: Notify,
 }
 
-/// Of a witness that did not answer in time.
+/// Of witnesses that did not answer in time the last time.
 #[derive(Default)]
 struct Late {
-    /// It is being asked still.
-    asked: bool,
-    /// What else it has than the log that there is.
-    shown: Option<Trouble>,
+    /// Their keys.
+    who: HashSet<String>,
+    /// What else than the log that there is they showed when nobody waited for them.
+    shown: Vec<(Cosigner, String)>,
 }
 
 const TOO_LATE: &str = "it did not answer within a second";
@@ -105,7 +107,7 @@ impl Witnesses {
             asked.push((witness.key.clone(), url.trim_end_matches('/').to_owned()));
         }
         let late = Mutex::default();
-        Ok(Self { policy, asked, only_with_quorum, client: outbound.client(), late })
+        Ok(Self { policy, asked, only_with_quorum, client: outbound.client(), late, heard: Notify::new() })
     }
 
     #[must_use]
@@ -130,12 +132,9 @@ impl Witnesses {
         let mut waited_for = 0;
         for (place, (by, url)) in self.asked.iter().enumerate() {
             let old = known(by).min(signed.size);
-            let (before, again) = self.before(by);
-            told.push(before.map(Err));
-            waited_for += usize::from(told[place].is_none());
-            if !again {
-                continue;
-            }
+            let late = self.late().who.contains(&by.to_string());
+            waited_for += usize::from(!late);
+            told.push(late.then(|| Err(TOO_LATE.into())));
             let (all, by, url, ledger, signed) =
                 (self.clone(), by.clone(), url.clone(), ledger.clone(), signed.clone());
             // By itself: it is heard to the end, also when nobody waits for it any more.
@@ -161,33 +160,32 @@ impl Witnesses {
         self.asked.iter().zip(told).map(answer).collect()
     }
 
-    fn late(&self) -> MutexGuard<'_, HashMap<String, Late>> {
+    fn late(&self) -> MutexGuard<'_, Late> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Of a witness that did not answer in time: what is told of it until it does. And whether it is asked now.
-    fn before(&self, by: &Cosigner) -> (Option<Trouble>, bool) {
-        match self.late().get_mut(&by.to_string()) {
-            None => (None, true),
-            Some(late) => {
-                let again = !std::mem::replace(&mut late.asked, true);
-                (Some(late.shown.take().unwrap_or_else(|| TOO_LATE.into())), again)
-            }
-        }
     }
 
     /// `answer`: `None`, where there was none in time.
     fn learn(&self, by: &Cosigner, answer: Option<&Result<Cosigned, Trouble>>) {
+        let (mut late, name) = (self.late(), by.to_string());
         match answer {
-            None => self.late().entry(by.to_string()).or_default().asked = false,
-            // It is waited for again. What it shows is told once more, where nobody waited for it.
-            Some(Err(trouble)) if trouble.shown.is_some() => {
-                if let Some(late) = self.late().get_mut(&by.to_string()) {
-                    (late.asked, late.shown) = (false, Some(trouble.clone()));
-                }
+            None => _ = late.who.insert(name),
+            // Perhaps nobody waits for it, and it is the one that knows that the log was rolled back.
+            Some(Err(Trouble { shown: Some(note), .. })) if late.who.contains(&name) => {
+                late.shown.push((by.clone(), note.clone()));
+                self.heard.notify_one();
             }
-            Some(_) => _ = self.late().remove(&by.to_string()),
+            Some(_) => _ = late.who.remove(&name),
         }
+    }
+
+    /// Until a witness that nobody waited for shows something else than the log that there is.
+    pub(crate) async fn heard(&self) {
+        self.heard.notified().await;
+    }
+
+    /// What such witnesses showed since the last time. Nothing of it is verified.
+    pub(crate) fn shown_late(&self) -> Vec<(Cosigner, String)> {
+        std::mem::take(&mut self.late().shown)
     }
 
     /// The newest checkpoint of the log `origin` that each of them shows within a second. Nothing of it is
