@@ -74,6 +74,12 @@ impl Time {
             .map_or(Self(jiff::Timestamp::MIN), Self::cut)
     }
 
+    /// Without its fraction, as GitHub says when something was.
+    #[must_use]
+    pub fn whole_second(self) -> Self {
+        Self::from_unix_micros(self.unix_seconds().saturating_mul(1_000_000)).unwrap_or(self)
+    }
+
     /// To the minute, for people: `2026-12-01 00:00 UTC`.
     #[must_use]
     pub fn minute(self) -> String {

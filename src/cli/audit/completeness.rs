@@ -169,7 +169,9 @@ impl Answer {
             let own = found.landed.iter().filter(|c| here(Some(c.repository)));
             commits.extend(own.map(|c| ((c.repository, c.full_ref.as_str(), c.sha.as_str()), c)));
         }
-        for event in sent.values().filter(|s| s.at >= since && s.at < until && here(s.repository)) {
+        // GitHub's times are whole seconds: what it sent in the second in which the period begins may be of it.
+        let from = since.whole_second();
+        for event in sent.values().filter(|s| s.at >= from && s.at < until && here(s.repository)) {
             answer.event(ledger, event);
         }
         for commit in commits.values() {
