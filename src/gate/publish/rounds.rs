@@ -38,8 +38,8 @@ impl Gate {
         while let Some(turn) = self.take_turn(&target) {
             let round = self.round(&target, &at, &turn, ambiguous, begun);
             let trouble = match self.guarded_try(Task::Publishing, round).await {
-                Ok(()) => {
-                    ambiguous = false;
+                Ok(certain) => {
+                    ambiguous &= !certain;
                     continue;
                 }
                 Err(trouble) => trouble,
@@ -66,6 +66,8 @@ impl Gate {
         }
     }
 
+    /// Whether it is certain now what stands at GitHub; where nothing that is tried again would help, it is not.
+    ///
     /// # Errors
     /// It is tried again.
     async fn round(
@@ -75,14 +77,14 @@ impl Gate {
         turn: &Turning,
         ambiguous: bool,
         begun: Time,
-    ) -> Result<(), Trouble> {
+    ) -> Result<bool, Trouble> {
         match self.publish_once(target, at, turn, ambiguous).await {
             Err(trouble) if is_hopeless(&trouble, begun) => {
                 tracing::warn!(repo.name = at.repository.name.as_str(), "not shown: {}", trouble.reason);
                 self.withhold(target).await;
-                Ok(())
+                Ok(false)
             }
-            done => done,
+            done => done.map(|()| true),
         }
     }
 
