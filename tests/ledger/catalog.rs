@@ -60,24 +60,9 @@ async fn signed_ledger(dir: &Path) -> (String, Vec<String>) {
         ledger.compress(&mut || true).unwrap(),
         segments(&dir.join("journal")).unwrap().len() as u64 - 1
     );
-    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
-    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
-    publisher.begin().await.unwrap();
-    let vkey = publisher.keys()[0].to_string();
-    ledger.close().await.unwrap();
+    let vkey = sign_and_close(&ledger, dir, ORIGIN).await;
     let times = (0..SIZE).map(|seq| ledger.entry(seq).unwrap().unwrap().entry.time.to_string());
     (vkey, times.collect())
-}
-
-fn policy() -> Draft {
-    Draft {
-        kind: Kind::Policy,
-        key: Key::Plain("policy:1".into()),
-        bodies: vec![("bundle".into(), Body { bytes: "rego".into(), media: "application/zip" })],
-        data: serde_json::json!({"bundle": "sha256:00"}),
-        ..delivery("", "")
-    }
 }
 
 fn silent(event: u64) -> Draft {

@@ -16,7 +16,7 @@ use crate::common::{
     scene::{REPO, Scene},
     service::ORIGIN,
 };
-use crate::ledger_util::delivery;
+use crate::ledger_util::{delivery, sign_and_close};
 use gatelog::{
     event::{Subject, SubjectKind},
     ledger::{
@@ -28,9 +28,7 @@ use gatelog::{
             archive::{Archive, Builder},
             select,
         },
-        key::Keys,
         note::{Signer, sign},
-        publish::{Place, Publisher},
     },
     store::journal::Sizes,
     time::Time,
@@ -718,13 +716,7 @@ pub(crate) async fn hours(dir: &Path) -> String {
         let mut now = now.lock().unwrap();
         *now = now.plus(Duration::from_secs(pause));
     }
-    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
-    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
-    publisher.begin().await.unwrap();
-    let vkey = publisher.keys()[0].to_string();
-    ledger.close().await.unwrap();
-    vkey
+    sign_and_close(&ledger, dir, ORIGIN).await
 }
 
 pub(crate) fn export_of(dir: &Path, what: &[&str], to: &Path) {

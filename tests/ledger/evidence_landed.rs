@@ -9,15 +9,14 @@ use crate::common::{
     scene::{REPO, Scene},
     service::ORIGIN,
 };
-use crate::ledger_util::{delivery, verdict};
+use crate::ledger_util::{delivery, policy, report, sign_and_close, verdict};
 use gatelog::{
     event::{Sha, Subject, SubjectKind},
     ledger::{
         Ledger,
-        entry::{Body, Draft, Entry, Kind, Ref},
+        entry::{Body, Draft, Entry, Key, Kind, Ref},
+        erasure::{Cause, plan::Wanted, run::Request},
         evidence::{Manifest, Tree},
-        key::Keys,
-        publish::{Place, Publisher},
     },
     store::journal::Sizes,
     time::Time,
@@ -229,11 +228,76 @@ async fn beside_another(dir: &Path, kind: SubjectKind, landing: Value, pulls: Op
         verdict.data["landing"] = landing;
     }
     ledger.append(vec![opened, other, verdict]).await.unwrap();
-    let place = Place { dir: dir.to_owned(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
-    Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
-    publisher.begin().await.unwrap();
-    let vkey = publisher.keys()[0].to_string();
-    ledger.close().await.unwrap();
-    vkey
+    sign_and_close(&ledger, dir, ORIGIN).await
+}
+
+/// What an allow rests on is named by its entry, or stands in its body. Where the one never did and the other is erased,
+/// nobody knows of the exception, and nobody says that it is there.
+#[tokio::test]
+async fn an_exception_that_was_erased_with_its_verdict_is_not_proved_to_be_there() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, waivers, part) in [
+        ("older", None, "not proved: completeness: the exceptions on which the verdict of entry 3 rests"),
+        ("newer", Some(json!([])), "complete: everything that names it"),
+    ] {
+        let data = dir.path().join(name);
+        let (ledger, _) = Ledger::open_sized(&data, Sizes::default(), Time::now).unwrap();
+        let mut judged = verdict(Ref::InGroup(1), Decision::Deny);
+        match waivers {
+            Some(list) => judged.data["waivers"] = list,
+            None => _ = judged.data.as_object_mut().unwrap().remove("waivers"),
+        }
+        let opened = delivery("opened", r#"{"repository":{"id":3,"full_name":"acme/pay"}}"#);
+        let receipts = ledger.append(vec![policy(), opened, judged]).await.unwrap();
+        let judged = receipts[2].seq;
+        ledger.append(vec![report(&[judged])]).await.unwrap();
+        let wanted = Wanted::Entry { seq: judged, bodies: vec!["verdict".into()] };
+        let request =
+            Request { wanted, cause: Cause::LocalOperator, reason: "ticket 7".into(), dry_run: false };
+        ledger.erase(request, vec![]).await.unwrap();
+        let vkey = sign_and_close(&ledger, &data, ORIGIN).await;
+        let file = dir.path().join(format!("{name}.zip"));
+        export_of(&data, &["--pr", "3#4"], &file);
+        both(&file, &vkey, 0, part);
+    }
+}
+
+/// A success covers two pull requests with one head; what one of them rests on is in the evidence about the other.
+#[tokio::test]
+async fn an_exception_of_the_other_pull_request_on_the_same_head_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let (ledger, _) = Ledger::open_sized(&data, Sizes::default(), Time::now).unwrap();
+    let other = |draft: Draft| Draft { subject: Subject { id: Some(5), ..draft.subject.clone() }, ..draft };
+    let excused = Draft {
+        kind: Kind::Waiver,
+        subject: Subject { kind: SubjectKind::None, id: None, head: None, ..delivery("", "").subject },
+        key: Key::Own("waiver"),
+        bodies: vec![("waiver".into(), Body { bytes: "{}".into(), media: "application/json" })],
+        data: json!({"step": "granted", "break_glass": false, "of": null, "via": "operator"}),
+        ..delivery("", "")
+    };
+    let first = ledger.append(vec![policy(), excused]).await.unwrap()[1].seq;
+    let denied = |event| {
+        let mut judged = verdict(Ref::InGroup(event), Decision::Deny);
+        let body = Body { bytes: judged.data.to_string().into(), media: "application/json" };
+        judged.bodies = vec![("verdict".into(), body)];
+        judged
+    };
+    let mut of_other = other(denied(1));
+    of_other.data["waivers"] = json!([first]);
+    let opened = delivery("mine", r#"{"repository":{"id":3}}"#);
+    let beside = other(delivery("other", r#"{"repository":{"id":3}}"#));
+    let seqs = ledger.append(vec![opened, beside, denied(0), of_other]).await.unwrap();
+    ledger.append(vec![report(&[seqs[2].seq, seqs[3].seq])]).await.unwrap();
+    let vkey = sign_and_close(&ledger, &data, ORIGIN).await;
+    let file = dir.path().join("4.zip");
+    export_of(&data, &["--pr", "3#4"], &file);
+    both(&file, &vkey, 0, "complete: everything that names it");
+    let (manifest, files) = unpack(&file);
+    assert!(manifest.selected.contains(&first), "{manifest:?}");
+    let (manifest, files) = without(first, &manifest, &files);
+    let cut = dir.path().join("cut.zip");
+    pack(manifest, &files, &cut);
+    both(&cut, &vkey, 3, &format!("entry {first}: "));
 }

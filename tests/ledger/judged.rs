@@ -10,15 +10,13 @@ use crate::common::{
     program::said,
 };
 use crate::evidence::gatelog;
-use crate::ledger_util::{delivery, report, target, verdict};
+use crate::ledger_util::{delivery, report, sign_and_close, target, verdict};
 use bytes::Bytes;
 use gatelog::{
     event::SubjectKind,
     ledger::{
         Ledger,
         entry::{Body, Draft, Key, Kind, Ref, ReportResult},
-        key::Keys,
-        publish::{Place, Publisher},
     },
     verdict::Decision,
 };
@@ -71,12 +69,7 @@ impl Story {
         ledger.append(vec![policy, event("a"), self.denied]).await.unwrap();
         ledger.append(vec![event("b"), self.allowed]).await.unwrap();
         ledger.append(vec![self.shown]).await.unwrap();
-        let place = Place { dir: data.clone(), origin: ORIGIN.into(), key_file: dir.join("log.key") };
-        Keys::new(ORIGIN).unwrap().write(&place.key_file).unwrap();
-        let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
-        publisher.begin().await.unwrap();
-        let vkey = publisher.keys()[0].to_string();
-        ledger.close().await.unwrap();
+        let vkey = sign_and_close(&ledger, &data, ORIGIN).await;
         let file = dir.join("evidence.zip");
         let (ledger, zip) = (data.to_str().unwrap(), file.to_str().unwrap());
         let out =

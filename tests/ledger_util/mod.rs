@@ -8,6 +8,8 @@ use gatelog::{
     ledger::{
         Ledger, OpenReport,
         entry::{Body, Draft, Key, Kind, Receipt, Ref, ReportData, ReportResult, VerdictData},
+        key::Keys,
+        publish::{Place, Publisher},
     },
     time::Time,
     verdict::{Decision, Target},
@@ -67,6 +69,17 @@ pub fn verdict(event: Ref, decision: Decision) -> Draft {
     }
 }
 
+/// The policies that [`verdict`] names.
+pub fn policy() -> Draft {
+    Draft {
+        kind: Kind::Policy,
+        key: Key::Plain("policy:1".into()),
+        bodies: vec![("bundle".into(), Body { bytes: "rego".into(), media: "application/zip" })],
+        data: serde_json::json!({"bundle": "sha256:00"}),
+        ..delivery("", "")
+    }
+}
+
 pub fn report(covers: &[u64]) -> Draft {
     let data = ReportData {
         target: target(),
@@ -101,6 +114,17 @@ impl Dir {
     pub fn path(&self) -> PathBuf {
         self.0.path().join("data")
     }
+}
+
+/// The ledger in `dir` is signed under a new key beside it; the key's `vkey`. It is closed then.
+pub async fn sign_and_close(ledger: &Ledger, dir: &Path, origin: &str) -> String {
+    let place = Place { dir: dir.to_owned(), origin: origin.into(), key_file: dir.join("log.key") };
+    Keys::new(origin).unwrap().write(&place.key_file).unwrap();
+    let publisher = Publisher::open(ledger.clone(), place, None).unwrap();
+    publisher.begin().await.unwrap();
+    let vkey = publisher.keys()[0].to_string();
+    ledger.close().await.unwrap();
+    vkey
 }
 
 pub fn copy(from: &Path, to: &Path) {

@@ -396,13 +396,15 @@ fn teams_query(org: &str, slugs: &[&str], after: Option<&str>) -> (String, Value
     (query, variables)
 }
 
+/// A query as its file has it.
+#[cfg(test)]
+fn without_comments(file: &str) -> String {
+    file.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn without_comments(file: &str) -> String {
-        file.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect()
-    }
 
     /// The file shows the query for two; what is sent is the same for any number.
     #[test]

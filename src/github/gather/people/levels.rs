@@ -148,11 +148,7 @@ fn people_query<'a>(logins: impl Iterator<Item = &'a str>) -> (String, Map<Strin
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn without_comments(file: &str) -> String {
-        file.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect()
-    }
+    use super::{super::without_comments, *};
 
     /// The file shows the query for two; what is sent is the same for any number.
     #[test]
